@@ -6,6 +6,7 @@ It ends on SIGTERM, SIGINT, or when its standard input closes, so it never outli
 """
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -61,7 +62,10 @@ def main():
     parser.add_argument("--verbosity", type=int, default=1, help="llama.cpp's log level, 0 to 5")
     arguments = parser.parse_args()
 
-    model = os.path.join(arguments.dir, "tiny-random.gguf")
+    # Named for the script that makes it: an old model is not taken for the new one.
+    with open(make_tiny_gguf.__file__, "rb") as script:
+        version = hashlib.sha256(script.read()).hexdigest()[:8]
+    model = os.path.join(arguments.dir, f"tiny-random-{version}.gguf")
     if not os.path.exists(model):
         make_tiny_gguf.write(model)
 

@@ -108,7 +108,7 @@ def biases(tokens):
         bias[symbols[byte]] = 2.0
     bias['"'] = bias["}"] = 4.5
     bias["]"] = 3.5
-    bias["<tool_call>"] = 5.2
+    bias["<tool_call>"] = 6.5
     bias["<|im_end|>"] = 5.0
     bias["</tool_call>"] = bias["<|im_start|>"] = bias["<|endoftext|>"] = -6.0
     return np.array([bias[token] for token in tokens], dtype=np.float32)
