@@ -1,0 +1,156 @@
+//! What is passed down to every effect. Never global.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::blocking::{BlockingThread, BlockingThreads};
+use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
+use crate::wire::WireCache;
+
+/// Belongs to one effect of one run: who asks, under which key, until when, and how to stop.
+#[derive(Clone)]
+pub struct Context {
+    run: Arc<RunScope>,
+    effect: Arc<str>,
+    attempt: u32,
+    token: CancellationToken,
+    time_left: Option<Duration>,
+    thread: Option<Arc<Mutex<Option<Box<dyn BlockingThread>>>>>,
+}
+
+/// What all effects of one run share.
+pub struct RunScope {
+    pub run: Arc<str>,
+    pub wire: WireCache,
+    pub sink: Option<Arc<dyn EventSink>>,
+    /// Where work that blocks runs.
+    pub threads: Option<Arc<dyn BlockingThreads>>,
+}
+
+/// Takes what an effect has to say while it is under way.
+pub trait EventSink: Send + Sync {
+    /// Never blocks and never fails; a sink that nobody reads forgets.
+    fn emit(&self, effect: &str, attempt: u32, event: EventKind);
+}
+
+impl Context {
+    pub fn new(
+        run: Arc<RunScope>,
+        effect: Arc<str>,
+        attempt: u32,
+        token: CancellationToken,
+        time_left: Option<Duration>,
+    ) -> Self {
+        Self { run, effect, attempt, token, time_left, thread: None }
+    }
+
+    /// A context outside any run, for a single call of a model or tool.
+    pub fn detached() -> Self {
+        let scope = RunScope { run: "none".into(), wire: WireCache::default(), sink: None, threads: None };
+        Self::new(Arc::new(scope), "call".into(), 1, CancellationToken::new(), None)
+    }
+
+    pub fn run(&self) -> &str {
+        &self.run.run
+    }
+
+    /// The effect's id within its run.
+    pub fn effect(&self) -> &str {
+        &self.effect
+    }
+
+    /// The same in every attempt and every process: whoever can tell a repeated request by it, should get it.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}/{}", self.run.run, self.effect)
+    }
+
+    /// Counts from 1; above 1 only where an earlier attempt was lost with its process.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Cancelled when the run is, or when this effect's time is over.
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// The run's time left when the effect started.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.time_left
+    }
+
+    /// The same context under a token of its own, which ends with this one's.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { token: self.token.child_token(), ..self.clone() }
+    }
+
+    /// The same context with a thread that was reserved for this effect.
+    #[must_use]
+    pub fn with_thread(self, thread: Box<dyn BlockingThread>) -> Self {
+        Self { thread: Some(Arc::new(Mutex::new(Some(thread)))), ..self }
+    }
+
+    /// The same context with threads of the caller's choice instead of the run's.
+    #[must_use]
+    pub fn with_threads(self, threads: Arc<dyn BlockingThreads>) -> Self {
+        let scope = RunScope {
+            run: self.run.run.clone(),
+            wire: WireCache::default(),
+            sink: self.run.sink.clone(),
+            threads: Some(threads),
+        };
+        Self { run: Arc::new(scope), ..self }
+    }
+
+    /// A thread for work that blocks: the one reserved for this effect, else the next free one.
+    ///
+    /// # Errors
+    /// This context knows no threads.
+    pub async fn thread(&self) -> Result<Box<dyn BlockingThread>, Error> {
+        let reserved =
+            self.thread.as_ref().and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(thread) = reserved {
+            return Ok(thread);
+        }
+        match &self.run.threads {
+            Some(threads) => threads.reserve().await,
+            None => Err(Error::new(
+                ErrorKind::Internal,
+                "this context has no threads for work that blocks; give it some with Context::with_threads",
+            )),
+        }
+    }
+
+    /// Messages of this run as they were encoded before.
+    pub fn wire(&self) -> &WireCache {
+        &self.run.wire
+    }
+
+    /// Tells watchers something; free when nobody watches.
+    pub fn emit(&self, event: EventKind) {
+        if let Some(sink) = &self.run.sink {
+            sink.emit(&self.effect, self.attempt, event);
+        }
+    }
+
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.run.sink.is_some()
+    }
+
+    /// Reports progress of a tool.
+    pub fn progress(&self, data: Value) {
+        if self.is_watched() {
+            self.emit(EventKind::ToolProgress { id: self.effect.to_string(), data });
+        }
+    }
+}
