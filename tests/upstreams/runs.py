@@ -71,7 +71,7 @@ def cases(arguments):
         Case("llama.cpp", [python, os.path.join(HERE, "llama_server.py"), "--dir", OUT], tasks.LLAMA),
         Case("aimock", aimock, tasks.AIMOCK),
         Case("aimock-chaos", aimock + chaos, tasks.chaotic(tasks.AIMOCK)),
-        Case("fake", [arguments.fake, *arguments.fake_arg], tasks.FAKE),
+        Case("fake", [arguments.fake, "--script", os.path.join(HERE, "fake", "script.json")], tasks.FAKE),
     ]
 
 
@@ -155,7 +155,8 @@ def one_run(binary, folder, number, task, pause, limits):
                    "RUST_BACKTRACE": "1"}
     started = time.monotonic()
     process = subprocess.Popen(
-        [binary, "run", "--result-json", task.prompt], cwd=folder, env=environment,
+        # The mark lets the fake count the attempts of each run by itself.
+        [binary, "run", "--result-json", f"{task.prompt} [run:{number}]"], cwd=folder, env=environment,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True)
     interrupted = interrupt(process, pause) if pause is not None else False
@@ -335,7 +336,6 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which runs are interrupted")
     parser.add_argument("--fake", default=os.path.join(ROOT, "target", "debug", "fake-provider"),
                         help="path of the strict fake provider")
-    parser.add_argument("--fake-arg", action="append", default=[], help="an argument of it")
     arguments = parser.parse_args()
     arguments.binary = os.path.abspath(arguments.binary)
     if not os.access(arguments.binary, os.X_OK):

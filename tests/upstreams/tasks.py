@@ -57,7 +57,31 @@ LLAMA = [
     Task("Search for the lighthouse 灯台.", whole=None),
 ]
 
-FAKE = [Task("Survey the notes.", whole=None)]
+# The prompts are matched in fake/script.json: faults of the strict fake, on every attempt or the first.
+# Their whole table is another test's; here they are mixed with sound replies on one busy server.
+FAKE_LOST = ["truncate-fin", "truncate-clean", "missing-finish", "error-event-mid", "reset-after-head",
+             "html-200", "garbage-data", "status-500", "rate-limit-millis"]
+FAKE_SOUND = ["split-utf8", "byte-by-byte", "crlf-split"]
+FAKE_LOST_CALL = ["truncate-mid-event", "duplicate-id-unequal"]
+FAKE_BAD_CALL = ["arguments-cut", "arguments-not-json", "arguments-not-object"]
+
+TEXT, TOLD = "A long reply: grüße from the lighthouse 灯台", "told so, I stop here"
+FAKE = [
+    Task("Survey the notes.", only("succeeded"), text="Survey complete: two notes", iterations=3),
+    Task("Answer at once.", only("succeeded"), text="At once: no tool was needed.", iterations=1),
+    Task("Never stop.", only("paused")),
+    Task("Call what is not there.", only("succeeded"), text=TOLD, iterations=2),
+    *[Task(f"Meet {fault}, always.", only("failed")) for fault in FAKE_LOST + FAKE_LOST_CALL],
+    *[Task(f"Meet {fault}, first.", only("succeeded"), text=TEXT) for fault in FAKE_LOST],
+    *[Task(f"Meet {fault}, first.", only("succeeded"), text=TOLD) for fault in FAKE_LOST_CALL],
+    *[Task(f"Meet {fault}, always.", only("succeeded"), text=TEXT) for fault in FAKE_SOUND],
+    # The fault goes to the model as the call's result, or the run fails; the call never runs.
+    *[Task(f"Meet {fault}, always.", only("succeeded", "failed"), text=TOLD) for fault in FAKE_BAD_CALL],
+    Task("Meet duplicate-id-equal, always.", only("succeeded"), text=TOLD, iterations=2),
+    Task("Meet status-401, always.", only("failed")),
+    Task("Meet refusal, always.", only("failed")),
+    Task("Meet finish-length, always.", whole=False),
+]
 
 
 def chaotic(tasks):
