@@ -1,0 +1,131 @@
+//! The seam to wire formats: requests to bytes, events to chunks. Without state of its own, clock or I/O.
+
+use std::fmt;
+
+use ambidex_core::message::Message;
+use ambidex_core::model::StructuredOutput;
+use ambidex_core::{Chunk, Error, Request};
+use ambidex_http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// What an endpoint understands, beyond its format.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The provider's id of the model.
+    pub model: String,
+    /// Sent where a format demands a limit and the request sets none.
+    pub max_tokens: u32,
+    /// Chat: whether the limit is called `max_completion_tokens` (OpenAI itself) or `max_tokens` (others).
+    pub max_completion_tokens: bool,
+    pub structured_output: StructuredOutput,
+}
+
+/// The body around the messages. It stays the same while instructions, tools and settings do.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub head: Bytes,
+    pub tail: Bytes,
+}
+
+/// One wire format.
+pub trait Adapter: Send + Sync {
+    /// The name under which messages are cached and provider state is kept.
+    fn format(&self) -> &'static str;
+
+    /// Below the base URL.
+    fn path(&self) -> &'static str;
+
+    /// The headers the format asks for, the key among them, marked as sensitive.
+    ///
+    /// # Errors
+    /// `config_invalid` when the key has characters that no header can carry.
+    fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error>;
+
+    /// Everything but the history.
+    ///
+    /// # Errors
+    /// `invalid_request` for what the format cannot say.
+    fn frame(&self, request: &Request, endpoint: &Endpoint) -> Result<Frame, Error>;
+
+    /// Appends one message of the history to the body. The result may depend on the message before it,
+    /// and on nothing else: it is cached for every endpoint of this format.
+    ///
+    /// # Errors
+    /// `internal` when it cannot be written.
+    fn message(&self, before: Option<&Message>, message: &Message, out: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// Reads one reply.
+    fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// Reads the events of one reply.
+pub trait Decoder: Send {
+    /// Takes one event and appends its chunks.
+    ///
+    /// # Errors
+    /// `bad_upstream` for what is no event of the format, and the error that an error event carries.
+    fn event(&mut self, event: Option<&[u8]>, data: &[u8], out: &mut Vec<Chunk>) -> Result<Seen, Error>;
+
+    /// The body ended cleanly. Appends the end where a clean end after the finish reason is one.
+    ///
+    /// # Errors
+    /// `stream_truncated` when the terminal event is missing.
+    fn end(&mut self, out: &mut Vec<Chunk>) -> Result<(), Error>;
+
+    /// A whole reply in one JSON body, from a server that does not stream.
+    ///
+    /// # Errors
+    /// `bad_upstream` when it is no whole reply, or the error it carries.
+    fn whole(&mut self, body: &[u8], out: &mut Vec<Chunk>) -> Result<(), Error>;
+}
+
+/// What an event was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The model went on.
+    Content,
+    /// A ping, or something this version does not know: only a sign of life.
+    Life,
+    /// The terminal event.
+    End,
+}
+
+/// The formats there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// OpenAI Chat Completions and everything compatible with it.
+    #[serde(rename = "openai")]
+    OpenAiChat,
+    /// Anthropic Messages.
+    Anthropic,
+}
+
+impl Format {
+    /// The adapter of this format.
+    pub fn adapter(self) -> &'static dyn Adapter {
+        match self {
+            Self::OpenAiChat => &crate::openai_chat::OpenAiChat,
+            Self::Anthropic => &crate::anthropic::Anthropic,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.adapter().format())
+    }
+}
+
+/// A header with a secret in it.
+pub(crate) fn secret_header(before: &str, key: &SecretString) -> Result<HeaderValue, Error> {
+    let text = format!("{before}{}", key.expose_secret().trim());
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        let text = "the key has characters that a header cannot carry; check where it comes from for line breaks";
+        Error::new(ambidex_core::ErrorKind::ConfigInvalid, text)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,23 @@
+//! Models: adapters from requests to a provider's wire format and back, providers over HTTP, retry, and
+//! scripted models.
+//!
+//! An [`adapter::Adapter`] is pure. A [`provider::ProviderModel`] adds the network and its limits of time
+//! to one. [`retry::Retry`] is a model around a model.
+
+pub mod adapter;
+pub mod anthropic;
+pub mod collect;
+pub mod failure;
+mod fields;
+pub mod openai_chat;
+pub mod provider;
+mod reply_stream;
+pub mod retry;
+mod retry_budget;
+mod schema;
+
+pub use adapter::{Adapter, Format};
+pub use collect::collect;
+pub use provider::{ModelConfig, ProviderModel, Timeouts};
+pub use retry::{AfterFirstToken, Retry, RetryPolicy};
+pub use retry_budget::RetryBudget;
