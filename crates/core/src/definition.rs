@@ -1,0 +1,117 @@
+//! What a run does. Pinned when the run is accepted, so a reload of the configuration changes no run
+//! under way.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::budget::Budget;
+use crate::model::{OutputSchema, Settings, ToolChoice};
+use crate::tool::ToolSpec;
+
+/// A definition and its hash: the records of a run name the hash, the store keeps the text once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pinned {
+    pub hash: Arc<str>,
+    pub definition: Arc<Definition>,
+}
+
+impl Pinned {
+    pub fn new(definition: Definition) -> Result<Self, serde_json::Error> {
+        let text = serde_json::to_vec(&definition)?;
+        let hash = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Ok(Self { hash: hash.into(), definition: Arc::new(definition) })
+    }
+
+    /// Reads a stored definition and checks that it is the one its hash names.
+    pub fn read(hash: &str, text: &[u8]) -> Result<Self, String> {
+        let definition = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let pinned = Self::new(definition).map_err(|error| error.to_string())?;
+        if *pinned.hash == *hash { Ok(pinned) } else { Err(format!("the definition is not {hash}")) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Definition {
+    Agent(Arc<AgentDefinition>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentDefinition {
+    pub name: String,
+    pub mode: Mode,
+    /// The name of the model or route.
+    pub model: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instructions: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<PinnedTool>,
+    #[serde(default)]
+    pub tool_choice: ToolChoice,
+    #[serde(default)]
+    pub settings: Settings,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputSchema>,
+    /// The output is given by a call of this tool, for models that cannot follow a schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tool: Option<String>,
+    /// One iteration is one model call.
+    pub max_iterations: u32,
+    /// Tools of this run that may run at once.
+    pub tool_concurrency: u32,
+    #[serde(default)]
+    pub budget: Budget,
+    #[serde(default)]
+    pub stop: StopConditions,
+    /// Whether user code looks at the result before the run finishes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finish_hook: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Answers a person; a cut reply is an answer.
+    Chat,
+    /// Works until a whole reply asks for no tool.
+    #[default]
+    Auto,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PinnedTool {
+    pub spec: Arc<ToolSpec>,
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    #[default]
+    Allow,
+    /// A person is asked before each call.
+    Ask,
+    Deny,
+}
+
+/// When a run ends before the model says so.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StopConditions {
+    /// The run ends when one of these tools has succeeded and its round is over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after_tools: Vec<String>,
+    /// The run ends with a reply that has this text in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl AgentDefinition {
+    pub fn tool(&self, name: &str) -> Option<&PinnedTool> {
+        self.tools.iter().find(|tool| tool.spec.name == name)
+    }
+}

@@ -1,0 +1,86 @@
+//! Effects: everything a run wants done outside itself.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::definition::AgentDefinition;
+use crate::message::History;
+use crate::question::{Question, Why};
+use crate::record::Outcome;
+use crate::tool::EffectClass;
+
+/// Ours, made from the place in the run: `m2`, `t2.0`, `ask:t2.0`. Never the provider's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct EffectId(Arc<str>);
+
+impl EffectId {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+impl std::fmt::Display for EffectId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is recorded before an effect starts. Thin on purpose: it points into the state (a turn, a call)
+/// instead of copying arguments, so its size never grows with the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Intent {
+    pub id: EffectId,
+    pub class: EffectClass,
+    pub task: Task,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Call the model.
+    Model,
+    /// Call a tool.
+    Tool {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        exclusive: bool,
+    },
+    /// Run the finish hook.
+    FinishHook,
+    /// Ask a person.
+    Ask { about: EffectId, why: Why },
+}
+
+impl Intent {
+    /// A person's time is not the run's time.
+    pub fn waits_for_a_person(&self) -> bool {
+        matches!(self.task, Task::Ask { .. })
+    }
+}
+
+/// An intent with everything needed to perform it, made from the state when it is performed.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    pub id: EffectId,
+    pub attempt: u32,
+    pub work: Work,
+}
+
+#[derive(Clone, Debug)]
+pub enum Work {
+    Model { agent: Arc<AgentDefinition>, history: History },
+    Tool { name: String, arguments: Value, class: EffectClass },
+    FinishHook { outcome: Outcome },
+    Ask(Question),
+}

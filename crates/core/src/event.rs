@@ -1,0 +1,138 @@
+//! Events: what doors show. All but deltas, progress and notes can be made again from records.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::chunk::Finish;
+use crate::error::Error;
+use crate::usage::Usage;
+
+/// One event of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Counts from 1 without gaps per run.
+    pub seq: u64,
+    /// RFC 3339, UTC, milliseconds.
+    pub ts: String,
+    pub run: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// The effect it belongs to, such as `m0` or `t0.1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// Type and data of an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum EventKind {
+    #[serde(rename = "run.created")]
+    RunCreated { mode: crate::definition::Mode, model: String },
+    #[serde(rename = "run.started")]
+    RunStarted {},
+    #[serde(rename = "run.status")]
+    RunStatus { status: Status },
+    #[serde(rename = "step.started")]
+    StepStarted { kind: StepKind },
+    #[serde(rename = "step.finished")]
+    StepFinished { kind: StepKind, ok: bool, seconds: f64 },
+    #[serde(rename = "model.started")]
+    ModelStarted { model: String },
+    #[serde(rename = "model.delta")]
+    ModelDelta { text: String },
+    #[serde(rename = "model.reasoning")]
+    ModelReasoning { text: String },
+    #[serde(rename = "model.finished")]
+    ModelFinished { finish: Finish, usage: Usage },
+    /// What was shown of the reply so far is void.
+    #[serde(rename = "model.restarted")]
+    ModelRestarted { reason: String },
+    #[serde(rename = "route.attempt")]
+    RouteAttempt { route: String, target: String, attempt: u32, reason: String, seconds: f64 },
+    #[serde(rename = "tool.called")]
+    ToolCalled { id: String, name: String, args: Value },
+    #[serde(rename = "tool.progress")]
+    ToolProgress { id: String, data: Value },
+    #[serde(rename = "tool.finished")]
+    ToolFinished { id: String, name: String, ok: bool, output: String, seconds: f64 },
+    #[serde(rename = "approval.asked")]
+    ApprovalAsked { id: String, tool: String, args: Value, why: crate::question::Why },
+    #[serde(rename = "approval.answered")]
+    ApprovalAnswered { id: String, decision: String },
+    #[serde(rename = "budget.reached")]
+    BudgetReached { budget: String },
+    #[serde(rename = "note")]
+    Note { text: String },
+    #[serde(rename = "error")]
+    Error { code: String, message: String, retryable: bool },
+    #[serde(rename = "run.finished")]
+    RunFinished {
+        status: Status,
+        text: String,
+        output: Option<Value>,
+        usage: Usage,
+        error: Option<Error>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    Model,
+    Tool,
+    FinishHook,
+}
+
+/// The status of a run; the last three are final, and exactly one is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Queued,
+    Running,
+    /// For a person.
+    Waiting,
+    /// By a budget, or because somebody asked for it.
+    Paused,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl EventKind {
+    /// Joins a delta to the one before it, if both are of one kind. Gives it back otherwise.
+    pub fn merge(&mut self, next: EventKind) -> Result<(), EventKind> {
+        match (self, next) {
+            (Self::ModelDelta { text }, Self::ModelDelta { text: more })
+            | (Self::ModelReasoning { text }, Self::ModelReasoning { text: more }) => {
+                text.push_str(&more);
+                Ok(())
+            }
+            (_, next) => Err(next),
+        }
+    }
+}

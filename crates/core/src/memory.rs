@@ -1,0 +1,279 @@
+//! The in-memory store, with the semantics of a real one: it keeps bytes, not objects.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::BoxFuture;
+use crate::definition::Pinned;
+use crate::question::{Answer, AnswerError, Question, Questions};
+use crate::record::{Record, RecordKind};
+use crate::store::{Batch, Store, StoreError, Stored};
+
+/// Runs, definitions and questions of one process. Cheap to clone; clones share what they hold.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tables: Mutex<Tables>,
+    answered: Notify,
+    keep_finished: Option<usize>,
+}
+
+#[derive(Default)]
+struct Tables {
+    definitions: HashMap<Arc<str>, Vec<u8>>,
+    runs: HashMap<String, Row>,
+    questions: BTreeMap<String, Asked>,
+    asked: u64,
+    /// Finished runs, oldest first.
+    finished: VecDeque<String>,
+    commits: u64,
+}
+
+struct Row {
+    epoch: u64,
+    definition: Arc<str>,
+    records: Records,
+    /// Ids of its questions, so that they can go with it.
+    questions: Vec<String>,
+}
+
+/// Records of one run, one behind another in one buffer.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+struct Asked {
+    order: u64,
+    question: Question,
+    answer: Option<Answer>,
+    withdrawn: bool,
+}
+
+impl MemoryStore {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the oldest finished runs when there are more than this many.
+    pub fn keeping(finished: usize) -> Self {
+        Self { shared: Arc::new(Shared { keep_finished: Some(finished), ..Shared::default() }) }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic elsewhere leaves no half-made batch here: batches are checked, then written.
+        self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Batches written so far.
+    pub fn commits(&self) -> u64 {
+        self.tables().commits
+    }
+
+    /// Stored bytes, record by record.
+    pub fn sizes(&self, run: &str) -> Vec<usize> {
+        let tables = self.tables();
+        tables.runs.get(run).map(|row| row.records.iter().map(<[u8]>::len).collect()).unwrap_or_default()
+    }
+
+    fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
+        let mut fresh = Records::default();
+        for record in &batch.records {
+            fresh.push(record)?;
+        }
+        let definition = match &batch.definition {
+            Some(pinned) => Some((pinned.hash.clone(), pinned.definition.clone())),
+            None => None,
+        };
+        let ends = batch.records.iter().any(|record| matches!(record.kind, RecordKind::Finished(_)));
+        let mut tables = self.tables();
+        match tables.runs.get(run) {
+            Some(row) if row.epoch != epoch => return Err(StoreError::Fenced),
+            Some(row) if row.records.len() != expected => {
+                return Err(StoreError::Conflict { expected, found: row.records.len() });
+            }
+            Some(_) => {}
+            None => {
+                let Some((hash, text)) = definition.filter(|_| expected == 0 && epoch == 1) else {
+                    return Err(StoreError::UnknownRun(run.to_owned()));
+                };
+                if !tables.definitions.contains_key(&hash) {
+                    let text = serde_json::to_vec(&*text).map_err(broken)?;
+                    tables.definitions.insert(hash.clone(), text);
+                }
+                let row = Row { epoch, definition: hash, records: Records::default(), questions: vec![] };
+                tables.runs.insert(run.to_owned(), row);
+            }
+        }
+        for question in batch.asked {
+            tables.ask(run, question);
+        }
+        for id in batch.withdrawn {
+            if let Some(asked) = tables.questions.get_mut(&id) {
+                asked.withdrawn = asked.answer.is_none();
+            }
+        }
+        if let Some(row) = tables.runs.get_mut(run) {
+            row.records.append(fresh);
+        }
+        tables.commits += 1;
+        if ends && let Some(keep) = self.shared.keep_finished {
+            tables.finished.push_back(run.to_owned());
+            while tables.finished.len() > keep {
+                tables.forget_oldest();
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, run: &str) -> Result<Stored, StoreError> {
+        let tables = self.tables();
+        let row = tables.runs.get(run).ok_or_else(|| StoreError::UnknownRun(run.to_owned()))?;
+        let text = tables.definitions.get(&row.definition);
+        let text = text.ok_or_else(|| StoreError::Broken(format!("no definition {}", row.definition)))?;
+        let definition = Pinned::read(&row.definition, text).map_err(StoreError::Broken)?;
+        let records = row.records.iter().map(serde_json::from_slice::<Record>);
+        Ok(Stored { definition, records: records.collect::<Result<_, _>>().map_err(broken)? })
+    }
+}
+
+fn broken(error: serde_json::Error) -> StoreError {
+    StoreError::Broken(error.to_string())
+}
+
+impl Records {
+    fn push(&mut self, record: &Record) -> Result<(), StoreError> {
+        serde_json::to_writer(&mut self.bytes, record).map_err(broken)?;
+        let end = u32::try_from(self.bytes.len());
+        self.ends.push(end.map_err(|_| StoreError::Broken("the run is larger than 4 GiB".into()))?);
+        Ok(())
+    }
+
+    fn append(&mut self, other: Records) {
+        if self.ends.is_empty() {
+            *self = other;
+            return;
+        }
+        let start = self.ends.last().copied().unwrap_or(0);
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| start.saturating_add(*end)));
+    }
+
+    fn len(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start as usize..*end as usize])
+    }
+}
+
+impl Tables {
+    /// Idempotent on its id: a question asked before keeps its answer.
+    fn ask(&mut self, run: &str, question: Question) {
+        if self.questions.contains_key(&question.id) {
+            return;
+        }
+        self.asked += 1;
+        if let Some(row) = self.runs.get_mut(run) {
+            row.questions.push(question.id.clone());
+        }
+        let asked = Asked { order: self.asked, answer: None, withdrawn: false, question };
+        self.questions.insert(asked.question.id.clone(), asked);
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(row) = self.finished.pop_front().and_then(|run| self.runs.remove(&run)) else {
+            return;
+        };
+        for question in row.questions {
+            self.questions.remove(&question);
+        }
+        if !self.runs.values().any(|other| other.definition == row.definition) {
+            self.definitions.remove(&row.definition);
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn claim(&self, run: &str) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let claimed = match self.tables().runs.get_mut(run) {
+            Some(row) => {
+                row.epoch += 1;
+                Ok(row.epoch)
+            }
+            None => Err(StoreError::UnknownRun(run.to_owned())),
+        };
+        Box::pin(std::future::ready(claimed))
+    }
+
+    fn load(&self, run: &str) -> BoxFuture<'static, Result<Stored, StoreError>> {
+        Box::pin(std::future::ready(self.read(run)))
+    }
+
+    fn commit(
+        &self,
+        run: &str,
+        epoch: u64,
+        expected: u64,
+        batch: Batch,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(std::future::ready(self.write(run, epoch, expected, batch)))
+    }
+}
+
+impl Questions for MemoryStore {
+    fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>> {
+        let taken = match self.tables().questions.get_mut(id) {
+            None => Err(AnswerError::Unknown),
+            Some(asked) if asked.withdrawn => Err(AnswerError::Withdrawn),
+            Some(asked) if asked.answer.is_some() => Err(AnswerError::AlreadyAnswered),
+            Some(asked) => {
+                asked.answer = Some(answer);
+                Ok(())
+            }
+        };
+        if taken.is_ok() {
+            self.shared.answered.notify_waiters();
+        }
+        Box::pin(std::future::ready(taken))
+    }
+
+    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Vec<Question>> {
+        let tables = self.tables();
+        let open = tables.questions.values().filter(|asked| {
+            asked.answer.is_none() && !asked.withdrawn && run.is_none_or(|run| asked.question.run == run)
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_by_key(|asked| asked.order);
+        let open = open.into_iter().map(|asked| asked.question.clone()).collect();
+        Box::pin(std::future::ready(open))
+    }
+
+    fn answered(&self, id: &str) -> BoxFuture<'static, Answer> {
+        let (shared, id) = (self.shared.clone(), id.to_owned());
+        Box::pin(async move {
+            loop {
+                // Listen before looking, or an answer in between would be missed.
+                let mut next = std::pin::pin!(shared.answered.notified());
+                next.as_mut().enable();
+                let answer = {
+                    let tables = shared.tables.lock().unwrap_or_else(PoisonError::into_inner);
+                    tables.questions.get(&id).and_then(|asked| asked.answer.clone())
+                };
+                match answer {
+                    Some(answer) => return answer,
+                    None => next.await,
+                }
+            }
+        })
+    }
+}

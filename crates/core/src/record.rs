@@ -1,0 +1,146 @@
+//! Records: the only thing a run is made of, and all that is stored. Inputs: what reaches it.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::budget::{BudgetKind, Grant};
+use crate::effect::{EffectId, Intent};
+use crate::error::Error;
+use crate::message::Message;
+use crate::question::Answer;
+use crate::reply::Reply;
+use crate::tool::ToolOutput;
+
+/// The newest version of records this code writes and reads.
+pub const VERSION: u8 = 1;
+
+/// One step of a run's history. The run's id is the key it is stored under and is not repeated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    pub v: u8,
+    /// Counts from 0 without gaps.
+    pub seq: u64,
+    /// The owner's epoch; a new owner has a higher one.
+    pub epoch: u64,
+    /// Wall time in milliseconds since 1970, given with the input.
+    pub at: u64,
+    pub kind: RecordKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordKind {
+    Accepted {
+        /// Hash of the pinned definition.
+        definition: Arc<str>,
+        /// The conversation so far and the new message at its end.
+        input: Vec<Arc<Message>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<String>,
+        /// Milliseconds of active time until the run fails.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_ms: Option<u64>,
+    },
+    /// A new owner: whatever was open may or may not have happened.
+    Claimed,
+    Intent(Intent),
+    Result {
+        effect: EffectId,
+        attempt: u32,
+        result: Result<Output, Error>,
+    },
+    /// A call that must not be repeated may or may not have happened.
+    Lost {
+        effect: EffectId,
+    },
+    /// Steering from outside.
+    Message(Arc<Message>),
+    Paused(Pause),
+    Resumed(Grant),
+    /// Nothing new starts; what is in flight is told to stop and still reports.
+    Stopping(Outcome),
+    Finished(Outcome),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    Reply(Box<Reply>),
+    Tool(ToolOutput),
+    Answer(Answer),
+    /// What the finish hook made of the outcome.
+    Outcome(Box<Outcome>),
+}
+
+/// Why a run stands still until somebody resumes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    MaxIterations,
+    Budget(BudgetKind),
+    /// Somebody asked for it.
+    Operator,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Succeeded {
+        text: String,
+        /// Where the agent has an output schema: a value that matched it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+        /// A whole reply asked for no tool; false where a stop condition or the token limit ended it.
+        completed: bool,
+    },
+    Failed(Error),
+    Cancelled,
+}
+
+/// What reaches a run from outside.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Accept { input: Vec<Arc<Message>>, thread: Option<String>, deadline_ms: Option<u64> },
+    /// A new owner goes on with a stored run.
+    Claim,
+    Done { effect: EffectId, attempt: u32, result: Result<Output, Error> },
+    /// A call of class `once` ended in a way that leaves open whether it happened.
+    Lost { effect: EffectId, attempt: u32 },
+    /// Steering: a message for the model, taken in before its next call.
+    Message(Arc<Message>),
+    Pause,
+    Resume(Grant),
+    Cancel,
+    /// Time passed, or a permit came free: look again at what follows.
+    Tick,
+}
+
+/// The parts of a record that the machine cannot know by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Wall time in milliseconds since 1970.
+    pub at: u64,
+    pub epoch: u64,
+}
+
+/// An input the machine does not take in its present state. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the run was accepted before")]
+    AlreadyAccepted,
+    #[error("the run was not accepted yet")]
+    NotAccepted,
+    #[error("the run has ended")]
+    Finished,
+    #[error("the run is not paused")]
+    NotPaused,
+    /// A late or doubled result.
+    #[error("no such effect is open under this attempt")]
+    NotOpen,
+    /// A gap, a foreign version, an unknown effect.
+    #[error("the stored run cannot be read: {0}")]
+    Corrupt(String),
+}

@@ -1,0 +1,486 @@
+//! The agent flow: model, tools, model, tools, ... until a whole reply asks for no tool.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::repeat::{Repeated, Repeats};
+use super::{Want, Wanted};
+use crate::budget::{Budget, BudgetKind, Grant};
+use crate::cap;
+use crate::chunk::Finish;
+use crate::definition::{AgentDefinition, Approval, Mode};
+use crate::effect::{EffectId, Intent, Task, Work};
+use crate::error::{Error, ErrorKind};
+use crate::message::{Arguments, History, Message, Part, ToolCall};
+use crate::record::{Outcome, Output, Pause};
+use crate::reply::Reply;
+use crate::tool::EffectClass;
+use crate::usage::Usage;
+
+/// State of an agent's run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    definition: Arc<AgentDefinition>,
+    history: History,
+    usage: Usage,
+    /// Model calls answered so far.
+    turn: u32,
+    limit: u32,
+    budget: Budget,
+    tool_calls: u64,
+    /// The calls of the last reply; empty between rounds.
+    calls: Vec<OpenCall>,
+    /// Steering that came while a reply or tools were under way; joins the history after them.
+    queue: Vec<Arc<Message>>,
+    repeats: Repeats,
+    /// Text of replies that were cut and are being continued.
+    cut: String,
+    repairs: u32,
+    nudged: bool,
+    done: Option<Outcome>,
+    hooked: bool,
+}
+
+/// A call of the last reply: the message it stands in and its place there.
+#[derive(Clone, Debug, PartialEq)]
+struct OpenCall {
+    id: EffectId,
+    reply: Arc<Message>,
+    part: usize,
+    answer: Option<Arc<Message>>,
+    failed: bool,
+}
+
+const REPAIRS: u32 = 1;
+
+impl Agent {
+    pub(super) fn new(definition: Arc<AgentDefinition>) -> Self {
+        Self {
+            limit: definition.max_iterations,
+            budget: definition.budget.clone(),
+            definition,
+            history: History::default(),
+            usage: Usage::default(),
+            turn: 0,
+            tool_calls: 0,
+            calls: vec![],
+            queue: vec![],
+            repeats: Repeats::default(),
+            cut: String::new(),
+            repairs: 0,
+            nudged: false,
+            done: None,
+            hooked: false,
+        }
+    }
+
+    pub(super) fn start(&mut self, input: &[Arc<Message>]) {
+        self.history = Arc::new(input.to_vec());
+    }
+
+    pub(super) fn definition(&self) -> &Arc<AgentDefinition> {
+        &self.definition
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    pub(super) fn turn(&self) -> u32 {
+        self.turn
+    }
+
+    pub(super) fn wall_limit(&self) -> Option<u64> {
+        self.budget.wall_ms
+    }
+
+    pub(super) fn count_tool_call(&mut self) {
+        self.tool_calls += 1;
+    }
+
+    /// The limit that keeps this effect from starting, when so many calls start with it in one step.
+    pub(super) fn budget_reached(&self, active_ms: u64, started: u64, intent: &Intent) -> Option<BudgetKind> {
+        let next = matches!(intent.task, Task::Tool { .. });
+        self.budget.reached(&self.usage, self.tool_calls + started + u64::from(next), active_ms)
+    }
+
+    pub(super) fn last_text(&self) -> String {
+        let replies = self.history.iter().rev().filter(|message| message.role == crate::Role::Assistant);
+        replies.map(|message| message.text()).next().unwrap_or_default()
+    }
+
+    pub(super) fn tool_name(&self, id: &EffectId) -> &str {
+        self.calls.iter().find(|call| call.id == *id).and_then(OpenCall::call).map_or("", |call| &call.name)
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        if let Some(outcome) = &self.done {
+            if self.definition.finish_hook && !self.hooked {
+                return one(EffectId::new("finish"), EffectClass::Idempotent, Task::FinishHook);
+            }
+            return Wanted::Finish(outcome.clone());
+        }
+        if !self.calls.is_empty() {
+            let missing = self.calls.iter().filter(|call| call.answer.is_none());
+            return Wanted::Effects(missing.map(|call| self.want_tool(call)).collect());
+        }
+        if self.turn >= self.limit {
+            return Wanted::Pause(Pause::MaxIterations);
+        }
+        one(self.model_id(), EffectClass::Read, Task::Model)
+    }
+
+    fn model_id(&self) -> EffectId {
+        EffectId::new(format!("m{}", self.turn))
+    }
+
+    fn want_tool(&self, open: &OpenCall) -> Want {
+        let tool = open.call().and_then(|call| self.definition.tool(&call.name));
+        let intent = Intent {
+            id: open.id.clone(),
+            class: tool.map_or(EffectClass::Once, |tool| tool.spec.effect),
+            task: Task::Tool { exclusive: tool.is_some_and(|tool| tool.spec.exclusive) },
+        };
+        Want { intent, ask: tool.is_none_or(|tool| tool.approval == Approval::Ask) }
+    }
+
+    pub(super) fn work(&self, id: &EffectId, edited: Option<&Value>) -> Option<Work> {
+        if let Some(call) = self.calls.iter().find(|call| call.id == *id).and_then(OpenCall::call) {
+            let class = self.definition.tool(&call.name).map_or(EffectClass::Once, |tool| tool.spec.effect);
+            let arguments = match (edited, &call.arguments) {
+                (Some(edited), _) => edited.clone(),
+                (None, Arguments::Json(arguments)) => arguments.clone(),
+                (None, Arguments::Invalid { .. }) => return None,
+            };
+            return Some(Work::Tool { name: call.name.clone(), arguments, class });
+        }
+        match &self.done {
+            Some(outcome) => Some(Work::FinishHook { outcome: outcome.clone() }),
+            None if *id == self.model_id() => {
+                Some(Work::Model { agent: self.definition.clone(), history: self.history.clone() })
+            }
+            None => None,
+        }
+    }
+
+    pub(super) fn result(&mut self, id: &EffectId, result: &Result<Output, Error>) {
+        if let Some(index) = self.calls.iter().position(|call| call.id == *id) {
+            self.answer(index, result);
+            self.close_round();
+            return;
+        }
+        match result {
+            Ok(Output::Reply(reply)) if self.done.is_none() => self.reply(reply),
+            Ok(Output::Outcome(outcome)) => {
+                self.done = Some((**outcome).clone());
+                self.hooked = true;
+            }
+            Ok(_) => self.fail(ErrorKind::Internal, "the effect's result is of another kind"),
+            Err(error) => {
+                self.hooked |= self.done.is_some();
+                self.done = Some(Outcome::Failed(error.clone()));
+            }
+        }
+    }
+
+    fn fail(&mut self, kind: ErrorKind, message: impl Into<String>) {
+        self.done = Some(Outcome::Failed(Error::new(kind, message)));
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        self.usage.add(&reply.usage);
+        self.turn += 1;
+        if !reply.message.parts.is_empty() {
+            Arc::make_mut(&mut self.history).push(reply.message.clone());
+        }
+        match reply.finish {
+            Finish::ContentFilter => {
+                return self.fail(ErrorKind::ContentFilter, "the provider's content filter stopped the reply");
+            }
+            Finish::Refusal => return self.fail(ErrorKind::Refused, refusal(&reply.message)),
+            _ => {}
+        }
+        self.open_calls(reply);
+        if self.takes_output_tool(reply) || self.is_stopped(reply) {
+            return;
+        }
+        if self.calls.is_empty() { self.answer_without_tools(reply) } else { self.close_round() }
+    }
+
+    fn open_calls(&mut self, reply: &Reply) {
+        let turn = self.turn - 1;
+        let parts = reply.message.parts.iter().enumerate();
+        let calls = parts.filter(|(_, part)| matches!(part, Part::ToolCall(_)));
+        self.calls = calls
+            .enumerate()
+            .map(|(index, (part, _))| OpenCall {
+                id: EffectId::new(format!("t{turn}.{index}")),
+                reply: reply.message.clone(),
+                part,
+                answer: None,
+                failed: false,
+            })
+            .collect();
+        for index in 0..self.calls.len() {
+            if let Some(error) = self.refusal_of(reply, index) {
+                self.answer(index, &Err(error));
+            }
+        }
+    }
+
+    /// Why a call of this reply is answered without being run.
+    pub(super) fn refusal_of(&self, reply: &Reply, index: usize) -> Option<Error> {
+        let call = reply.message.tool_calls().nth(index)?;
+        if let Arguments::Invalid { reason, .. } = &call.arguments {
+            let cut = if reply.finish == Finish::Length { "; the reply was cut by the token limit" } else { "" };
+            let text = format!("{reason}{cut}. Nothing was run; call it again with whole, valid arguments");
+            return Some(Error::new(ErrorKind::InvalidArguments, text));
+        }
+        if let Some(fault) = reply.faults.iter().find(|fault| fault.call == index) {
+            return Some(fault.error.clone());
+        }
+        let Some(tool) = self.definition.tool(&call.name) else {
+            if self.definition.output_tool.as_deref() == Some(call.name.as_str()) {
+                return None;
+            }
+            let names: Vec<_> = self.definition.tools.iter().map(|tool| tool.spec.name.as_str()).collect();
+            let text = format!("there is no tool `{}`; there are: {}", call.name, names.join(", "));
+            return Some(Error::new(ErrorKind::UnknownTool, text));
+        };
+        (tool.approval == Approval::Deny)
+            .then(|| Error::new(ErrorKind::Denied, format!("the tool `{}` is not allowed here", call.name)))
+    }
+
+    /// A call of the output tool ends the run when its arguments match the schema.
+    fn takes_output_tool(&mut self, reply: &Reply) -> bool {
+        let Some(name) = self.definition.output_tool.clone() else {
+            return false;
+        };
+        let Some(index) = self.calls.iter().position(|open| open.call().is_some_and(|call| call.name == name))
+        else {
+            return false;
+        };
+        if reply.output.is_some() {
+            let (text, output) = (self.whole_text(reply), reply.output.clone());
+            self.done = Some(Outcome::Succeeded { text, output, completed: true });
+            return true;
+        }
+        if self.calls[index].answer.is_none() {
+            let fault = reply.output_fault.clone().unwrap_or_else(|| "the output does not match".into());
+            self.answer(index, &Err(Error::new(ErrorKind::OutputInvalid, fault)));
+        }
+        if self.repairs >= REPAIRS {
+            let fault = reply.output_fault.as_deref().unwrap_or("the arguments are not JSON");
+            self.fail(ErrorKind::OutputInvalid, format!("{fault} (after {REPAIRS} repair)"));
+            return true;
+        }
+        self.repairs += 1;
+        false
+    }
+
+    fn is_stopped(&mut self, reply: &Reply) -> bool {
+        let by_text = self.definition.stop.text.as_ref().is_some_and(|text| reply.text().contains(text));
+        if !reply.stop && !by_text {
+            return false;
+        }
+        let (text, output) = (self.whole_text(reply), reply.output.clone());
+        let completed = self.calls.is_empty() && reply.finish == Finish::Stop;
+        self.done = Some(Outcome::Succeeded { text, output, completed });
+        true
+    }
+
+    fn answer_without_tools(&mut self, reply: &Reply) {
+        let text = reply.text();
+        let wants_output = self.definition.output.is_some();
+        match reply.finish {
+            Finish::Paused => {}
+            Finish::Length if wants_output => {
+                let text = "the output was cut by the token limit; raise `max_tokens`";
+                self.fail(ErrorKind::ReplyTruncated, text);
+            }
+            Finish::Length if self.definition.mode == Mode::Auto => {
+                self.cut.push_str(&text);
+                self.tell("Your reply was cut at the token limit. Go on exactly where it stopped.");
+            }
+            Finish::Length => {
+                let text = self.whole_text(reply);
+                self.done = Some(Outcome::Succeeded { text, output: None, completed: false });
+            }
+            _ if text.trim().is_empty() && self.nudged => {
+                self.fail(ErrorKind::EmptyReply, "the model answered with nothing, twice in a row");
+            }
+            _ if text.trim().is_empty() => {
+                self.nudged = true;
+                self.tell("Your reply was empty. Answer in words, or call a tool.");
+            }
+            _ if wants_output && reply.output.is_none() => self.repair(reply),
+            _ if !self.queue.is_empty() => self.close_round(),
+            _ => {
+                let (text, output) = (self.whole_text(reply), reply.output.clone());
+                self.done = Some(Outcome::Succeeded { text, output, completed: true });
+            }
+        }
+        if !text.trim().is_empty() {
+            self.nudged = false;
+            if reply.finish != Finish::Length {
+                self.cut.clear();
+            }
+        }
+    }
+
+    fn repair(&mut self, reply: &Reply) {
+        let fault = reply.output_fault.as_deref().unwrap_or("it is not JSON");
+        if self.repairs >= REPAIRS {
+            return self.fail(ErrorKind::OutputInvalid, format!("{fault} (after {REPAIRS} repair)"));
+        }
+        self.repairs += 1;
+        let how = match &self.definition.output_tool {
+            Some(tool) => format!("Call `{tool}` with arguments that match its schema."),
+            None => "Reply again with nothing but JSON that matches the schema.".to_owned(),
+        };
+        self.tell(&format!("Your reply does not match the output schema: {fault}. {how}"));
+    }
+
+    /// Text of this reply behind those it continues.
+    fn whole_text(&self, reply: &Reply) -> String {
+        if self.cut.is_empty() { reply.text() } else { format!("{}{}", self.cut, reply.text()) }
+    }
+
+    fn tell(&mut self, text: &str) {
+        let history = Arc::make_mut(&mut self.history);
+        history.push(Message::user(text));
+        history.append(&mut self.queue);
+    }
+
+    fn answer(&mut self, index: usize, result: &Result<Output, Error>) {
+        let Some(call) = self.calls[index].call() else {
+            return;
+        };
+        let (mut text, failed) = match result {
+            Ok(Output::Tool(output)) => (cap::head_and_tail(output.to_text(), cap::FOR_THE_MODEL), false),
+            Ok(_) => ("the tool gave no result".to_owned(), true),
+            Err(error) => (cap::head_and_tail(error.to_string(), cap::FOR_THE_MODEL), true),
+        };
+        let arguments = match &call.arguments {
+            Arguments::Json(value) => value.to_string(),
+            Arguments::Invalid { raw, .. } => raw.clone(),
+        };
+        match self.repeats.count(&call.name, &arguments, &text) {
+            Repeated::No => {}
+            Repeated::Tell => text.push_str(
+                "\n\n[The same call with the same arguments gave the same result several times. \
+                 Do something else.]",
+            ),
+            Repeated::Stop => {
+                let why = format!(
+                    "`{}` was called {} times with the same arguments and the same result",
+                    call.name,
+                    Repeats::STOP
+                );
+                self.done.get_or_insert(Outcome::Failed(Error::new(ErrorKind::RepeatedCalls, why)));
+            }
+        }
+        let message = Message::tool_result(call, text, failed);
+        self.calls[index].answer = Some(message);
+        self.calls[index].failed = failed;
+    }
+
+    /// Answers join the history in the order of the calls, whatever order they came in.
+    fn close_round(&mut self) {
+        if self.calls.iter().any(|call| call.answer.is_none()) {
+            return;
+        }
+        self.stop_after_tools();
+        let history = Arc::make_mut(&mut self.history);
+        history.extend(self.calls.drain(..).filter_map(|call| call.answer));
+        history.append(&mut self.queue);
+    }
+
+    fn stop_after_tools(&mut self) {
+        let after = &self.definition.stop.after_tools;
+        if after.is_empty() || self.done.is_some() {
+            return;
+        }
+        let stops = |open: &&OpenCall| {
+            !open.failed && open.call().is_some_and(|call| after.iter().any(|name| *name == call.name))
+        };
+        let Some(stopping) = self.calls.iter().find(stops) else {
+            return;
+        };
+        let said = stopping.reply.text();
+        let text = if said.trim().is_empty() { stopping.answer_text() } else { said };
+        self.done = Some(Outcome::Succeeded { text, output: None, completed: false });
+    }
+
+    pub(super) fn steer(&mut self, message: Arc<Message>) {
+        self.queue.push(message);
+    }
+
+    pub(super) fn grant(&mut self, grant: &Grant) {
+        self.limit = self.limit.saturating_add(grant.iterations);
+        self.budget.raise(&grant.budget);
+        if self.calls.is_empty() {
+            Arc::make_mut(&mut self.history).append(&mut self.queue);
+        }
+    }
+
+    /// A finished run leaves no call without an answer: providers refuse such a history.
+    pub(super) fn close(&mut self, outcome: &Outcome) {
+        let error = match outcome {
+            Outcome::Succeeded { .. } => {
+                Error::new(ErrorKind::Cancelled, "not run: the run ended with this reply")
+            }
+            Outcome::Failed(error) => Error::new(ErrorKind::Cancelled, format!("the run failed: {error}")),
+            Outcome::Cancelled => Error::cancelled(),
+        };
+        let output_tool = self.definition.output_tool.clone();
+        for index in 0..self.calls.len() {
+            if self.calls[index].answer.is_some() {
+                continue;
+            }
+            let is_output = self.calls[index].call().is_some_and(|call| Some(&call.name) == output_tool.as_ref());
+            if is_output && matches!(outcome, Outcome::Succeeded { .. }) {
+                self.answer(index, &Ok(Output::Tool("taken".into())));
+            } else {
+                self.answer(index, &Err(error.clone()));
+            }
+        }
+        self.close_round();
+    }
+}
+
+impl OpenCall {
+    fn call(&self) -> Option<&ToolCall> {
+        match self.reply.parts.get(self.part) {
+            Some(Part::ToolCall(call)) => Some(call),
+            _ => None,
+        }
+    }
+
+    fn answer_text(&self) -> String {
+        let parts = self.answer.iter().flat_map(|message| &message.parts);
+        let texts = parts.filter_map(|part| match part {
+            Part::ToolResult(result) => Some(result.text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+}
+
+fn one(id: EffectId, class: EffectClass, task: Task) -> Wanted {
+    Wanted::Effects(vec![Want { intent: Intent { id, class, task }, ask: false }])
+}
+
+fn refusal(message: &Message) -> String {
+    let words = message.parts.iter().find_map(|part| match part {
+        Part::Refusal { text } if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    });
+    let words = words.unwrap_or_else(|| message.text());
+    if words.is_empty() { "the model refused".to_owned() } else { format!("the model refused: {words}") }
+}

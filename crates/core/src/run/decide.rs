@@ -1,0 +1,62 @@
+//! What an input means in the run's present state.
+
+use super::{Phase, Run};
+use crate::budget::BudgetKind;
+use crate::error::{Error, ErrorKind};
+use crate::record::{Input, Outcome, Pause, RecordKind, Refused};
+use crate::tool::EffectClass;
+
+impl Run {
+    /// The records an input means, or why it is not taken. Changes nothing.
+    pub fn decide(&self, input: Input, at: u64) -> Result<Vec<RecordKind>, Refused> {
+        match (&self.phase, input) {
+            (Phase::New, Input::Accept { input, thread, deadline_ms }) => {
+                let definition = self.definition.hash.clone();
+                Ok(vec![RecordKind::Accepted { definition, input, thread, deadline_ms }])
+            }
+            (Phase::New, _) => Err(Refused::NotAccepted),
+            (_, Input::Accept { .. }) => Err(Refused::AlreadyAccepted),
+            (Phase::Finished(_), _) => Err(Refused::Finished),
+            (_, Input::Claim) => Ok(vec![RecordKind::Claimed]),
+            (_, Input::Done { effect, attempt, result }) => match self.open.get(&effect) {
+                Some(open) if open.attempt == attempt && !open.doubt => {
+                    Ok(vec![RecordKind::Result { effect, attempt, result }])
+                }
+                _ => Err(Refused::NotOpen),
+            },
+            (_, Input::Lost { effect, attempt }) => match self.open.get(&effect) {
+                Some(open) if open.attempt == attempt && !open.doubt => match open.intent.class {
+                    EffectClass::Once => Ok(vec![RecordKind::Lost { effect }]),
+                    _ => Err(Refused::NotOpen),
+                },
+                _ => Err(Refused::NotOpen),
+            },
+            (_, Input::Message(message)) => Ok(vec![RecordKind::Message(message)]),
+            (Phase::Running, Input::Pause) => Ok(vec![RecordKind::Paused(Pause::Operator)]),
+            (_, Input::Pause) => Ok(vec![]),
+            (Phase::Paused(_), Input::Resume(grant)) => Ok(vec![RecordKind::Resumed(grant)]),
+            (_, Input::Resume(_)) => Err(Refused::NotPaused),
+            (Phase::Stopping(_), Input::Cancel | Input::Tick) => Ok(vec![]),
+            (_, Input::Cancel) => Ok(vec![RecordKind::Stopping(Outcome::Cancelled)]),
+            (_, Input::Tick) if self.time_left(at) == Some(0) && self.ticking() => {
+                let limit = self.time.limit.unwrap_or(0);
+                let text = format!("the run's deadline passed after {:.1} s", seconds(limit));
+                let error = Error::new(ErrorKind::Timeout, text);
+                Ok(vec![RecordKind::Stopping(Outcome::Failed(error))])
+            }
+            (Phase::Running, Input::Tick) if self.over_wall_budget(at) => {
+                Ok(vec![RecordKind::Paused(Pause::Budget(BudgetKind::Wall))])
+            }
+            (_, Input::Tick) => Ok(vec![]),
+        }
+    }
+
+    fn over_wall_budget(&self, at: u64) -> bool {
+        self.agent.wall_limit().is_some_and(|limit| self.active_at(at) >= limit)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a limit in milliseconds is far below 2^52")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}

@@ -1,0 +1,172 @@
+//! The events a record gives rise to. Computed before the record is folded, shown after it is stored.
+
+use super::{Occurrence, Run};
+use crate::effect::{EffectId, Task, Work};
+use crate::error::Error;
+use crate::event::{EventKind, Status, StepKind};
+use crate::message::Arguments;
+use crate::question::Answer;
+use crate::record::{Outcome, Output, Pause, Record, RecordKind};
+use crate::reply::Reply;
+
+impl Run {
+    pub(super) fn occurrences(&self, record: &Record, events: &mut Vec<Occurrence>) {
+        let mut say = |kind| events.push(Occurrence { step: None, kind });
+        match &record.kind {
+            RecordKind::Accepted { .. } => {
+                let agent = self.agent();
+                say(EventKind::RunCreated { mode: agent.mode, model: agent.model.clone() });
+                say(EventKind::RunStarted {});
+            }
+            RecordKind::Claimed => say(note("a new process goes on with the run")),
+            RecordKind::Intent(intent) => self.started(&intent.id, &intent.task, events),
+            RecordKind::Result { effect, result, .. } => self.ended(effect, record.at, result, events),
+            RecordKind::Lost { effect } => say(note(&format!("{effect} may or may not have happened"))),
+            RecordKind::Message(_) => say(note("a message came in")),
+            RecordKind::Paused(pause) => match pause {
+                Pause::MaxIterations => say(EventKind::BudgetReached { budget: "max_iterations".into() }),
+                Pause::Budget(kind) => say(EventKind::BudgetReached { budget: kind.as_str().into() }),
+                Pause::Operator => say(note("paused")),
+            },
+            RecordKind::Resumed(_) => say(note("resumed")),
+            RecordKind::Stopping(_) => {}
+            RecordKind::Finished(outcome) => say(self.finished(outcome)),
+        }
+    }
+
+    fn started(&self, id: &EffectId, task: &Task, events: &mut Vec<Occurrence>) {
+        let mut say = |kind| events.push(Occurrence { step: Some((id.clone(), 1)), kind });
+        match task {
+            Task::Model => {
+                say(EventKind::StepStarted { kind: StepKind::Model });
+                say(EventKind::ModelStarted { model: self.agent().model.clone() });
+            }
+            Task::Tool { .. } => {
+                say(EventKind::StepStarted { kind: StepKind::Tool });
+                let edited = self.approved.get(id).and_then(Option::as_ref);
+                if let Some(Work::Tool { name, arguments, .. }) = self.agent.work(id, edited) {
+                    say(EventKind::ToolCalled { id: id.to_string(), name, args: arguments });
+                }
+            }
+            Task::FinishHook => say(EventKind::StepStarted { kind: StepKind::FinishHook }),
+            Task::Ask { about, why } => {
+                let question = self.question(id, about, *why);
+                let (tool, args) = (question.tool, question.args);
+                say(EventKind::ApprovalAsked { id: question.id, tool, args, why: *why });
+            }
+        }
+    }
+
+    fn ended(&self, id: &EffectId, at: u64, result: &Result<Output, Error>, events: &mut Vec<Occurrence>) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        let seconds = seconds(at.saturating_sub(open.since));
+        let mut say = |kind| events.push(Occurrence { step: Some((id.clone(), open.attempt)), kind });
+        let ok = result.is_ok();
+        match &open.intent.task {
+            Task::Model => {
+                match result {
+                    Ok(Output::Reply(reply)) => {
+                        say(EventKind::ModelFinished { finish: reply.finish, usage: reply.usage });
+                        self.refused_calls(id, reply, events);
+                    }
+                    Ok(_) => {}
+                    Err(error) => say(error_event(error)),
+                }
+                let kind = EventKind::StepFinished { kind: StepKind::Model, ok, seconds };
+                events.push(Occurrence { step: Some((id.clone(), open.attempt)), kind });
+            }
+            Task::Tool { .. } => {
+                let output = match result {
+                    Ok(Output::Tool(output)) => output.to_text(),
+                    Ok(_) => String::new(),
+                    Err(error) => error.to_string(),
+                };
+                let name = self.agent.tool_name(id).to_owned();
+                say(EventKind::ToolFinished { id: id.to_string(), name, ok, output, seconds });
+                say(EventKind::StepFinished { kind: StepKind::Tool, ok, seconds });
+            }
+            Task::FinishHook => {
+                if let Err(error) = result {
+                    say(error_event(error));
+                }
+                say(EventKind::StepFinished { kind: StepKind::FinishHook, ok, seconds });
+            }
+            Task::Ask { .. } => {
+                let decision = match result {
+                    Ok(Output::Answer(answer)) => decision(answer),
+                    Ok(_) => "unknown",
+                    Err(_) => "withdrawn",
+                };
+                let id = format!("{}/{id}", self.id);
+                say(EventKind::ApprovalAnswered { id, decision: decision.into() });
+            }
+        }
+    }
+
+    /// Calls that are answered without being run are shown too.
+    fn refused_calls(&self, id: &EffectId, reply: &Reply, events: &mut Vec<Occurrence>) {
+        for (index, call) in reply.message.tool_calls().enumerate() {
+            let Some(error) = self.agent.refusal_of(reply, index) else {
+                continue;
+            };
+            let call_id = id.as_str().replacen('m', "t", 1) + &format!(".{index}");
+            let args = match &call.arguments {
+                Arguments::Json(args) => args.clone(),
+                Arguments::Invalid { raw, .. } => serde_json::Value::String(raw.clone()),
+            };
+            let step = Some((EffectId::new(call_id.as_str()), 1));
+            let called = EventKind::ToolCalled { id: call_id.clone(), name: call.name.clone(), args };
+            let finished = EventKind::ToolFinished {
+                id: call_id,
+                name: call.name.clone(),
+                ok: false,
+                output: error.to_string(),
+                seconds: 0.0,
+            };
+            events.push(Occurrence { step: step.clone(), kind: called });
+            events.push(Occurrence { step, kind: finished });
+        }
+    }
+
+    fn finished(&self, outcome: &Outcome) -> EventKind {
+        let (status, text, output, error) = match outcome {
+            Outcome::Succeeded { text, output, .. } => {
+                (Status::Succeeded, text.clone(), output.clone(), None)
+            }
+            Outcome::Failed(error) => {
+                (Status::Failed, self.agent.last_text(), None, Some(error.clone()))
+            }
+            Outcome::Cancelled => (Status::Cancelled, self.agent.last_text(), None, None),
+        };
+        EventKind::RunFinished { status, text, output, usage: *self.usage(), error }
+    }
+}
+
+fn note(text: &str) -> EventKind {
+    EventKind::Note { text: text.to_owned() }
+}
+
+fn error_event(error: &Error) -> EventKind {
+    EventKind::Error {
+        code: error.code().to_owned(),
+        message: error.message().to_owned(),
+        retryable: error.is_retryable(),
+    }
+}
+
+fn decision(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Approve => "approve",
+        Answer::Edit { .. } => "edit",
+        Answer::Reject { .. } => "reject",
+        Answer::Answer { .. } => "answer",
+        Answer::Repeat => "repeat",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "durations in milliseconds are far below 2^52")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}

@@ -1,0 +1,136 @@
+//! How a record changes the state. Total and deterministic: no user code, no decision.
+
+use super::follow::in_doubt;
+use super::{Open, Phase, Run};
+use crate::effect::{EffectId, Task};
+use crate::error::{Error, ErrorKind};
+use crate::question::{Answer, Why};
+use crate::record::{Output, Record, RecordKind, Refused, VERSION};
+use crate::tool::{EffectClass, ToolOutput};
+
+impl Run {
+    /// Folds one record. The only way the state changes.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Refused> {
+        if record.v != VERSION {
+            let text = format!("record {} has version {}, this build reads {VERSION}", record.seq, record.v);
+            return Err(Refused::Corrupt(text));
+        }
+        if record.seq != self.seq {
+            return Err(Refused::Corrupt(format!("record {} where {} should be", record.seq, self.seq)));
+        }
+        if !matches!(record.kind, RecordKind::Claimed) {
+            self.time.spent = self.active_at(record.at);
+        }
+        self.time.last = record.at;
+        self.seq += 1;
+        match &record.kind {
+            RecordKind::Accepted { definition, input, thread, deadline_ms } => {
+                if *definition != self.definition.hash {
+                    let text = format!("the run was accepted with the definition {definition}");
+                    return Err(Refused::Corrupt(text));
+                }
+                self.time.limit = *deadline_ms;
+                self.thread.clone_from(thread);
+                self.agent.start(input);
+                self.phase = Phase::Running;
+            }
+            RecordKind::Claimed => self.open.values_mut().for_each(Open::survive),
+            RecordKind::Intent(intent) => {
+                if matches!(intent.task, Task::Tool { .. }) {
+                    self.agent.count_tool_call();
+                }
+                let open = Open { intent: intent.clone(), attempt: 1, doubt: false, since: record.at };
+                self.open.insert(intent.id.clone(), open);
+            }
+            RecordKind::Result { effect, result, .. } => self.apply_result(effect, result)?,
+            RecordKind::Lost { effect } => match self.open.get_mut(effect) {
+                Some(open) => open.doubt = true,
+                None => return Err(Refused::Corrupt(format!("{effect} was lost, but is not open"))),
+            },
+            RecordKind::Message(message) => self.agent.steer(message.clone()),
+            RecordKind::Paused(pause) => self.phase = Phase::Paused(*pause),
+            RecordKind::Resumed(grant) => {
+                self.agent.grant(grant);
+                self.phase = Phase::Running;
+            }
+            RecordKind::Stopping(outcome) => self.phase = Phase::Stopping(outcome.clone()),
+            RecordKind::Finished(outcome) => {
+                self.agent.close(outcome);
+                self.phase = Phase::Finished(outcome.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_result(&mut self, effect: &EffectId, result: &Result<Output, Error>) -> Result<(), Refused> {
+        let Some(open) = self.open.remove(effect) else {
+            return Err(Refused::Corrupt(format!("a result of {effect}, which is not open")));
+        };
+        match &open.intent.task {
+            Task::Ask { about, why: Why::Approval } => self.apply_approval(about, result),
+            Task::Ask { about, why: Why::InDoubt } => self.apply_doubt(about, result),
+            Task::Model | Task::Tool { .. } | Task::FinishHook => {
+                self.approved.remove(effect);
+                self.agent.result(effect, result);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_approval(&mut self, about: &EffectId, result: &Result<Output, Error>) {
+        let answer = match result {
+            Ok(Output::Answer(answer)) => answer,
+            Ok(_) => return self.agent.result(about, &Err(denied("the answer was no decision"))),
+            Err(error) => return self.agent.result(about, &Err(error.clone())),
+        };
+        match answer {
+            Answer::Approve | Answer::Repeat => {
+                self.approved.insert(about.clone(), None);
+            }
+            Answer::Edit { args } => {
+                self.approved.insert(about.clone(), Some(args.clone()));
+            }
+            Answer::Reject { reason } => self.agent.result(about, &Err(denied(reason))),
+            Answer::Answer { answer } => self.agent.result(about, &stand_in(answer)),
+        }
+    }
+
+    fn apply_doubt(&mut self, about: &EffectId, result: &Result<Output, Error>) {
+        if let Ok(Output::Answer(Answer::Repeat | Answer::Approve)) = result {
+            if let Some(open) = self.open.get_mut(about) {
+                open.doubt = false;
+                open.attempt += 1;
+            }
+            return;
+        }
+        if self.open.remove(about).is_none() {
+            return; // given up before the question was closed
+        }
+        match result {
+            Ok(Output::Answer(Answer::Answer { answer })) => self.agent.result(about, &stand_in(answer)),
+            Ok(Output::Answer(Answer::Reject { reason })) => {
+                self.agent.result(about, &Err(in_doubt(&format!("and a person said: {reason}"))));
+            }
+            _ => self.agent.result(about, &Err(in_doubt("nobody said whether it did"))),
+        }
+    }
+}
+
+impl Open {
+    /// Its process is gone.
+    fn survive(&mut self) {
+        match self.intent.class {
+            EffectClass::Once | EffectClass::Undeclared => self.doubt = true,
+            EffectClass::Read | EffectClass::Idempotent if !self.doubt => self.attempt += 1,
+            EffectClass::Read | EffectClass::Idempotent => {}
+        }
+    }
+}
+
+fn denied(reason: &str) -> Error {
+    Error::new(ErrorKind::Denied, reason)
+}
+
+fn stand_in(answer: &serde_json::Value) -> Result<Output, Error> {
+    Ok(Output::Tool(ToolOutput::Json(answer.clone())))
+}

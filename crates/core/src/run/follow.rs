@@ -1,0 +1,123 @@
+//! What follows from a state alone: asking, starting, pausing, ending.
+
+use super::{Admission, Open, Phase, Run, Want, Wanted};
+use crate::effect::{EffectId, Intent, Task};
+use crate::error::{Error, ErrorKind};
+use crate::question::Why;
+use crate::record::{Pause, RecordKind};
+use crate::tool::EffectClass;
+
+impl Run {
+    /// What follows from the state. Because it looks at nothing else (and asks for permits), a run folded
+    /// from any prefix of its records, even half a batch, finds its way on.
+    pub(super) fn follow(&self, at: u64, admission: &mut dyn Admission) -> Vec<RecordKind> {
+        match &self.phase {
+            Phase::New | Phase::Paused(_) | Phase::Finished(_) => vec![],
+            Phase::Stopping(outcome) if self.open.is_empty() => vec![RecordKind::Finished(outcome.clone())],
+            Phase::Stopping(_) => self.give_up_doubts(),
+            Phase::Running => {
+                let mut kinds = self.ask_about_doubts();
+                match self.agent.wanted() {
+                    Wanted::Effects(wants) => self.admit(wants, at, admission, &mut kinds),
+                    Wanted::Pause(pause) => kinds.push(RecordKind::Paused(pause)),
+                    Wanted::Finish(outcome) if self.open.is_empty() => {
+                        kinds.push(RecordKind::Finished(outcome));
+                    }
+                    Wanted::Finish(outcome) => kinds.push(RecordKind::Stopping(outcome)),
+                }
+                kinds
+            }
+        }
+    }
+
+    /// Only what may start now gets an intent: an intent means "may have happened", and a call that was
+    /// still queued at a crash must not come back in doubt.
+    fn admit(
+        &self,
+        wants: Vec<Want>,
+        at: u64,
+        admission: &mut dyn Admission,
+        kinds: &mut Vec<RecordKind>,
+    ) {
+        let mut running = self.open.values().filter(|open| is_tool(&open.intent)).count();
+        let mut excluded = self.open.values().any(|open| is_exclusive(&open.intent));
+        let limit = self.agent().tool_concurrency.max(1) as usize;
+        let mut started = 0;
+        for want in wants {
+            let id = &want.intent.id;
+            if self.open.contains_key(id) {
+                continue;
+            }
+            if let Some(kind) = self.agent.budget_reached(self.active_at(at), started, &want.intent) {
+                kinds.push(RecordKind::Paused(Pause::Budget(kind)));
+                return;
+            }
+            if want.ask && !self.approved.contains_key(id) {
+                kinds.extend(self.ask_once(format!("ask:{id}"), id, Why::Approval));
+                continue;
+            }
+            if is_tool(&want.intent) {
+                let exclusive = is_exclusive(&want.intent);
+                if excluded || running >= limit || (exclusive && running > 0) {
+                    if exclusive {
+                        // Its turn has come: later calls wait behind it.
+                        excluded = true;
+                    }
+                    continue;
+                }
+                if !admission.admit(id, self.agent.tool_name(id)) {
+                    continue;
+                }
+                running += 1;
+                started += 1;
+                excluded |= exclusive;
+            }
+            kinds.push(RecordKind::Intent(want.intent));
+        }
+    }
+
+    fn ask_about_doubts(&self) -> Vec<RecordKind> {
+        let doubts = self.open.values().filter(|open| open.doubt);
+        doubts
+            .filter_map(|open| {
+                // The attempt is part of the id: a repeated effect that is lost again is a new question.
+                let question = format!("doubt:{}.{}", open.intent.id, open.attempt);
+                self.ask_once(question, &open.intent.id, Why::InDoubt)
+            })
+            .collect()
+    }
+
+    fn give_up_doubts(&self) -> Vec<RecordKind> {
+        let doubts = self.open.values().filter(|open| open.doubt);
+        doubts.map(give_up).collect()
+    }
+
+    fn ask_once(&self, id: String, about: &EffectId, why: Why) -> Option<RecordKind> {
+        let id = EffectId::new(id);
+        if self.open.contains_key(&id) {
+            return None;
+        }
+        let task = Task::Ask { about: about.clone(), why };
+        Some(RecordKind::Intent(Intent { id, class: EffectClass::Idempotent, task }))
+    }
+}
+
+fn give_up(open: &Open) -> RecordKind {
+    RecordKind::Result {
+        effect: open.intent.id.clone(),
+        attempt: open.attempt,
+        result: Err(in_doubt("nobody said whether it did")),
+    }
+}
+
+fn is_tool(intent: &Intent) -> bool {
+    matches!(intent.task, Task::Tool { .. })
+}
+
+fn is_exclusive(intent: &Intent) -> bool {
+    matches!(intent.task, Task::Tool { exclusive: true })
+}
+
+pub(super) fn in_doubt(why: &str) -> Error {
+    Error::new(ErrorKind::InDoubt, format!("the call may have happened, {why}; check before calling it again"))
+}

@@ -1,0 +1,96 @@
+//! Messages in a wire format, each encoded once. Lives beside the run: it can always be made again, and
+//! it is no state.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::message::{History, Message};
+
+/// Encoded histories by wire format. Encoding turn n costs what turn n added.
+#[derive(Default)]
+pub struct WireCache {
+    formats: Mutex<Vec<(String, Encoded)>>,
+}
+
+#[derive(Default)]
+struct Encoded {
+    last: Option<Arc<Message>>,
+    count: usize,
+    /// Neighbours are joined when the younger has grown as large as the elder, so there are about
+    /// log2(n) of them and each byte is copied about log2(n) times.
+    segments: Vec<Bytes>,
+    total: u64,
+}
+
+impl WireCache {
+    /// The history in the given format as a chain of segments. `encode` appends one message, given the
+    /// one before it; it is called only for messages that were not encoded before.
+    pub fn encode(
+        &self,
+        format: &str,
+        history: &History,
+        mut encode: impl FnMut(Option<&Message>, &Message, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<Vec<Bytes>, Error> {
+        let mut formats = self.formats.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match formats.iter().position(|(name, _)| name == format) {
+            Some(index) => index,
+            None => {
+                formats.push((format.to_owned(), Encoded::default()));
+                formats.len() - 1
+            }
+        };
+        let Some((_, encoded)) = formats.get_mut(index) else {
+            return Err(Error::new(crate::ErrorKind::Internal, "the wire cache lost a format"));
+        };
+        if !encoded.is_prefix_of(history) {
+            *encoded = Encoded { total: encoded.total, ..Encoded::default() };
+        }
+        if history.len() > encoded.count {
+            let mut fresh = Vec::with_capacity(256);
+            let mut before = encoded.last.clone();
+            for message in history.iter().skip(encoded.count) {
+                encode(before.as_deref(), message, &mut fresh)?;
+                encoded.total += 1;
+                before = Some(message.clone());
+            }
+            encoded.last = before;
+            encoded.count = history.len();
+            encoded.push(Bytes::from(fresh));
+        }
+        Ok(encoded.segments.clone())
+    }
+
+    /// Messages encoded so far, over all formats.
+    pub fn encoded(&self) -> u64 {
+        let formats = self.formats.lock().unwrap_or_else(PoisonError::into_inner);
+        formats.iter().map(|(_, encoded)| encoded.total).sum()
+    }
+}
+
+impl Encoded {
+    /// Histories are append-only, so the same last message at the same place means the same prefix.
+    fn is_prefix_of(&self, history: &History) -> bool {
+        match (&self.last, self.count.checked_sub(1).and_then(|last| history.get(last))) {
+            (None, _) => self.count == 0,
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (Some(_), None) => false,
+        }
+    }
+
+    fn push(&mut self, fresh: Bytes) {
+        let mut fresh = fresh;
+        while let Some(elder) = self.segments.last() {
+            if elder.len() > fresh.len() {
+                break;
+            }
+            let mut joined = Vec::with_capacity(elder.len() + fresh.len());
+            joined.extend_from_slice(elder);
+            joined.extend_from_slice(&fresh);
+            self.segments.pop();
+            fresh = Bytes::from(joined);
+        }
+        self.segments.push(fresh);
+    }
+}
