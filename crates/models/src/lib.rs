@@ -15,6 +15,7 @@ mod reply_stream;
 pub mod retry;
 mod retry_budget;
 mod schema;
+pub mod scripted;
 
 pub use adapter::{Adapter, Format};
 pub use collect::collect;

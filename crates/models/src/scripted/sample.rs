@@ -40,13 +40,13 @@ fn at(schema: &Value, root: &Value, depth: usize) -> Value {
     match kind(rules) {
         "object" => object(rules, root, depth),
         "array" => {
-            let count = rules.get("minItems").and_then(Value::as_u64).unwrap_or(1).clamp(1, 64);
+            let usual = u64::from(depth > DEPTH / 2);
+            let count = rules.get("minItems").and_then(Value::as_u64).unwrap_or(usual).clamp(usual, 64);
             let item = rules.get("items").map_or(Value::Null, |items| at(items, root, depth - 1));
             (0..count).map(|_| item.clone()).collect()
         }
         "string" => text(rules),
-        "integer" => number(rules, 1),
-        "number" => number(rules, 1),
+        "integer" | "number" => number(rules, 1),
         "boolean" => Value::Bool(true),
         _ => Value::Null,
     }

@@ -1,5 +1,5 @@
 //! Text with placeholders such as `{{ result.read_file | lines }}`, filled in one pass: what is put in is
-//! never looked at again.
+//! never looked at again. `{{ "{{" }}` is two braces.
 
 use std::sync::Arc;
 
@@ -75,7 +75,11 @@ impl Template {
             if !before.is_empty() {
                 pieces.push(Piece::Literal(before.into()));
             }
-            pieces.push(Piece::Hole(Hole::parse(&from[2..end])?));
+            let inner = from[2..end].trim();
+            pieces.push(match serde_json::from_str::<String>(inner) {
+                Ok(text) => Piece::Literal(text.into()),
+                Err(_) => Piece::Hole(Hole::parse(inner)?),
+            });
             rest = &from[end + 2..];
         }
         if !rest.is_empty() || pieces.is_empty() {
@@ -111,17 +115,22 @@ impl Template {
 /// JSON whose texts may hold placeholders.
 #[derive(Clone, Debug)]
 pub(super) enum JsonTemplate {
-    /// Without placeholders.
-    Fixed(Arc<Value>),
+    /// Without placeholders, and its text.
+    Fixed(Arc<Value>, Arc<str>),
     Text(Template),
     List(Vec<JsonTemplate>),
     Object(Vec<(String, JsonTemplate)>),
 }
 
 impl JsonTemplate {
+    pub fn fixed(value: Value) -> Self {
+        let text = value.to_string().into();
+        Self::Fixed(Arc::new(value), text)
+    }
+
     pub fn parse(value: Value) -> Result<Self, String> {
         if !has_placeholder(&value) {
-            return Ok(Self::Fixed(Arc::new(value)));
+            return Ok(Self::fixed(value));
         }
         Ok(match value {
             Value::String(text) => Self::Text(Template::parse(&text)?),
@@ -130,13 +139,13 @@ impl JsonTemplate {
                 let members = members.into_iter().map(|(key, value)| Ok((key, Self::parse(value)?)));
                 Self::Object(members.collect::<Result<_, String>>()?)
             }
-            other => Self::Fixed(Arc::new(other)),
+            other => Self::fixed(other),
         })
     }
 
     pub fn fill(&self, scene: &Scene) -> Result<Value, String> {
         Ok(match self {
-            Self::Fixed(value) => Value::clone(value),
+            Self::Fixed(value, _) => Value::clone(value),
             Self::Text(template) => template.fill_value(scene)?,
             Self::List(items) => {
                 Value::Array(items.iter().map(|item| item.fill(scene)).collect::<Result<_, _>>()?)
@@ -151,7 +160,7 @@ impl JsonTemplate {
     /// The JSON text.
     pub fn fill_text(&self, scene: &Scene) -> Result<Arc<str>, String> {
         match self {
-            Self::Fixed(value) => Ok(value.to_string().into()),
+            Self::Fixed(_, text) => Ok(text.clone()),
             _ => Ok(self.fill(scene)?.to_string().into()),
         }
     }
@@ -262,9 +271,7 @@ impl Filter {
                 return Ok(Self::Or(value.unwrap_or_else(|_| Value::String(argument.to_owned()))));
             }
             _ => {
-                return Err(format!(
-                    "`{name}` in `{{{{ {written} }}}}` is no filter; there are {FILTERS}"
-                ));
+                return Err(format!("`{name}` in `{{{{ {written} }}}}` is no filter; there are {FILTERS}"));
             }
         };
         if argument.is_empty() {
@@ -289,7 +296,8 @@ impl Filter {
             Self::Number => first_number(&text)?,
             Self::Json => serde_json::from_str(&text).ok()?,
             Self::Head(count) => {
-                let end = text.match_indices('\n').nth(count.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+                let end =
+                    text.match_indices('\n').nth(count.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
                 Value::String(text[..if *count == 0 { 0 } else { end }].to_owned())
             }
             Self::Line(number) => Value::String(text.lines().nth(number.checked_sub(1)?)?.to_owned()),
