@@ -1,0 +1,256 @@
+//! A new connection: address, TCP, proxy, TLS, then the HTTP handshake.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use http::HeaderValue;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    body::WireBody,
+    census::{Counters, OpenConnection},
+    client::Settings,
+    error::{HttpError, HttpErrorKind},
+    failure::{find, plain},
+    proxy::{Route, open_tunnel},
+    tasks::Tasks,
+    url::Url,
+};
+
+/// A connection that is ready for requests.
+pub(crate) enum Connected {
+    Http1(Http1),
+    Http2 {
+        sender: http2::SendRequest<WireBody>,
+        /// How many streams the server allows at once, kept current.
+        max_streams: Arc<AtomicUsize>,
+    },
+}
+
+pub(crate) struct Http1 {
+    pub(crate) sender: http1::SendRequest<WireBody>,
+    /// Set for plain http through a proxy, which wants absolute URLs.
+    pub(crate) forward: Option<Forward>,
+}
+
+/// What a proxy that is asked for plain http needs in each request.
+#[derive(Clone)]
+pub(crate) struct Forward {
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+/// Connects to the host of `url`, or to its proxy. The caller bounds the time.
+pub(crate) async fn connect(
+    settings: &Settings,
+    url: &Url,
+    counters: &Arc<Counters>,
+    tasks: &Tasks,
+) -> Result<Connected, HttpError> {
+    let route = match &settings.proxy {
+        Some(proxy) => proxy.route(url)?,
+        None => None,
+    };
+    let stream = match &route {
+        None => tcp(settings, url.host(), url.port()).await?,
+        Some(route) => {
+            let reached = tcp(settings, &route.host, route.port).await;
+            reached.map_err(|error| as_proxy(error, route))?
+        }
+    };
+    let open = OpenConnection::new(counters);
+    let mut io = Io::Tcp(stream);
+    if let Some(route) = &route
+        && route.https
+    {
+        let config = settings.tls.config(false).await?;
+        io = encrypt(io, &route.host, config).await.map_err(|error| as_proxy(error, route))?;
+    }
+    let mut is_http2 = false;
+    if url.is_https() {
+        if let Some(route) = &route {
+            open_tunnel(&mut io, url, route).await?;
+        }
+        let config = settings.tls.config(settings.http2).await?;
+        io = encrypt(io, url.host(), config).await?;
+        is_http2 = io.is_http2();
+    }
+    let io = TokioIo::new(Transport { io, _open: open });
+    if is_http2 {
+        let (sender, mut connection) = http2::Builder::new(tasks.clone())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(settings.http2_ping)
+            .keep_alive_timeout(settings.http2_ping_timeout)
+            .max_header_list_size(u32::try_from(settings.max_headers).unwrap_or(u32::MAX))
+            .handshake(io)
+            .await
+            .map_err(handshake)?;
+        let max_streams = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let publish = max_streams.clone();
+        tasks.spawn(poll_fn(move |cx| {
+            // Its failure reaches the requests on it; there is no one else to tell.
+            let done = Pin::new(&mut connection).poll(cx).map(|_| ());
+            publish.store(connection.current_max_send_streams(), Relaxed);
+            done
+        }));
+        return Ok(Connected::Http2 { sender, max_streams });
+    }
+    let (sender, connection) =
+        http1::Builder::new().max_header_size(settings.max_headers).handshake(io).await.map_err(handshake)?;
+    tasks.spawn(async {
+        connection.await.ok();
+    });
+    let forward = match route {
+        Some(route) if !url.is_https() => Some(Forward { authorization: route.authorization }),
+        _ => None,
+    };
+    Ok(Connected::Http1(Http1 { sender, forward }))
+}
+
+async fn tcp(settings: &Settings, host: &str, port: u16) -> Result<TcpStream, HttpError> {
+    let addresses = settings.dialer.resolve(host, port).await?;
+    settings.dialer.connect(addresses).await
+}
+
+fn as_proxy(error: HttpError, route: &Route) -> HttpError {
+    HttpError::new(HttpErrorKind::Proxy, error.to_string()).retry(error.retry_may_help()).at(route.place())
+}
+
+async fn encrypt(io: Io, host: &str, config: Arc<rustls::ClientConfig>) -> Result<Io, HttpError> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| HttpError::new(HttpErrorKind::InvalidUrl, "the host is not a name TLS can verify"))?;
+    let connector = TlsConnector::from(config);
+    match io {
+        Io::Tcp(stream) => connector.connect(name, stream).await.map(|it| Io::Tls(Box::new(it))),
+        Io::Tls(stream) => connector.connect(name, stream).await.map(|it| Io::TlsInTls(Box::new(it))),
+        Io::TlsInTls(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    }
+    .map_err(tls_failure)
+}
+
+fn tls_failure(error: io::Error) -> HttpError {
+    let (message, retry) = match find::<rustls::Error>(&error) {
+        Some(rustls::Error::InvalidCertificate(problem)) => {
+            (format!("its certificate is not trusted ({problem}); give the CA file that signed it"), false)
+        }
+        Some(problem) => (format!("no TLS session ({problem}); check that the port speaks https"), false),
+        None => (format!("the connection broke in the TLS handshake ({})", plain(&error)), true),
+    };
+    HttpError::new(HttpErrorKind::Tls, message).retry(retry).because(error)
+}
+
+fn handshake(error: hyper::Error) -> HttpError {
+    HttpError::new(HttpErrorKind::Connect, "the connection broke in the HTTP handshake").because(error)
+}
+
+enum Io {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// To a server through a proxy that is itself reached by https.
+    TlsInTls(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
+}
+
+impl Io {
+    fn is_http2(&self) -> bool {
+        let session = match self {
+            Self::Tcp(_) => return false,
+            Self::Tls(stream) => stream.get_ref().1,
+            Self::TlsInTls(stream) => stream.get_ref().1,
+        };
+        session.alpn_protocol() == Some(b"h2")
+    }
+}
+
+/// A counted connection.
+struct Transport {
+    io: Io,
+    _open: OpenConnection,
+}
+
+macro_rules! each {
+    ($io:expr, $stream:ident => $call:expr) => {
+        match $io {
+            Io::Tcp($stream) => $call,
+            Io::Tls($stream) => $call,
+            Io::TlsInTls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,399 @@
+//! The connections of one client, kept per origin.
+//!
+//! HTTP/1 connections rest here between exchanges and belong to one exchange at a time; HTTP/2
+//! connections stay here and are shared up to the server's limit of streams. While an origin's
+//! protocol is unknown, or its HTTP/2 connections are full, one request connects and the others wait
+//! for what it finds.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::{Uri, header, uri::Authority};
+use hyper::{body::Incoming, client::conn::TrySendError, client::conn::http2};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    body::WireBody,
+    census::{Census, Counters, InFlight},
+    client::Settings,
+    connect::{Connected, Http1, connect},
+    error::{HttpError, HttpErrorKind, TimeoutPhase},
+    tasks::Tasks,
+    url::Url,
+};
+
+/// How long a pooled connection may take to be ready again after its last response ended.
+const READY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Pool {
+    pub(crate) settings: Settings,
+    pub(crate) counters: Arc<Counters>,
+    state: Mutex<State>,
+    tasks: Tasks,
+}
+
+#[derive(Default)]
+struct State {
+    origins: HashMap<Origin, Slot>,
+    reaping: bool,
+}
+
+/// Hosts compare without case.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Origin {
+    https: bool,
+    authority: Option<Authority>,
+}
+
+impl Origin {
+    fn of(url: &Url) -> Self {
+        Self { https: url.is_https(), authority: url.authority().cloned() }
+    }
+}
+
+struct Slot {
+    /// The most recently used last.
+    resting: Vec<(Http1, Instant)>,
+    http2: Vec<Arc<Http2>>,
+    /// One connects while the others wait.
+    gate: Arc<Semaphore>,
+    speaks_http1: bool,
+}
+
+/// A shared connection.
+struct Http2 {
+    sender: http2::SendRequest<WireBody>,
+    streams: AtomicUsize,
+    max_streams: Arc<AtomicUsize>,
+    used_at: Mutex<Instant>,
+    refused: AtomicBool,
+}
+
+impl Http2 {
+    fn is_usable(&self) -> bool {
+        !self.refused.load(Relaxed) && !self.sender.is_closed()
+    }
+
+    fn idle_since(&self) -> Option<Instant> {
+        (self.streams.load(Relaxed) == 0).then(|| *lock(&self.used_at))
+    }
+}
+
+/// A place on a shared connection.
+struct Stream(Arc<Http2>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        *lock(&self.0.used_at) = Instant::now();
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+enum Held {
+    Http1(Http1),
+    Http2(Stream),
+}
+
+enum Taken {
+    Held(Held),
+    /// None there: connect, after passing the gate if there is one.
+    Connect(Option<Arc<Semaphore>>),
+}
+
+/// A connection, or a stream's place on one, held for one exchange.
+pub(crate) struct Lease {
+    held: Held,
+    pool: Arc<Pool>,
+    origin: Origin,
+    /// Whether the connection was there before.
+    pub(crate) reused: bool,
+    _in_flight: InFlight,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, counters: Arc::default(), state: Mutex::default(), tasks: Tasks::default() }
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let state = lock(&self.state);
+        let idle = state.origins.values().map(|slot| {
+            slot.resting.iter().filter(|(it, _)| !it.sender.is_closed()).count()
+                + slot.http2.iter().filter(|it| it.is_usable() && it.idle_since().is_some()).count()
+        });
+        Census {
+            idle: idle.sum(),
+            open: self.counters.open.load(Relaxed),
+            in_flight: self.counters.in_flight.load(Relaxed),
+            opened: self.counters.opened.load(Relaxed),
+        }
+    }
+
+    /// A connection for an exchange with the host of `url`; a new one within `limit`.
+    pub(crate) async fn acquire(self: &Arc<Self>, url: &Url, limit: Duration) -> Result<Lease, HttpError> {
+        let in_flight = InFlight::new(&self.counters);
+        let origin = Origin::of(url);
+        let lease = |held, reused| Lease {
+            held,
+            reused,
+            pool: self.clone(),
+            origin: origin.clone(),
+            _in_flight: in_flight,
+        };
+        loop {
+            let gate = match self.take(&origin) {
+                Taken::Held(mut held) => {
+                    if held.is_ready().await {
+                        return Ok(lease(held, true));
+                    }
+                    continue;
+                }
+                Taken::Connect(gate) => gate,
+            };
+            let (held, reused) =
+                timeout(limit, self.open(url, &origin, gate)).await.unwrap_or_else(|_| {
+                    let message =
+                        format!("no connection within {limit:?}; check the address, proxy and firewall");
+                    Err(HttpError::new(HttpErrorKind::Timeout(TimeoutPhase::Connect), message))
+                })?;
+            return Ok(lease(held, reused));
+        }
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        url: &Url,
+        origin: &Origin,
+        mut gate: Option<Arc<Semaphore>>,
+    ) -> Result<(Held, bool), HttpError> {
+        let mut permit = None;
+        if let Some(closed) = gate.take() {
+            permit = closed.acquire_owned().await.ok();
+            match self.take(origin) {
+                Taken::Held(mut held) => {
+                    if held.is_ready().await {
+                        return Ok((held, true));
+                    }
+                }
+                // The one before found HTTP/1: no reason to wait in line.
+                Taken::Connect(None) => permit = None,
+                Taken::Connect(Some(_)) => {}
+            }
+        }
+        let connected = connect(&self.settings, url, &self.counters, &self.tasks).await?;
+        let held = self.welcome(origin, connected);
+        drop(permit);
+        Ok((held, false))
+    }
+
+    fn take(&self, origin: &Origin) -> Taken {
+        let mut state = lock(&self.state);
+        let Some(slot) = state.origins.get_mut(origin) else {
+            let slot = Slot::new();
+            let gate = self.may_be_http2(origin).then(|| slot.gate.clone());
+            state.origins.insert(origin.clone(), slot);
+            return Taken::Connect(gate);
+        };
+        while let Some((connection, since)) = slot.resting.pop() {
+            if !connection.sender.is_closed() && since.elapsed() < self.settings.idle_timeout {
+                return Taken::Held(Held::Http1(connection));
+            }
+        }
+        slot.http2.retain(|it| it.is_usable());
+        for connection in &slot.http2 {
+            if connection.streams.load(Relaxed) < connection.max_streams.load(Relaxed) {
+                connection.streams.fetch_add(1, Relaxed);
+                return Taken::Held(Held::Http2(Stream(connection.clone())));
+            }
+        }
+        let gated = self.may_be_http2(origin) && !slot.speaks_http1;
+        Taken::Connect(gated.then(|| slot.gate.clone()))
+    }
+
+    fn may_be_http2(&self, origin: &Origin) -> bool {
+        origin.https && self.settings.http2
+    }
+
+    fn welcome(self: &Arc<Self>, origin: &Origin, connected: Connected) -> Held {
+        let mut state = lock(&self.state);
+        let slot = state.origins.entry(origin.clone()).or_insert_with(Slot::new);
+        match connected {
+            Connected::Http1(connection) => {
+                slot.speaks_http1 = true;
+                Held::Http1(connection)
+            }
+            Connected::Http2 { sender, max_streams } => {
+                slot.speaks_http1 = false;
+                let connection = Arc::new(Http2 {
+                    sender,
+                    streams: AtomicUsize::new(1),
+                    max_streams,
+                    used_at: Mutex::new(Instant::now()),
+                    refused: AtomicBool::new(false),
+                });
+                slot.http2.push(connection.clone());
+                self.reap(&mut state);
+                Held::Http2(Stream(connection))
+            }
+        }
+    }
+
+    fn rest(self: &Arc<Self>, origin: Origin, connection: Http1) {
+        if connection.sender.is_closed() || self.settings.max_idle_per_host == 0 {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let slot = state.origins.entry(origin).or_insert_with(Slot::new);
+        if slot.resting.len() < self.settings.max_idle_per_host {
+            slot.resting.push((connection, Instant::now()));
+            self.reap(&mut state);
+        }
+    }
+
+    /// Starts the task that closes what rested too long, unless it runs. It ends when nothing rests.
+    fn reap(self: &Arc<Self>, state: &mut State) {
+        if state.reaping {
+            return;
+        }
+        state.reaping = true;
+        self.tasks.spawn(reaper(Arc::downgrade(self), Instant::now() + self.settings.idle_timeout));
+    }
+
+    /// Closes what rested too long; gives the time of the next look.
+    fn evict(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let limit = self.settings.idle_timeout;
+        let mut next: Option<Instant> = None;
+        let mut keep = |since: Instant| {
+            let at = since + limit;
+            if at <= now {
+                return false;
+            }
+            next = Some(next.map_or(at, |next| next.min(at)));
+            true
+        };
+        let mut state = lock(&self.state);
+        state.origins.retain(|_, slot| {
+            slot.resting.retain(|(it, since)| !it.sender.is_closed() && keep(*since));
+            slot.http2.retain(|it| it.is_usable() && keep(it.idle_since().unwrap_or(now)));
+            !slot.resting.is_empty() || !slot.http2.is_empty()
+        });
+        state.reaping = next.is_some();
+        next
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.tasks.end();
+    }
+}
+
+async fn reaper(pool: Weak<Pool>, mut at: Instant) {
+    loop {
+        sleep_until(at).await;
+        let Some(pool) = pool.upgrade() else { return };
+        match pool.evict() {
+            Some(next) => at = next,
+            None => return,
+        }
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            resting: Vec::new(),
+            http2: Vec::new(),
+            gate: Arc::new(Semaphore::new(1)),
+            speaks_http1: false,
+        }
+    }
+}
+
+impl Held {
+    /// Whether a request may be sent now; a connection that needs too long is given up.
+    async fn is_ready(&mut self) -> bool {
+        match self {
+            Self::Http1(connection) => {
+                connection.sender.is_ready()
+                    || matches!(timeout(READY, connection.sender.ready()).await, Ok(Ok(())))
+            }
+            Self::Http2(_) => true,
+        }
+    }
+}
+
+impl Lease {
+    /// Puts the target into the request as this connection wants it.
+    pub(crate) fn address(&self, request: &mut http::Request<WireBody>, url: &Url) {
+        let Held::Http1(connection) = &self.held else {
+            *request.uri_mut() = url.uri().clone();
+            return;
+        };
+        if !request.headers().contains_key(header::HOST)
+            && let Some(host) = url.host_header()
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        match &connection.forward {
+            Some(forward) => {
+                *request.uri_mut() = url.uri().clone();
+                if let Some(authorization) = &forward.authorization {
+                    request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+                }
+            }
+            None => {
+                *request.uri_mut() = url.uri().path_and_query().map_or_else(Uri::default, |path| {
+                    let mut parts = http::uri::Parts::default();
+                    parts.path_and_query = Some(path.clone());
+                    Uri::from_parts(parts).unwrap_or_default()
+                });
+            }
+        }
+    }
+
+    /// Sends. The error gives the request back when nothing of it was written.
+    pub(crate) fn send(
+        &mut self,
+        request: http::Request<WireBody>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<WireBody>>>> + use<>
+    {
+        match &mut self.held {
+            Held::Http1(connection) => {
+                futures_util::future::Either::Left(connection.sender.try_send_request(request))
+            }
+            Held::Http2(stream) => {
+                futures_util::future::Either::Right(stream.0.sender.clone().try_send_request(request))
+            }
+        }
+    }
+
+    /// The exchange ended well: an HTTP/1 connection rests until the next one.
+    pub(crate) fn give_back(self) {
+        if let Held::Http1(connection) = self.held {
+            self.pool.rest(self.origin, connection);
+        }
+    }
+
+    /// The connection took no request: no one is to try it again.
+    pub(crate) fn discard(self) {
+        if let Held::Http2(stream) = &self.held {
+            stream.0.refused.store(true, Relaxed);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
