@@ -1,0 +1,5 @@
+//! OpenAI Chat Completions.
+
+pub(crate) mod reply;
+pub(crate) mod rules;
+mod tool_rules;
