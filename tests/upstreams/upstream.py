@@ -16,7 +16,7 @@ class UpstreamError(Exception):
 
 
 class Upstream:
-    """A process that printed `{"addr", "base_url", "pid"}` when it was ready and ends with its stdin."""
+    """A process that printed `{"addr", ...}` when it was ready and ends when its stdin closes or on SIGTERM."""
 
     def __init__(self, name, command, log, wait=30.0):
         self.log = log
@@ -30,9 +30,10 @@ class Upstream:
         line = self._first_line(wait)
         try:
             ready = json.loads(line)
-            self.base_url = ready["base_url"].rstrip("/")
-            self.port = int(ready["addr"].rsplit(":", 1)[1])
-            self.pid = int(ready["pid"])
+            address = ready["addr"]
+            self.base_url = ready.get("base_url", f"http://{address}/v1").rstrip("/")
+            self.port = int(address.rsplit(":", 1)[1])
+            self.pid = int(ready.get("pid", self.process.pid))
         except (ValueError, KeyError, IndexError) as error:
             self.stop()
             raise UpstreamError(f"{name}: no ready line within {wait:.0f} s but {line!r}; "
@@ -61,6 +62,7 @@ class Upstream:
 
     def stop(self):
         self.process.stdin.close()
+        self.process.terminate()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
