@@ -92,6 +92,7 @@ key = {{ env = "UPSTREAM_KEY" }}
 [models.tiny]
 provider = "upstream"
 name = "tiny"
+max_tokens = 256
 retry = {{ attempts = 3, base = "20ms", cap = "100ms" }}
 timeout = {{ connect = "5s", first_token = "20s", idle = "20s", total = "40s" }}
 
