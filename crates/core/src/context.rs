@@ -130,6 +130,12 @@ impl Context {
         }
     }
 
+    /// The same context with this much time left.
+    #[must_use]
+    pub fn with_time_left(&self, left: Duration) -> Self {
+        Self { time_left: Some(left), ..self.clone() }
+    }
+
     /// Messages of this run as they were encoded before.
     pub fn wire(&self) -> &WireCache {
         &self.run.wire

@@ -1,10 +1,10 @@
 //! The seam to wire formats: requests to bytes, events to chunks. Without state of its own, clock or I/O.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use ambidex_core::message::Message;
-use ambidex_core::model::StructuredOutput;
-use ambidex_core::{Chunk, Error, Request};
+use ambidex_core::{Chunk, Error, ErrorKind, Request};
 use ambidex_http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
@@ -19,7 +19,6 @@ pub struct Endpoint {
     pub max_tokens: u32,
     /// Chat: whether the limit is called `max_completion_tokens` (OpenAI itself) or `max_tokens` (others).
     pub max_completion_tokens: bool,
-    pub structured_output: StructuredOutput,
 }
 
 /// The body around the messages. It stays the same while instructions, tools and settings do.
@@ -124,8 +123,49 @@ pub(crate) fn secret_header(before: &str, key: &SecretString) -> Result<HeaderVa
     let text = format!("{before}{}", key.expose_secret().trim());
     let mut value = HeaderValue::from_str(&text).map_err(|_| {
         let text = "the key has characters that a header cannot carry; check where it comes from for line breaks";
-        Error::new(ambidex_core::ErrorKind::ConfigInvalid, text)
+        Error::new(ErrorKind::ConfigInvalid, text)
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Text borrowed from an event's bytes where it has no escapes.
+#[derive(Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+pub(crate) fn malformed(what: &str) -> Error {
+    Error::new(ErrorKind::BadUpstream, format!("the answer is malformed: {what}"))
+}
+
+pub(crate) fn truncated(what: &str) -> Error {
+    Error::new(ErrorKind::StreamTruncated, format!("the answer is not whole: {what}"))
+}
+
+/// Levels of JSON an event may have.
+const MAX_DEPTH: usize = 64;
+/// Events below this many bytes are not looked at: no depth they can reach does harm.
+const DEPTH_CHECKED_FROM: usize = 1024;
+
+/// Refuses JSON that is nested too deeply, before anything walks it.
+pub(crate) fn check_depth(json: &[u8]) -> Result<(), Error> {
+    if json.len() < DEPTH_CHECKED_FROM {
+        return Ok(());
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(malformed(&format!("JSON nested deeper than {MAX_DEPTH} levels")));
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
 }

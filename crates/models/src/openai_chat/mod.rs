@@ -1,0 +1,51 @@
+//! OpenAI Chat Completions, and the servers that speak it: llama.cpp, vLLM, Ollama, OpenRouter and others.
+//!
+//! The end of a reply is a finish reason, then `[DONE]` or a clean end of the body.
+
+mod calls;
+mod decode;
+mod encode;
+mod event;
+
+use ambidex_core::message::Message;
+use ambidex_core::{Error, Request};
+use ambidex_http::{HeaderName, HeaderValue, header};
+use secrecy::SecretString;
+
+use crate::adapter::{Adapter, Decoder, Endpoint, Frame, secret_header};
+
+/// The name of this format in caches and provider state.
+pub const FORMAT: &str = "openai-chat";
+
+/// The adapter.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAiChat;
+
+impl Adapter for OpenAiChat {
+    fn format(&self) -> &'static str {
+        FORMAT
+    }
+
+    fn path(&self) -> &'static str {
+        "/chat/completions"
+    }
+
+    fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+        match key {
+            Some(key) => Ok(vec![(header::AUTHORIZATION, secret_header("Bearer ", key)?)]),
+            None => Ok(vec![]),
+        }
+    }
+
+    fn frame(&self, request: &Request, endpoint: &Endpoint) -> Result<Frame, Error> {
+        encode::frame(request, endpoint)
+    }
+
+    fn message(&self, before: Option<&Message>, message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
+        encode::message(before, message, out)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::ChatDecoder::default())
+    }
+}

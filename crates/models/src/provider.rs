@@ -1,0 +1,297 @@
+//! A model of a provider: an adapter, an address, a key and limits of time over the shared HTTP client.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ambidex_core::model::{ModelInfo, Reasoning, StructuredOutput};
+use ambidex_core::usage::Price;
+use ambidex_core::{BoxStream, Chunk, Context, Error, ErrorKind, Model, Request};
+use ambidex_http::{Body, Client, HeaderMap, HeaderValue, Url, header};
+use bytes::Bytes;
+use secrecy::SecretString;
+
+use crate::adapter::{Adapter, Endpoint, Format, Frame};
+use crate::failure::Place;
+use crate::reply_stream::ReplyStream;
+
+/// Sent to formats that demand a limit of tokens, where the request sets none. Every current model of
+/// Anthropic takes it; older ones take less and say so.
+pub const DEFAULT_MAX_TOKENS: u32 = 16_384;
+
+/// Limits of time of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name, TCP, proxy and TLS together.
+    pub connect: Duration,
+    /// From the request to the first content; none is 60 s, and 300 s where the request asks for reasoning.
+    pub first_token: Option<Duration>,
+    /// Without content. Pings extend it to five times as long, at most 300 s.
+    pub idle: Duration,
+    /// The whole call.
+    pub total: Duration,
+}
+
+impl Timeouts {
+    pub const FIRST_TOKEN: Duration = Duration::from_secs(60);
+    pub const FIRST_TOKEN_REASONING: Duration = Duration::from_secs(300);
+    const PINGS_AT_MOST: Duration = Duration::from_secs(300);
+
+    /// How long pings alone keep a stream alive.
+    pub(crate) fn pings(&self) -> Duration {
+        self.idle.saturating_mul(5).min(Self::PINGS_AT_MOST).max(self.idle)
+    }
+
+    fn first_token(&self, request: &Request) -> Duration {
+        let reasons = match &request.settings.reasoning {
+            None => false,
+            Some(Reasoning::Effort(effort)) => effort != "none",
+            Some(Reasoning::BudgetTokens(_)) => true,
+        };
+        self.first_token.unwrap_or(if reasons { Self::FIRST_TOKEN_REASONING } else { Self::FIRST_TOKEN })
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_token: None,
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What a provider's model is made of. Set the rest as fields.
+#[derive(Clone, Debug)]
+pub struct ModelConfig {
+    /// The name it is configured under, or `provider:model`.
+    pub name: String,
+    pub provider: String,
+    pub format: Format,
+    /// The provider's id of the model.
+    pub model: String,
+    /// As in `https://api.openai.com/v1`. An address without a path gets `/v1`.
+    pub base_url: String,
+    pub key: Option<SecretString>,
+    /// Where the key comes from, for messages: `OPENAI_API_KEY`.
+    pub key_source: Option<String>,
+    /// Further headers; they win over the adapter's.
+    pub headers: HeaderMap,
+    pub price: Option<Price>,
+    pub structured_output: StructuredOutput,
+    /// Context window in tokens.
+    pub context: Option<u64>,
+    pub timeouts: Timeouts,
+    /// The limit of output tokens where the request sets none and the format demands one.
+    pub max_tokens: u32,
+    /// Chat: the limit's name. None: `max_completion_tokens` for `api.openai.com`, else `max_tokens`.
+    pub max_completion_tokens: Option<bool>,
+}
+
+impl ModelConfig {
+    pub fn new(
+        format: Format,
+        provider: impl Into<String>,
+        model: impl Into<String>,
+        base_url: impl Into<String>,
+    ) -> Self {
+        let (provider, model) = (provider.into(), model.into());
+        Self {
+            name: format!("{provider}:{model}"),
+            provider,
+            format,
+            model,
+            base_url: base_url.into(),
+            key: None,
+            key_source: None,
+            headers: HeaderMap::new(),
+            price: None,
+            structured_output: StructuredOutput::Native,
+            context: None,
+            timeouts: Timeouts::default(),
+            max_tokens: DEFAULT_MAX_TOKENS,
+            max_completion_tokens: None,
+        }
+    }
+}
+
+/// A model behind a provider's HTTP interface. One attempt per call: retry is a model around it.
+#[derive(Clone)]
+pub struct ProviderModel(Arc<Shared>);
+
+/// What every call of a model uses.
+pub(crate) struct Shared {
+    pub(crate) adapter: &'static dyn Adapter,
+    pub(crate) client: Client,
+    pub(crate) info: ModelInfo,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) place: Place,
+    endpoint: Endpoint,
+    url: Url,
+    headers: HeaderMap,
+    frames: Mutex<Vec<(FrameKey, Frame)>>,
+}
+
+/// What a frame was made from.
+struct FrameKey {
+    request: Request,
+    empty: bool,
+}
+
+/// Agents that share one model keep a frame each, up to this many.
+const FRAMES: usize = 16;
+
+impl ProviderModel {
+    /// # Errors
+    /// `config_invalid` for a base URL or a key that cannot be used.
+    pub fn new(config: ModelConfig, client: Client) -> Result<Self, Error> {
+        let ModelConfig { name, provider, format, model, base_url, key, .. } = config;
+        let adapter = format.adapter();
+        let url = address(&base_url, adapter.path())
+            .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let ours = adapter
+            .headers(key.as_ref())
+            .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
+        headers.extend(ours);
+        for (name, value) in &config.headers {
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let openai = url.host() == "api.openai.com";
+        let endpoint = Endpoint {
+            model: model.clone(),
+            max_tokens: config.max_tokens,
+            max_completion_tokens: config.max_completion_tokens.unwrap_or(openai),
+        };
+        let key_source = config.key_source.unwrap_or_else(|| match &key {
+            Some(_) => format!("`providers.{provider}.key`"),
+            None => format!("`providers.{provider}.key`, which is not set"),
+        });
+        let place = Place { provider: provider.clone(), model, base_url: url.to_string(), key_source, key };
+        let info = ModelInfo {
+            price: config.price,
+            structured_output: config.structured_output,
+            context: config.context,
+            ..ModelInfo::new(name, provider)
+        };
+        let frames = Mutex::default();
+        let timeouts = config.timeouts;
+        Ok(Self(Arc::new(Shared { adapter, client, info, timeouts, place, endpoint, url, headers, frames })))
+    }
+
+    /// The bytes that would be sent.
+    ///
+    /// # Errors
+    /// `invalid_request` for what the format cannot say.
+    pub fn encode(&self, request: &Request, context: &Context) -> Result<Vec<Bytes>, Error> {
+        self.0.encode(request, context)
+    }
+}
+
+impl Model for ProviderModel {
+    fn info(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    fn stream(&self, request: Request, context: Context) -> BoxStream<'static, Result<Chunk, Error>> {
+        Box::pin(ReplyStream::new(self.0.clone(), request, context))
+    }
+}
+
+impl fmt::Debug for ProviderModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderModel").field("name", &self.0.info.name).field("url", &self.0.url).finish()
+    }
+}
+
+impl Shared {
+    fn encode(&self, request: &Request, context: &Context) -> Result<Vec<Bytes>, Error> {
+        let frame = self.frame(request)?;
+        let adapter = self.adapter;
+        let messages = context
+            .wire()
+            .encode(adapter.format(), &request.history, |before, message, out| adapter.message(before, message, out))?;
+        let mut body = Vec::with_capacity(messages.len() + 2);
+        body.push(frame.head);
+        body.extend(messages);
+        body.push(frame.tail);
+        Ok(body)
+    }
+
+    /// The HTTP request, and how long the first token may take.
+    pub(crate) fn request(
+        &self,
+        request: &Request,
+        context: &Context,
+    ) -> Result<(ambidex_http::Request, Duration), Error> {
+        let body: Body = self.encode(request, context)?.into();
+        let first_token = self.timeouts.first_token(request);
+        let timeouts =
+            ambidex_http::Timeouts { connect: Some(self.timeouts.connect), first_byte: Some(first_token) };
+        let http = ambidex_http::Request::post(self.url.clone())
+            .headers(self.headers.clone())
+            .body(body)
+            .timeouts(timeouts);
+        Ok((http, first_token))
+    }
+
+    fn frame(&self, request: &Request) -> Result<Frame, Error> {
+        let empty = request.history.is_empty();
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = frames.iter().rposition(|(key, _)| key.empty == empty && same_frame(&key.request, request)) {
+            return frames.get(at).map_or_else(|| self.adapter.frame(request, &self.endpoint), |(_, it)| Ok(it.clone()));
+        }
+        let frame = self.adapter.frame(request, &self.endpoint)?;
+        if frames.len() >= FRAMES {
+            frames.remove(0);
+        }
+        // The key holds what its pointers point to, so no other value can take their place.
+        let request = Request { history: Arc::default(), ..request.clone() };
+        frames.push((FrameKey { request, empty }, frame.clone()));
+        Ok(frame)
+    }
+}
+
+/// Whether two requests have the same frame, for certain and cheaply.
+fn same_frame(a: &Request, b: &Request) -> bool {
+    let instructions = match (&a.instructions, &b.instructions) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+        _ => false,
+    };
+    let output = match (&a.output, &b.output) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    };
+    let tools = Arc::ptr_eq(&a.tools, &b.tools)
+        || (a.tools.len() == b.tools.len() && a.tools.iter().zip(b.tools.iter()).all(|(a, b)| Arc::ptr_eq(a, b)));
+    instructions
+        && output
+        && tools
+        && a.tool_choice == b.tool_choice
+        && (Arc::ptr_eq(&a.settings, &b.settings) || a.settings == b.settings)
+}
+
+/// The base URL with the format's path below it, before the query where it has one.
+fn address(base: &str, path: &str) -> Result<Url, Error> {
+    let invalid = |problem: String| Error::new(ErrorKind::ConfigInvalid, format!("`base_url`: {problem}"));
+    let base_url = Url::parse(base.trim()).map_err(|error| invalid(error.to_string()))?;
+    let (base, query) = match base.trim().split_once('?') {
+        Some((base, query)) => (base, Some(query)),
+        None => (base.trim(), None),
+    };
+    let base = base.trim_end_matches('/');
+    let version = if matches!(base_url.path_and_query(), "" | "/") { "/v1" } else { "" };
+    let text = match query {
+        Some(query) => format!("{base}{version}{path}?{query}"),
+        None => format!("{base}{version}{path}"),
+    };
+    Url::parse(&text).map_err(|error| invalid(error.to_string()))
+}

@@ -1,0 +1,338 @@
+//! One attempt of one call, as a stream: send, read, decode, under the limits of time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use ambidex_core::{BoxFuture, Chunk, Context, Error, ErrorKind, Request, Usage};
+use ambidex_http::{EventStream, HeaderMap, IdleLimit, Response, header, retry_after};
+use futures_core::Stream;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::adapter::{Decoder, Seen};
+use crate::failure;
+use crate::provider::Shared;
+
+/// Bytes of content one answer may have.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// Bytes of a body that tells of an error.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+/// How long such a body is waited for.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
+/// How long the body's end is waited for after the reply's, so that its connection can be used again.
+const END_TIME: Duration = Duration::from_millis(100);
+/// Bytes per token where the provider counts none.
+const BYTES_PER_TOKEN: u64 = 4;
+
+pub(crate) struct ReplyStream {
+    shared: Arc<Shared>,
+    state: State,
+    /// Chunks to be given, the next one last.
+    ready: Vec<Chunk>,
+    /// Given after them.
+    error: Option<Error>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    request_id: Option<String>,
+    sent: u64,
+    received: usize,
+    counted: bool,
+}
+
+enum State {
+    Start { request: Request, context: Context },
+    Opening(BoxFuture<'static, Result<Opened, Error>>),
+    Reading(Box<Reading>),
+    /// The reply is whole; its connection is read to the end.
+    Ending { reading: Box<Reading>, timer: Option<Pin<Box<Sleep>>> },
+    Over,
+}
+
+struct Reading {
+    events: EventStream<Response>,
+    decoder: Box<dyn Decoder>,
+    any_event: bool,
+    /// The limits once content has come.
+    idle: Option<IdleLimit>,
+}
+
+struct Opened {
+    request_id: Option<String>,
+    body: OpenedBody,
+}
+
+enum OpenedBody {
+    Events(Box<Reading>),
+    Whole(Vec<Chunk>, Option<Error>),
+}
+
+impl ReplyStream {
+    pub(crate) fn new(shared: Arc<Shared>, request: Request, context: Context) -> Self {
+        Self {
+            shared,
+            state: State::Start { request, context },
+            ready: Vec::new(),
+            error: None,
+            deadline: None,
+            request_id: None,
+            sent: 0,
+            received: 0,
+            counted: false,
+        }
+    }
+
+    fn start(&mut self, request: &Request, context: &Context) -> Result<(), Error> {
+        if context.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let (http, first_token) = self.shared.request(request, context)?;
+        self.sent = http.body.len();
+        let total = self.shared.timeouts.total;
+        let limit = context.time_left().map_or(total, |left| left.min(total));
+        self.deadline = Some(Box::pin(sleep(limit)));
+        self.state = State::Opening(Box::pin(open(self.shared.clone(), http, first_token)));
+        Ok(())
+    }
+
+    /// Takes what one event gave.
+    fn take(&mut self, mut chunks: Vec<Chunk>) {
+        let mut at = 0;
+        while let Some(chunk) = chunks.get_mut(at) {
+            match chunk {
+                Chunk::Text { text, .. }
+                | Chunk::Reasoning { text, .. }
+                | Chunk::Refusal { text, .. }
+                | Chunk::Arguments { text, .. } => self.received += text.len(),
+                Chunk::Usage(usage) => {
+                    self.counted = true;
+                    usage.usd = self.shared.info.price.map(|price| price.cost(usage));
+                }
+                Chunk::End(_) if !self.counted => {
+                    self.counted = true;
+                    chunks.insert(at, Chunk::Usage(self.estimate()));
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        chunks.reverse();
+        self.ready = chunks;
+    }
+
+    /// The usage of a reply whose provider counted nothing.
+    fn estimate(&self) -> Usage {
+        let output_tokens = (self.received as u64).div_ceil(BYTES_PER_TOKEN);
+        let input_tokens = self.sent.div_ceil(BYTES_PER_TOKEN);
+        let mut usage = Usage { input_tokens, output_tokens, estimated: true, ..Usage::default() };
+        usage.usd = self.shared.info.price.map(|price| price.cost(&usage));
+        usage
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.state = State::Over;
+        self.error = Some(self.named(error));
+    }
+
+    fn named(&self, error: Error) -> Error {
+        let provider = &self.shared.info.provider;
+        let id = error.request_id().map(str::to_owned).or_else(|| self.request_id.clone());
+        let error = if error.message().starts_with(provider.as_str()) { error } else { error.context(provider) };
+        error.with_provider(provider.as_str()).with_request_id(id)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Error> {
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(cx));
+        let text = "the call took longer than its limit of time; raise `timeout.total` or the run's deadline";
+        Poll::Ready(Error::new(ErrorKind::Timeout, text))
+    }
+
+    /// Reads events until there is something to give.
+    fn read(&mut self, mut reading: Box<Reading>, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        loop {
+            let event = match reading.events.poll_next(cx) {
+                Poll::Ready(event) => event,
+                Poll::Pending => {
+                    self.state = State::Reading(reading);
+                    return match self.poll_deadline(cx) {
+                        Poll::Ready(error) => {
+                            self.fail(error);
+                            Poll::Ready(())
+                        }
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            };
+            let mut chunks = Vec::with_capacity(1);
+            let result = match event {
+                Ok(Some(event)) => {
+                    reading.any_event = true;
+                    reading.decoder.event(event.event.as_deref(), &event.data, &mut chunks)
+                }
+                Ok(None) if !reading.any_event => {
+                    let text = "the answer has status 200, but holds no event; check `base_url`";
+                    Err(Error::new(ErrorKind::BadUpstream, text))
+                }
+                Ok(None) => reading.decoder.end(&mut chunks).map(|()| Seen::End),
+                Err(error) => Err(failure::of_http(&self.shared.place, &error, true)),
+            };
+            let content = chunks.iter().any(Chunk::is_content);
+            if !chunks.is_empty() {
+                self.take(chunks);
+            }
+            if content {
+                reading = reading.with_idle_limit();
+            }
+            match result {
+                Ok(Seen::Life) => reading.events.mark_ping(),
+                Ok(Seen::Content) => {}
+                Ok(Seen::End) => {
+                    self.state = State::Ending { reading, timer: None };
+                    return Poll::Ready(());
+                }
+                Err(error) => {
+                    self.fail(error);
+                    return Poll::Ready(());
+                }
+            }
+            if self.received > MAX_ANSWER {
+                self.ready.clear();
+                let text = format!("the answer is over the limit of {MAX_ANSWER} bytes");
+                self.fail(Error::new(ErrorKind::BadUpstream, text));
+                return Poll::Ready(());
+            }
+            if !self.ready.is_empty() {
+                self.state = State::Reading(reading);
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl Stream for ReplyStream {
+    type Item = Result<Chunk, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(chunk) = this.ready.pop() {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            if let Some(error) = this.error.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            match std::mem::replace(&mut this.state, State::Over) {
+                State::Over => return Poll::Ready(None),
+                State::Start { request, context } => {
+                    if let Err(error) = this.start(&request, &context) {
+                        this.fail(error);
+                    }
+                }
+                State::Opening(mut opening) => match opening.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        let error = this.poll_deadline(cx);
+                        this.state = State::Opening(opening);
+                        this.fail(ready!(error));
+                    }
+                    Poll::Ready(Err(error)) => this.fail(error),
+                    Poll::Ready(Ok(opened)) => {
+                        this.request_id.clone_from(&opened.request_id);
+                        let start = Chunk::Start { request_id: opened.request_id, model: None };
+                        match opened.body {
+                            OpenedBody::Events(reading) => {
+                                this.ready.push(start);
+                                this.state = State::Reading(reading);
+                            }
+                            OpenedBody::Whole(mut chunks, error) => {
+                                chunks.insert(0, start);
+                                this.take(chunks);
+                                if let Some(error) = error {
+                                    this.fail(error);
+                                }
+                            }
+                        }
+                    }
+                },
+                State::Reading(reading) => ready!(this.read(reading, cx)),
+                State::Ending { mut reading, mut timer } => {
+                    // What comes after the end is not looked at.
+                    while let Poll::Ready(event) = reading.events.poll_next(cx) {
+                        if !matches!(event, Ok(Some(_))) {
+                            return Poll::Ready(None);
+                        }
+                    }
+                    let sleep = timer.get_or_insert_with(|| Box::pin(sleep(END_TIME)));
+                    if sleep.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    this.state = State::Ending { reading, timer };
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl Reading {
+    /// The first token has come: from now on the idle limit counts.
+    fn with_idle_limit(mut self: Box<Self>) -> Box<Self> {
+        let Some(limit) = self.idle.take() else { return self };
+        let Self { events, decoder, any_event, idle } = *self;
+        Box::new(Self { events: events.idle(limit), decoder, any_event, idle })
+    }
+}
+
+async fn open(shared: Arc<Shared>, request: ambidex_http::Request, first_token: Duration) -> Result<Opened, Error> {
+    let started = Instant::now();
+    let place = &shared.place;
+    let response =
+        shared.client.send(request).await.map_err(|error| failure::of_http(place, &error, false))?;
+    let request_id = request_id(response.headers());
+    let status = response.status().as_u16();
+    if status != 200 {
+        let wait = retry_after(response.headers(), SystemTime::now());
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let location = location.map(str::to_owned);
+        let body = timeout(ERROR_BODY_TIME, response.collect(MAX_ERROR_BODY)).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        let error = failure::of_response(place, status, &body, wait, location.as_deref());
+        return Err(error.with_request_id(request_id));
+    }
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    if kind.contains("event-stream") || !(kind.contains("json") || kind.contains("html")) {
+        let limits = &shared.timeouts;
+        let after = IdleLimit { silence: limits.idle, pings: limits.pings() };
+        let left = first_token.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
+        let before = IdleLimit { silence: left, pings: left.max(limits.pings()) };
+        let reading = Reading {
+            events: response.events().idle(before),
+            decoder: shared.adapter.decoder(),
+            any_event: false,
+            idle: Some(after),
+        };
+        return Ok(Opened { request_id, body: OpenedBody::Events(Box::new(reading)) });
+    }
+    // A server that does not stream: its whole answer is as good, if it is one.
+    let body = timeout(first_token, response.collect(MAX_ANSWER)).await.map_err(|_| {
+        let text = format!("no whole answer within {first_token:?}; raise `timeout.first_token`");
+        Error::new(ErrorKind::Timeout, text).with_request_id(request_id.clone())
+    })?;
+    let body = body.map_err(|error| failure::of_http(place, &error, true).with_request_id(request_id.clone()))?;
+    if failure::is_html(&body) || body.trim_ascii().is_empty() {
+        let what = if body.trim_ascii().is_empty() { "an empty body" } else { "an HTML page" };
+        let text = format!("{} answers 200 with {what}, not with a reply; check `base_url`", place.base_url);
+        return Err(Error::new(ErrorKind::BadUpstream, text).with_request_id(request_id));
+    }
+    let mut chunks = Vec::new();
+    let error = shared.adapter.decoder().whole(&body, &mut chunks).err();
+    Ok(Opened { request_id, body: OpenedBody::Whole(chunks, error) })
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let value = ["x-request-id", "request-id"].iter().find_map(|name| headers.get(*name))?;
+    // Shown to people and written to logs: a token, not a text.
+    let text = value.to_str().ok()?;
+    (!text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}
