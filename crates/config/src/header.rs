@@ -1,0 +1,76 @@
+//! Values of headers and environment variables: a text, or a secret.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::error::ConfigErrorKind;
+use crate::reader::{At, Fields, FromNode};
+use crate::redact::sensitive;
+use crate::secret::{self, Secret};
+use crate::tree::Value;
+
+/// A text, or a secret with an optional text before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TextOrSecret {
+    /// Under a tool it may hold `{placeholders}`: see [`Template`](crate::Template).
+    Text(String),
+    Secret(PrefixedSecret),
+}
+
+/// A secret as it is sent: `{ env = "TOKEN", prefix = "Bearer " }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PrefixedSecret {
+    /// Stands before the secret, with its blank.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub prefix: String,
+    #[serde(flatten)]
+    pub secret: Secret,
+}
+
+/// Headers by name.
+pub type Headers = IndexMap<String, TextOrSecret>;
+
+impl FromNode for TextOrSecret {
+    fn from_node(at: &At<'_>) -> Option<Self> {
+        if at.node.as_table().is_some() {
+            let mut fields = Fields::of(at)?;
+            let prefix: Option<String> = fields.optional("prefix");
+            let secret = secret::from_fields(&mut fields);
+            fields.finish();
+            return Some(Self::Secret(PrefixedSecret { prefix: prefix.unwrap_or_default(), secret: secret? }));
+        }
+        if at.path.last_key().is_some_and(sensitive) && matches!(at.node.value, Value::String(_)) {
+            secret::report_plain(at);
+            return None;
+        }
+        match at.node.as_text() {
+            Some(text) => Some(Self::Text(text.to_owned())),
+            None => {
+                at.report(at.wrong_type("a text or a secret"));
+                None
+            }
+        }
+    }
+}
+
+/// Reads headers and checks that HTTP can carry them.
+pub(crate) fn headers(fields: &mut Fields<'_>) -> Headers {
+    let Some(at) = fields.at("headers") else { return Headers::new() };
+    let headers = Headers::from_node(&at).unwrap_or_default();
+    for (name, entry) in at.node.as_table().into_iter().flatten() {
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            let message = format!("{} is no name of a header", crate::toml_text::string(name));
+            let path = at.path.key(name);
+            at.report(crate::ConfigError::new(ConfigErrorKind::InvalidValue, path, message, &entry.key));
+        }
+        if let Some(text) = entry.node.as_text()
+            && http::HeaderValue::from_str(text).is_err()
+        {
+            let at = At { node: &entry.node, key: &entry.key, path: at.path.key(name), reading: at.reading };
+            at.report(at.invalid("a header cannot hold line breaks or control characters"));
+        }
+    }
+    headers
+}

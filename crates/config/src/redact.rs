@@ -1,0 +1,82 @@
+//! Keeps a key that was pasted into a configuration out of the messages about it.
+
+const SENSITIVE: [&str; 8] =
+    ["key", "token", "secret", "password", "passwd", "authorization", "cookie", "credential"];
+
+/// Names that hold one of the words above and no secret.
+const HARMLESS: [&str; 4] = ["max_tokens", "first_token", "tokens", "limits"];
+
+/// Whether a value under this name is likely a secret.
+pub(crate) fn sensitive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    !HARMLESS.contains(&name.as_str()) && SENSITIVE.iter().any(|word| name.contains(word))
+}
+
+/// A source line with every value of a sensitive name replaced by stars of the same length,
+/// so that a caret still stands where it should.
+pub(crate) fn redact_line(line: &str) -> String {
+    let chars: Vec<char> = line.chars().collect();
+    let mut out = chars.clone();
+    let mut at = 0;
+    while at < chars.len() {
+        match chars[at] {
+            '"' | '\'' => at = after_string(&chars, at),
+            '#' => break,
+            '=' if sensitive(&name_before(&chars, at)) => {
+                let value = (at + 1..chars.len()).find(|i| !chars[*i].is_whitespace()).unwrap_or(chars.len());
+                let end = match chars.get(value) {
+                    // A table or an array is looked into, or is the reference that we ask for.
+                    None | Some('{' | '[') => value,
+                    Some('"' | '\'') => after_string(&chars, value),
+                    Some(_) => chars.len(),
+                };
+                for c in &mut out[value..end] {
+                    if *c != '"' && *c != '\'' {
+                        *c = '*';
+                    }
+                }
+                at = end.max(at + 1);
+            }
+            _ => at += 1,
+        }
+    }
+    redact_credentials(out.into_iter().collect())
+}
+
+/// `https://user:password@host`: the part before the `@`.
+fn redact_credentials(line: String) -> String {
+    let Some(start) = line.find("://").map(|at| at + 3) else { return line };
+    let end = line[start..].find(['/', '"', '\'', ' ']).map_or(line.len(), |at| start + at);
+    match line[start..end].rfind('@') {
+        Some(at) => {
+            let stars = "*".repeat(line[start..start + at].chars().count());
+            format!("{}{stars}{}", &line[..start], &line[start + at..])
+        }
+        None => line,
+    }
+}
+
+fn after_string(chars: &[char], open: usize) -> usize {
+    let quote = chars[open];
+    let mut at = open + 1;
+    while at < chars.len() && chars[at] != quote {
+        at += if chars[at] == '\\' && quote == '"' { 2 } else { 1 };
+    }
+    (at + 1).min(chars.len())
+}
+
+/// The dotted name that ends before `end`.
+fn name_before(chars: &[char], end: usize) -> String {
+    let mut name: Vec<char> = chars[..end]
+        .iter()
+        .rev()
+        .skip_while(|c| c.is_whitespace())
+        .take_while(|c| c.is_alphanumeric() || "_-.\"'".contains(**c))
+        .copied()
+        .collect();
+    name.reverse();
+    let name: String = name.into_iter().filter(|c| !"\"'".contains(*c)).collect();
+    // The last part decides: `providers.openai.key`, `AMBIDEX__PROVIDERS__OPENAI__KEY`.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.rsplit("__").next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,142 @@
+//! Names that point to other sections must exist.
+
+use crate::error::ConfigErrorKind;
+use crate::path::KeyPath;
+use crate::reader::{At, Reading};
+use crate::suggest::nearest;
+use crate::toml_text;
+use crate::tree::{Entry, Node, Table, Value};
+
+/// Works on the tree, so that an entry with another fault still counts as there.
+pub(crate) fn check(root: &Table, reading: &Reading) {
+    let names = Names::of(root);
+    let top = KeyPath::default();
+    if let Some(entry) = root.get("default_agent") {
+        names.check(&at(entry, top.key("default_agent"), reading), "agent", &names.agents, "[agents.NAME]");
+    }
+    for (name, entry) in section(root, "models") {
+        if let Some(provider) = entry.node.as_table().and_then(|table| table.get("provider")) {
+            let path = top.key("models").key(name).key("provider");
+            names.check(&at(provider, path, reading), "provider", &names.providers, "[providers.NAME]");
+        }
+    }
+    for (name, entry) in section(root, "agents") {
+        if let Some(table) = entry.node.as_table() {
+            agent(table, &top.key("agents").key(name), &names, reading);
+        }
+    }
+}
+
+struct Names<'a> {
+    agents: Vec<&'a str>,
+    models: Vec<&'a str>,
+    providers: Vec<&'a str>,
+    tools: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of(root: &'a Table) -> Self {
+        let names = |name| section(root, name).map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+        let mut models = names("models");
+        // A route is refused where it stands; the agents that use it need no second message.
+        models.extend(names("routes"));
+        Self { agents: names("agents"), models, providers: names("providers"), tools: names("tools") }
+    }
+
+    fn check(&self, at: &At<'_>, what: &str, known: &[&str], header: &str) {
+        let Some(name) = at.node.as_text() else { return };
+        if !known.contains(&name) {
+            report(at, what, name, known, header);
+        }
+    }
+
+    fn check_model(&self, at: &At<'_>) {
+        let Some(name) = at.node.as_text().filter(|name| !self.models.contains(name)) else { return };
+        match name.split_once(':') {
+            Some((provider, "")) if self.providers.contains(&provider) => {
+                at.report(at.invalid("it names a provider and no model").help("write \"PROVIDER:MODEL-ID\""));
+            }
+            Some((provider, _)) if self.providers.contains(&provider) => {}
+            Some((provider, _)) => report(at, "provider", provider, &self.providers, "[providers.NAME]"),
+            None => report(at, "model", name, &self.models, "[models.NAME]"),
+        }
+    }
+}
+
+fn report(at: &At<'_>, what: &str, name: &str, known: &[&str], header: &str) {
+    let message = format!("`{}`: there is no {what} named {}", at.path, toml_text::string(name));
+    let help = match what {
+        "model" => format!("add {header}, or write \"PROVIDER:MODEL-ID\""),
+        _ => format!("add {header}"),
+    };
+    at.report(
+        at.error(ConfigErrorKind::UnknownReference, message)
+            .suggestion(nearest(name, known.iter().copied()))
+            .allowed(known.join(", "))
+            .help(help),
+    );
+}
+
+fn agent(table: &Table, path: &KeyPath, names: &Names<'_>, reading: &Reading) {
+    if let Some(entry) = table.get("model") {
+        names.check_model(&at(entry, path.key("model"), reading));
+    }
+    let mut own: Vec<&str> = Vec::new();
+    for (at, name) in texts(table.get("tools"), &path.key("tools"), reading) {
+        names.check(&at, "tool", &names.tools, "[tools.NAME]");
+        if own.contains(&name) {
+            let message = format!("`{}` names {} a second time", at.path, toml_text::string(name));
+            at.report(at.error(ConfigErrorKind::Conflict, message).help("remove it"));
+        }
+        own.push(name);
+    }
+    let stop = table.get("stop").and_then(|stop| stop.node.as_table()?.get("after_tools"));
+    for (at, name) in texts(stop, &path.key("stop").key("after_tools"), reading) {
+        own_tool(&at, name, &own, path);
+    }
+    let Some(choice) = table.get("tool_choice") else { return };
+    if let Some(tool) = choice.node.as_table().and_then(|table| table.get("tool")) {
+        let at = at(tool, path.key("tool_choice").key("tool"), reading);
+        if let Some(name) = tool.node.as_text() {
+            own_tool(&at, name, &own, path);
+        }
+    } else if choice.node.as_text() == Some("required") && own.is_empty() {
+        let at = at(choice, path.key("tool_choice"), reading);
+        let message = format!("`{}` is \"required\", but the agent has no tools", at.path);
+        at.report(at.error(ConfigErrorKind::Conflict, message).help("give it tools, or remove tool_choice"));
+    }
+}
+
+/// A name that must be among the tools of its agent.
+fn own_tool(at: &At<'_>, name: &str, own: &[&str], agent: &KeyPath) {
+    if own.contains(&name) {
+        return;
+    }
+    let message = format!("`{}`: {} is not among the tools of `{agent}`", at.path, toml_text::string(name));
+    at.report(
+        at.error(ConfigErrorKind::UnknownReference, message)
+            .suggestion(nearest(name, own.iter().copied()))
+            .allowed(own.join(", "))
+            .help(format!("add it to {}", agent.key("tools"))),
+    );
+}
+
+fn section<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = (&'a String, &'a Entry)> {
+    root.get(name).and_then(|entry| entry.node.as_table()).into_iter().flatten()
+}
+
+fn at<'a>(entry: &'a Entry, path: KeyPath, reading: &'a Reading) -> At<'a> {
+    At { node: &entry.node, key: &entry.key, path, reading }
+}
+
+fn texts<'a>(entry: Option<&'a Entry>, path: &KeyPath, reading: &'a Reading) -> Vec<(At<'a>, &'a str)> {
+    let items: &[Node] = match entry.map(|entry| &entry.node.value) {
+        Some(Value::Array(items)) => items,
+        _ => &[],
+    };
+    let at = |(index, node): (usize, &'a Node)| {
+        let at = At { node, key: &node.origin, path: path.index(index), reading };
+        Some((at, node.as_text()?))
+    };
+    items.iter().enumerate().filter_map(at).collect()
+}

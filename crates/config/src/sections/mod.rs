@@ -1,0 +1,103 @@
+//! The sections of `ambidex.toml`, one file each, and the whole.
+
+mod agent;
+mod approvals;
+mod budget;
+mod model;
+mod provider;
+mod retry;
+mod runtime;
+mod store;
+mod telemetry;
+mod tool;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use agent::{Agent, AgentMode, Output, StopConditions, ToolChoice};
+pub use approvals::{Approval, Approvals};
+pub use budget::{Budget, Budgets};
+pub use model::{Effort, Model, ModelSource, ModelTimeouts, OutputMethod, Price, Reasoning, Script};
+pub(crate) use provider::plain;
+pub use provider::{Pool, Provider, ProviderKind, Proxy};
+pub use retry::Retry;
+pub use runtime::Runtime;
+pub use store::{Durability, Store, StoreUrl};
+pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
+pub use tool::{Body, Effect, Method, Tool, ToolAction};
+
+use crate::reader::{At, Fields, FromNode};
+
+/// Sections that the public surface names and this version does not have.
+const LATER: [&str; 4] = ["server", "routes", "cache", "workflows"];
+
+/// A whole configuration, checked. Paths are absolute, secrets are still references.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The agent that runs when none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_agent: Option<String>,
+    pub store: Store,
+    pub runtime: Runtime,
+    pub providers: IndexMap<String, Provider>,
+    pub models: IndexMap<String, Model>,
+    pub tools: IndexMap<String, Tool>,
+    pub approvals: Approvals,
+    pub budgets: Budgets,
+    pub agents: IndexMap<String, Agent>,
+    pub telemetry: Telemetry,
+}
+
+/// What an agent's `model` names.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ModelReference<'a> {
+    /// `[models.NAME]`.
+    Named(&'a str, &'a Model),
+    /// `PROVIDER:NAME`: that model of that provider with the defaults of a model.
+    Inline { provider: &'a str, name: &'a str },
+}
+
+impl Config {
+    /// The agent named by `default_agent`, else the only one there is.
+    pub fn default_agent(&self) -> Option<(&str, &Agent)> {
+        let found = match &self.default_agent {
+            Some(name) => self.agents.get_key_value(name),
+            None if self.agents.len() == 1 => self.agents.first(),
+            None => None,
+        };
+        found.map(|(name, agent)| (name.as_str(), agent))
+    }
+
+    /// What a `model` of an agent, or `-m`, names; `None` when there is no such model or provider.
+    pub fn model<'a>(&'a self, reference: &'a str) -> Option<ModelReference<'a>> {
+        if let Some((name, model)) = self.models.get_key_value(reference) {
+            return Some(ModelReference::Named(name, model));
+        }
+        let (provider, name) = reference.split_once(':')?;
+        (self.providers.contains_key(provider) && !name.is_empty())
+            .then_some(ModelReference::Inline { provider, name })
+    }
+}
+
+impl FromNode for Config {
+    fn from_node(at: &At<'_>) -> Option<Self> {
+        let mut fields = Fields::of(at)?;
+        fields.later(&LATER);
+        let config = Self {
+            default_agent: fields.optional("default_agent"),
+            store: fields.section("store", Store::default()),
+            runtime: fields.section("runtime", Runtime::default()),
+            providers: fields.optional("providers").unwrap_or_default(),
+            models: fields.optional("models").unwrap_or_default(),
+            tools: fields.optional("tools").unwrap_or_default(),
+            approvals: fields.section("approvals", Approvals::default()),
+            budgets: fields.section("budgets", Budgets::default()),
+            agents: fields.optional("agents").unwrap_or_default(),
+            telemetry: fields.section("telemetry", Telemetry::default()),
+        };
+        fields.finish();
+        Some(config)
+    }
+}
