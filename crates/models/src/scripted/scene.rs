@@ -77,11 +77,11 @@ impl<'a> Scene<'a> {
         let Some(found) = pattern.captures(text) else { return false };
         self.captures.clear();
         for (index, name) in pattern.capture_names().enumerate() {
-            let caught = found.get(index).map_or("", |group| group.as_str());
-            self.captures.push((index.to_string(), caught.to_owned()));
+            let Some(caught) = found.get(index).map(|group| group.as_str().to_owned()) else { continue };
             if let Some(name) = name {
-                self.captures.push((name.to_owned(), caught.to_owned()));
+                self.captures.push((name.to_owned(), caught.clone()));
             }
+            self.captures.push((index.to_string(), caught));
         }
         true
     }

@@ -14,7 +14,11 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 /// All chunks, and the error that ended them.
-pub async fn chunks(model: &ScriptedModel, request: Request, context: Context) -> (Vec<Chunk>, Option<Error>) {
+pub async fn chunks(
+    model: &ScriptedModel,
+    request: Request,
+    context: Context,
+) -> (Vec<Chunk>, Option<Error>) {
     let mut stream = model.stream(request, context);
     let mut chunks = Vec::new();
     while let Some(item) = stream.next().await {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ambidex_core::{Context, ErrorKind};
 use ambidex_core::model::{Model, Request};
+use ambidex_core::{Context, ErrorKind};
 use ambidex_models::scripted::ScriptedModel;
 
 use crate::scripted::{Talk, answer, calls};
@@ -12,7 +12,7 @@ use crate::scripted::{Talk, answer, calls};
 fn every_error_names_its_place_and_its_remedy() {
     let cases = [
         ("", "demo.toml: the script says nothing; add a `[[turns]]` or a `[default]`"),
-        ("[[turns]\n", "demo.toml:1:9: unclosed array table, expected `]]`"),
+        ("[[turns]\n", "demo.toml:1:9: unclosed array table, expected `]`"),
         (
             "[[turns]]\n  txet = 'a'\n",
             "demo.toml:2:3: unknown field `txet`, expected one of `when`, `reasoning`, `text`, `refusal`, \
@@ -79,12 +79,16 @@ fn every_error_names_its_place_and_its_remedy() {
             "demo.toml:2:8: the default turn takes no `when`: it is for all the rest",
         ),
     ];
+    let mut wrong = vec![];
     for (text, expected) in cases {
         let error = ScriptedModel::from_toml_file("demo.toml", text).unwrap_err();
         let said = error.to_string();
-        assert!(said.starts_with(expected), "{text}\n     got {said}\nexpected {expected}");
+        if !said.starts_with(expected) {
+            wrong.push(format!("{text}     got {said}\nexpected {expected}"));
+        }
         assert_eq!(ambidex_core::Error::from(error).kind(), ErrorKind::ConfigInvalid);
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[tokio::test]
@@ -110,7 +114,8 @@ async fn all_that_can_be_written_is_read() {
     let mut talk = Talk::new(model).tools(&["read"]);
     let error = {
         let request = Request { tools: talk.request().tools, ..Request::user("go") };
-        let model = ScriptedModel::from_toml("[default]\ntext='a'\nfaults=[{kind='overloaded', message='later'}]");
+        let model =
+            ScriptedModel::from_toml("[default]\ntext='a'\nfaults=[{kind='overloaded', message='later'}]");
         answer(&model.unwrap(), request, Context::detached()).await.unwrap_err()
     };
     assert_eq!(error.message(), "later");
@@ -128,7 +133,10 @@ fn a_script_is_opened_by_name_or_as_a_file_below_a_folder() {
     assert_eq!(ScriptedModel::open("tour.toml", &folder).unwrap().info().name, "tour");
     assert_eq!(ScriptedModel::open("builtin:tour", &folder).unwrap().info().name, "tour");
     let error = ScriptedModel::open("builtin:tuor", &folder).unwrap_err().to_string();
-    assert_eq!(error, "builtin:tuor: there is no script `builtin:tuor`; there are builtin:demo, builtin:tour");
+    assert_eq!(
+        error,
+        "builtin:tuor: there is no script `builtin:tuor`; there are builtin:demo, builtin:tour"
+    );
     let error = ScriptedModel::open("none.toml", &folder).unwrap_err().to_string();
     assert!(error.contains("none.toml: the script cannot be read: No such file"), "{error}");
 }

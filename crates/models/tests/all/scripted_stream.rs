@@ -13,9 +13,9 @@ use crate::scripted::{answer, chunks, in_run};
 
 fn texts(chunks: &[Chunk]) -> Vec<&str> {
     let text = |chunk| match chunk {
-        &Chunk::Text { ref text, .. } | &Chunk::Reasoning { ref text, .. } | &Chunk::Arguments { ref text, .. } => {
-            Some(text.as_str())
-        }
+        &Chunk::Text { ref text, .. }
+        | &Chunk::Reasoning { ref text, .. }
+        | &Chunk::Arguments { ref text, .. } => Some(text.as_str()),
         _ => None,
     };
     chunks.iter().filter_map(text).collect()
@@ -27,8 +27,9 @@ async fn a_reply_comes_part_by_part_and_ends() {
     let (chunks, error) = chunks(&ScriptedModel::new([turn]), Request::user("go"), Context::detached()).await;
     assert_eq!(error, None);
     let text = |text: &str| text.to_owned();
-    assert!(matches!(chunks[13], Chunk::Usage(_)));
-    let without_usage: Vec<_> = chunks.into_iter().filter(|chunk| !matches!(chunk, Chunk::Usage(_))).collect();
+    assert!(matches!(chunks[11], Chunk::Usage(_)));
+    let without_usage: Vec<_> =
+        chunks.into_iter().filter(|chunk| !matches!(chunk, Chunk::Usage(_))).collect();
     assert_eq!(
         without_usage,
         [
@@ -118,7 +119,8 @@ async fn a_fault_that_comes_always_never_passes() {
 async fn a_stream_is_cut_after_so_many_pieces_and_has_no_end() {
     for (after, expected) in [(0, vec![]), (2, vec!["ab", "cd"]), (9, vec!["ab", "cd", "e"])] {
         let turn = Turn::text("abcde").chunk(2).fault(Fault::new(ErrorKind::StreamTruncated).after(after));
-        let (chunks, error) = chunks(&ScriptedModel::new([turn]), Request::user("go"), Context::detached()).await;
+        let (chunks, error) =
+            chunks(&ScriptedModel::new([turn]), Request::user("go"), Context::detached()).await;
         assert_eq!(texts(&chunks), expected);
         assert!(!chunks.iter().any(|chunk| matches!(chunk, Chunk::End(_) | Chunk::Usage(_))));
         assert_eq!(error.unwrap().kind(), ErrorKind::StreamTruncated);

@@ -43,8 +43,12 @@ async fn asking_again_with_the_same_history_gives_the_same_reply() {
 async fn a_call_that_no_turn_answers_fails_and_says_what_was_asked() {
     let mut talk = Talk::new(ScriptedModel::new(["only"]));
     talk.say("a").await;
-    let request = Request { history: vec![Message::assistant("only"), Message::user("and now?")].into(), ..talk.request() };
-    let error = answer(&ScriptedModel::new(["only"]).named("demo"), request, Context::detached()).await.unwrap_err();
+    let request = Request {
+        history: vec![Message::assistant("only"), Message::user("and now?")].into(),
+        ..talk.request()
+    };
+    let error =
+        answer(&ScriptedModel::new(["only"]).named("demo"), request, Context::detached()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert!(!error.is_retryable());
     assert_eq!(
@@ -83,7 +87,10 @@ async fn a_condition_goes_before_the_order_and_does_not_use_it_up() {
     let mut talk = Talk::new(model);
     talk.say("go").await;
     let again = talk.results(&[("no such file", true)]).await;
-    assert_eq!((again.text().as_str(), calls(&again)), ("once more", vec![("read".into(), json!({"path": "b"}))]));
+    assert_eq!(
+        (again.text().as_str(), calls(&again)),
+        ("once more", vec![("read".into(), json!({"path": "b"}))])
+    );
     assert_eq!(talk.results(&[("fine", false)]).await.text(), "done");
 }
 
@@ -115,9 +122,8 @@ async fn conditions_on_a_result_must_hold_for_one_and_the_same_fresh_result() {
         Turn::text("b failed badly").when(When::new().tool("b").failed(true).result_contains("bad")),
         Turn::text("a is fine").when(When::new().tool("a").failed(false)),
     ];
-    let mut talk = Talk::new(ScriptedModel::new(turns).otherwise(
-        Turn::call("a", json!({})).and_call("b", json!({})),
-    ));
+    let mut talk =
+        Talk::new(ScriptedModel::new(turns).otherwise(Turn::call("a", json!({})).and_call("b", json!({}))));
     talk.say("go").await;
     // `a` says bad, `b` failed, but neither does both.
     assert_eq!(talk.results(&[("bad", false), ("poor", true)]).await.text(), "a is fine");
@@ -218,7 +224,8 @@ async fn a_placeholder_without_a_value_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn text_given_in_code_is_said_as_it_is() {
-    let mut talk = Talk::new(ScriptedModel::new([Turn::text("{{ last }}"), Turn::template("{{ last }}").unwrap()]));
+    let mut talk =
+        Talk::new(ScriptedModel::new([Turn::text("{{ last }}"), Turn::template("{{ last }}").unwrap()]));
     assert_eq!(talk.say("a").await.text(), "{{ last }}");
     assert_eq!(talk.say("b").await.text(), "b");
     let error = Turn::template("{{ lost }}").unwrap_err();
