@@ -4,10 +4,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, Weak},
     task::{Context, Poll},
 };
 
@@ -18,6 +15,7 @@ use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -27,6 +25,7 @@ use crate::{
     client::Settings,
     error::{HttpError, HttpErrorKind},
     failure::{find, plain},
+    pool::lock,
     proxy::{Route, open_tunnel},
     tasks::Tasks,
     url::Url,
@@ -35,11 +34,7 @@ use crate::{
 /// A connection that is ready for requests.
 pub(crate) enum Connected {
     Http1(Http1),
-    Http2 {
-        sender: http2::SendRequest<WireBody>,
-        /// How many streams the server allows at once, kept current.
-        max_streams: Arc<AtomicUsize>,
-    },
+    Http2 { sender: http2::SendRequest<WireBody>, limit: StreamLimit },
 }
 
 pub(crate) struct Http1 {
@@ -54,12 +49,31 @@ pub(crate) struct Forward {
     pub(crate) authorization: Option<HeaderValue>,
 }
 
-/// Connects to the host of `url`, or to its proxy. The caller bounds the time.
+/// The right to be the one that connects, shared by all who must be done before the next may.
+pub(crate) type Turn = Option<Arc<OwnedSemaphorePermit>>;
+
+/// A limit of streams no server sets: h2 has it until the server's settings arrive.
+const LIMIT_UNKNOWN: usize = 0x3fff_fffd;
+
+/// How many streams the server allows at once on a connection.
+pub(crate) struct StreamLimit(Weak<Mutex<http2::Connection<TokioIo<Transport>, WireBody, Tasks>>>);
+
+impl StreamLimit {
+    pub(crate) fn now(&self) -> usize {
+        let limit = self.0.upgrade().map_or(0, |connection| lock(&connection).current_max_send_streams());
+        // The first request need not wait for the server's settings, a second one must.
+        if limit == LIMIT_UNKNOWN { 1 } else { limit }
+    }
+}
+
+/// Connects to the host of `url`, or to its proxy. The caller bounds the time. `turn` is kept until
+/// the connection is known to be HTTP/1 or the server has told how many streams it allows.
 pub(crate) async fn connect(
     settings: &Settings,
     url: &Url,
     counters: &Arc<Counters>,
     tasks: &Tasks,
+    turn: Turn,
 ) -> Result<Connected, HttpError> {
     let route = match &settings.proxy {
         Some(proxy) => proxy.route(url)?,
@@ -89,25 +103,29 @@ pub(crate) async fn connect(
         io = encrypt(io, url.host(), config).await?;
         is_http2 = io.is_http2();
     }
-    let io = TokioIo::new(Transport { io, _open: open });
+    let io = TokioIo::new(Transport {
+        io,
+        waiting: if is_http2 { turn } else { None },
+        heard: false,
+        _open: open,
+    });
     if is_http2 {
-        let (sender, mut connection) = http2::Builder::new(tasks.clone())
+        let (sender, connection) = http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
+            .initial_max_send_streams(LIMIT_UNKNOWN)
             .keep_alive_interval(settings.http2_ping)
             .keep_alive_timeout(settings.http2_ping_timeout)
             .max_header_list_size(u32::try_from(settings.max_headers).unwrap_or(u32::MAX))
             .handshake(io)
             .await
             .map_err(handshake)?;
-        let max_streams = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-        let publish = max_streams.clone();
+        let connection = Arc::new(Mutex::new(connection));
+        let limit = StreamLimit(Arc::downgrade(&connection));
         tasks.spawn(poll_fn(move |cx| {
             // Its failure reaches the requests on it; there is no one else to tell.
-            let done = Pin::new(&mut connection).poll(cx).map(|_| ());
-            publish.store(connection.current_max_send_streams(), Relaxed);
-            done
+            Pin::new(&mut *lock(&connection)).poll(cx).map(|_| ())
         }));
-        return Ok(Connected::Http2 { sender, max_streams });
+        return Ok(Connected::Http2 { sender, limit });
     }
     let (sender, connection) =
         http1::Builder::new().max_header_size(settings.max_headers).handshake(io).await.map_err(handshake)?;
@@ -176,8 +194,11 @@ impl Io {
 }
 
 /// A counted connection.
-struct Transport {
+pub(crate) struct Transport {
     io: Io,
+    /// Kept until the server's settings, its first frame, were read and applied.
+    waiting: Turn,
+    heard: bool,
     _open: OpenConnection,
 }
 
@@ -225,7 +246,18 @@ impl AsyncWrite for Io {
 
 impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        let this = self.get_mut();
+        if this.waiting.is_some() {
+            // Asked again, so what came before has been dealt with.
+            if this.heard {
+                this.waiting = None;
+            }
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            this.heard |= buf.filled().len() > before;
+            return read;
+        }
+        Pin::new(&mut this.io).poll_read(cx, buf)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn before_response(error: hyper::Error) -> HttpError {
             .sent(false)
             .because(error);
     }
-    let message = match find::<io::Error>(&error) {
+    let message = match io_cause(&error) {
         Some(cause) => format!("the connection ended before the response ({})", plain(cause)),
         None => "the connection was closed before the response".to_owned(),
     };
@@ -54,7 +54,7 @@ pub(crate) fn in_body(error: hyper::Error, received: u64) -> HttpError {
     if error.is_incomplete_message() {
         return cut("connection closed").because(error);
     }
-    if let Some(cause) = find::<io::Error>(&error) {
+    if let Some(cause) = io_cause(&error) {
         return match cause.kind() {
             io::ErrorKind::UnexpectedEof => cut("connection closed"),
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
@@ -81,6 +81,11 @@ fn stream_failure(error: &h2::Error) -> HttpError {
     } else {
         HttpError::new(HttpErrorKind::Protocol, format!("the server broke HTTP/2: {reason}")).retry(true)
     }
+}
+
+/// The I/O error behind a failure; h2 keeps its own out of the chain of sources.
+fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
+    find::<h2::Error>(error).and_then(h2::Error::get_io).or_else(|| find::<io::Error>(error))
 }
 
 /// The text of an I/O error without what a library may have wrapped into it.

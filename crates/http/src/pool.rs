@@ -26,7 +26,7 @@ use crate::{
     body::WireBody,
     census::{Census, Counters, InFlight},
     client::Settings,
-    connect::{Connected, Http1, connect},
+    connect::{Connected, Http1, StreamLimit, Turn, connect},
     error::{HttpError, HttpErrorKind, TimeoutPhase},
     tasks::Tasks,
     url::Url,
@@ -74,7 +74,7 @@ struct Slot {
 struct Http2 {
     sender: http2::SendRequest<WireBody>,
     streams: AtomicUsize,
-    max_streams: Arc<AtomicUsize>,
+    limit: StreamLimit,
     used_at: Mutex<Instant>,
     refused: AtomicBool,
 }
@@ -176,9 +176,9 @@ impl Pool {
         origin: &Origin,
         mut gate: Option<Arc<Semaphore>>,
     ) -> Result<(Held, bool), HttpError> {
-        let mut permit = None;
+        let mut turn: Turn = None;
         if let Some(closed) = gate.take() {
-            permit = closed.acquire_owned().await.ok();
+            turn = closed.acquire_owned().await.ok().map(Arc::new);
             match self.take(origin) {
                 Taken::Held(mut held) => {
                     if held.is_ready().await {
@@ -186,13 +186,14 @@ impl Pool {
                     }
                 }
                 // The one before found HTTP/1: no reason to wait in line.
-                Taken::Connect(None) => permit = None,
+                Taken::Connect(None) => turn = None,
                 Taken::Connect(Some(_)) => {}
             }
         }
-        let connected = connect(&self.settings, url, &self.counters, &self.tasks).await?;
+        let connected = connect(&self.settings, url, &self.counters, &self.tasks, turn.clone()).await?;
         let held = self.welcome(origin, connected);
-        drop(permit);
+        // Not before the pool knows the connection.
+        drop(turn);
         Ok((held, false))
     }
 
@@ -211,7 +212,7 @@ impl Pool {
         }
         slot.http2.retain(|it| it.is_usable());
         for connection in &slot.http2 {
-            if connection.streams.load(Relaxed) < connection.max_streams.load(Relaxed) {
+            if connection.streams.load(Relaxed) < connection.limit.now() {
                 connection.streams.fetch_add(1, Relaxed);
                 return Taken::Held(Held::Http2(Stream(connection.clone())));
             }
@@ -232,12 +233,12 @@ impl Pool {
                 slot.speaks_http1 = true;
                 Held::Http1(connection)
             }
-            Connected::Http2 { sender, max_streams } => {
+            Connected::Http2 { sender, limit } => {
                 slot.speaks_http1 = false;
                 let connection = Arc::new(Http2 {
                     sender,
                     streams: AtomicUsize::new(1),
-                    max_streams,
+                    limit,
                     used_at: Mutex::new(Instant::now()),
                     refused: AtomicBool::new(false),
                 });
@@ -394,6 +395,6 @@ impl Lease {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -149,7 +149,11 @@ impl SseDecoder {
             let end = start + length;
             self.at = end + 1;
             if self.chunk[end] == b'\r' {
-                self.skip_line_feed = true;
+                match self.chunk.get(self.at) {
+                    Some(b'\n') => self.at += 1,
+                    Some(_) => {}
+                    None => self.skip_line_feed = true,
+                }
             }
             let line = if self.partial.is_empty() {
                 if length == 0 {

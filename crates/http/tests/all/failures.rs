@@ -77,7 +77,9 @@ async fn a_request_that_may_have_been_seen_is_never_sent_again() {
 #[tokio::test]
 async fn headers_have_a_limit() {
     let answer: &'static [u8] =
-        format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(20_000)).leak().as_bytes();
+        format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(20_000))
+            .leak()
+            .as_bytes();
     let server = Server::answering(answer).await;
     let narrow = builder().max_headers(10_000).build().unwrap();
     assert_eq!(narrow.send(server.get()).await.unwrap_err().kind(), Kind::TooLarge);
@@ -109,7 +111,7 @@ async fn connecting_has_a_limit() {
     let server = Server::start(|mut stream, _| async move { hang_up(&mut stream).await }).await;
     let url = Url::parse(&format!("https://{}/?secret=1", server.address)).unwrap();
     let limit = Timeouts { connect: Some(Duration::from_millis(50)), ..Timeouts::default() };
-    let client = builder().tls(crate::http2::authority().tls).build().unwrap();
+    let client = builder().tls(crate::http2::authority().tls.clone()).build().unwrap();
     let error = client.send(Request::get(url).timeouts(limit)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout(TimeoutPhase::Connect));
     assert!(!error.may_have_been_sent());

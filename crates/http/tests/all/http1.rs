@@ -219,7 +219,8 @@ async fn a_body_is_collected_up_to_its_limit() {
     assert!(error.to_string().contains("limit of 4 bytes"), "{error}");
 
     // Without a declared length, in pieces.
-    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n1\r\ne\r\n0\r\n\r\n";
+    let chunked =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n1\r\ne\r\n0\r\n\r\n";
     let server = Server::answering(chunked).await;
     for limit in 0..5 {
         let error = client.send(server.get()).await.unwrap().collect(limit).await.unwrap_err();
