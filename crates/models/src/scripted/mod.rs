@@ -39,6 +39,9 @@ pub const PROVIDER: &str = "scripted";
 pub const BUILTIN: &[(&str, &str)] =
     &[("demo", include_str!("../../scripts/demo.toml")), ("tour", include_str!("../../scripts/tour.toml"))];
 
+/// JSON Schema of what `builtin:demo` ends with.
+pub const DEMO_SCHEMA: &str = include_str!("../../scripts/demo.schema.json");
+
 /// A model that follows a script. Cheap to clone; clones count attempts together.
 ///
 /// ```

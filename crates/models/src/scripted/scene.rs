@@ -47,10 +47,11 @@ impl<'a> Scene<'a> {
         self.history.last().filter(|message| message.role == Role::User).map(|message| message.text())
     }
 
-    /// The last result of a tool, by the tool's name or by a call's id.
-    pub fn result(&self, name: &str) -> Option<&'a str> {
+    /// The last success or failure of a tool, by the tool's name or by a call's id.
+    pub fn result(&self, name: &str, failed: bool) -> Option<&'a str> {
         let parts = self.history.iter().rev().flat_map(|message| message.parts.iter().rev());
-        parts.filter_map(as_result).find(|result| result.name == name || result.call_id == name).map(text)
+        let mut results = parts.filter_map(as_result).filter(|result| result.failed == failed);
+        results.find(|result| result.name == name || result.call_id == name).map(text)
     }
 
     /// The results that came after the model's last reply.

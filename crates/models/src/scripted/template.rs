@@ -36,12 +36,14 @@ enum Source {
     Turn,
     Sample,
     Result(String),
+    Failure(String),
     Match(String),
 }
 
 #[derive(Clone, Debug)]
 enum Filter {
-    Lines,
+    /// Those that contain a text, which may be empty.
+    Lines(String),
     Words,
     Chars,
     Count,
@@ -54,8 +56,8 @@ enum Filter {
     Or(Value),
 }
 
-const SOURCES: &str = "`last`, `user`, `turn`, `sample`, `result.TOOL`, `match.GROUP`";
-const FILTERS: &str = "`lines`, `words`, `chars`, `count`, `number`, `json`, `head N`, `line N`, \
+const SOURCES: &str = "`last`, `user`, `turn`, `sample`, `result.TOOL`, `failure.TOOL`, `match.GROUP`";
+const FILTERS: &str = "`lines [TEXT]`, `words`, `chars`, `count`, `number`, `json`, `head N`, `line N`, \
                        `before TEXT`, `after TEXT`, `or VALUE`";
 
 impl Template {
@@ -187,6 +189,7 @@ impl Hole {
             "turn" => Source::Turn,
             "sample" => Source::Sample,
             "result" => Source::Result(names.next().ok_or_else(unknown)?.to_owned()),
+            "failure" => Source::Failure(names.next().ok_or_else(unknown)?.to_owned()),
             "match" => Source::Match(names.next().ok_or_else(unknown)?.to_owned()),
             _ => return Err(unknown()),
         };
@@ -223,9 +226,10 @@ impl Hole {
             Source::User => scene.user(),
             Source::Turn => return Some(scene.number().into()),
             Source::Sample => return scene.sample(),
+            Source::Failure(name) => scene.result(name, true)?.to_owned(),
             Source::Match(group) => scene.capture(group)?.to_owned(),
             Source::Result(name) => {
-                let text = scene.result(name)?;
+                let text = scene.result(name, false)?;
                 if self.path.is_empty() {
                     return Some(Value::String(text.to_owned()));
                 }
@@ -253,7 +257,7 @@ impl Filter {
             _ => argument.to_owned(),
         };
         let filter = match name {
-            "lines" => Self::Lines,
+            "lines" => return Ok(Self::Lines(quoted())),
             "words" => Self::Words,
             "chars" => Self::Chars,
             "count" => Self::Count,
@@ -285,7 +289,7 @@ impl Filter {
     fn apply(&self, value: Value) -> Option<Value> {
         let text = plain(&value);
         Some(match self {
-            Self::Lines => text.lines().count().into(),
+            Self::Lines(part) => text.lines().filter(|line| line.contains(part.as_str())).count().into(),
             Self::Words => text.split_whitespace().count().into(),
             Self::Chars => text.chars().count().into(),
             Self::Count => match &value {

@@ -32,7 +32,7 @@ fn every_error_names_its_place_and_its_remedy() {
         (
             "[[turns]]\ntext = 'é {{ lasst }}'\n",
             "demo.toml:2:8: `{{ lasst }}` is no placeholder; there are `last`, `user`, `turn`, `sample`, \
-             `result.TOOL`, `match.GROUP`",
+             `result.TOOL`, `failure.TOOL`, `match.GROUP`",
         ),
         (
             "turns = [{ text = 'a {{ last }} {{ last' }]\n",
@@ -40,7 +40,7 @@ fn every_error_names_its_place_and_its_remedy() {
         ),
         (
             "[[turns]]\njson = { a = '{{ last | upper }}' }\n",
-            "demo.toml:2:8: `upper` in `{{ last | upper }}` is no filter; there are `lines`, `words`, `chars`, \
+            "demo.toml:2:8: `upper` in `{{ last | upper }}` is no filter; there are `lines [TEXT]`, `words`, `chars`, \
              `count`, `number`, `json`, `head N`, `line N`, `before TEXT`, `after TEXT`, `or VALUE`",
         ),
         (

@@ -181,6 +181,8 @@ async fn results_are_found_by_tool_or_call_and_looked_into() {
         latest = "{{ result.read }}"
         first = "{{ result.call_1_1 | head 1 }}"
         lines = "{{ result.call_1_1 | lines }}"
+        items = "{{ result.call_1_1 | lines items }}"
+        failure = "{{ failure.read | or none }}"
         words = "{{ result.call_1_1 | words }}"
         chars = "{{ result.call_1_1 | chars }}"
         second = "{{ result.call_1_1 | line 2 | after \": \" }}"
@@ -201,13 +203,21 @@ async fn results_are_found_by_tool_or_call_and_looked_into() {
     let list = r#"{"total": 2, "files": [{"name": "a"}, {"name": "b"}]}"#;
     let reply = talk.results(&[("one two\nkey: 37 items\n", false), ("x", false), (list, false)]).await;
     let expected = json!({
-        "latest": "x", "first": "one two", "lines": 2, "words": 5, "chars": 22, "second": "37 items",
+        "latest": "x", "first": "one two", "lines": 2, "items": 1, "failure": "none", "words": 5, "chars": 22, "second": "37 items",
         "before": "key", "number": 37, "count": 2, "name": "b", "total": 2, "all": {"name": "a"},
         "mixed": "total 2", "absent": 0, "beyond": "nothing here",
         "parsed": serde_json::from_str::<Value>(list).unwrap(), "fixed": [1, 2.5, true],
     });
     // As text, for the members keep the order of the script.
     assert_eq!(reply.text(), expected.to_string());
+}
+
+#[tokio::test]
+async fn a_failure_is_no_result() {
+    let text = "[[turns]]\ncalls = [{ name = 'a' }, { name = 'a' }]\n[[turns]]\ntext = '{{ result.a }}, {{ failure.a }}'";
+    let mut talk = Talk::new(script(text));
+    talk.say("go").await;
+    assert_eq!(talk.results(&[("fine", false), ("bad", true)]).await.text(), "fine, bad");
 }
 
 #[tokio::test]
