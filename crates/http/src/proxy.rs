@@ -12,8 +12,8 @@ use crate::{
     url::Url,
 };
 
-/// Which proxy to use.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Which proxy to use. `Debug` leaves the URL out, since it may have credentials.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Proxy {
     /// What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say when the client is built.
     #[default]
@@ -55,6 +55,18 @@ impl Proxy {
             }
         };
         Ok(Some(ProxyMatcher(Arc::new(matcher))))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("System"),
+            Self::Off => f.write_str("Off"),
+            Self::Through { except, .. } => {
+                f.debug_struct("Through").field("except", except).finish_non_exhaustive()
+            }
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! What is sent.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::{body::Body, url::Url};
 
-/// A request. Headers with secrets belong in here marked as sensitive
-/// ([`HeaderValue::set_sensitive`]), so `Debug` does not show them.
-#[derive(Debug, Clone)]
+/// A request. `Debug` shows the names of its headers only. Mark a secret's value as sensitive
+/// ([`HeaderValue::set_sensitive`]), so HTTP/2 does not keep it in its compression table.
+#[derive(Clone)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -70,5 +70,17 @@ impl Request {
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body", &self.body)
+            .field("timeouts", &self.timeouts)
+            .finish()
     }
 }

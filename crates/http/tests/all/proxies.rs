@@ -149,3 +149,30 @@ fn a_proxy_url_that_cannot_be_read_is_refused_at_the_door() {
     let proxy = Proxy::Through { url: "::".to_owned(), except: String::new() };
     assert_eq!(builder().proxy(proxy).build().unwrap_err().kind(), Kind::Configuration);
 }
+
+/// Runs twice: this test starts itself again with the environment set.
+#[tokio::test]
+async fn the_environment_names_the_proxy() {
+    let name = "proxies::the_environment_names_the_proxy";
+    if std::env::var_os("AMBIDEX_HTTP_CHILD").is_some() {
+        let client = Client::builder().build().unwrap();
+        let url = Url::parse("http://plain.test/").unwrap();
+        let response = client.send(Request::get(url.clone())).await.unwrap();
+        assert_eq!(response.collect(99).await.unwrap(), "proxied");
+        // A client for public addresses does not let a proxy resolve names.
+        let inside = vec!["127.0.0.1:1".parse().unwrap()];
+        let strict = Client::builder().allow_private(false).resolve_to("plain.test", inside).build().unwrap();
+        assert_eq!(strict.send(Request::get(url)).await.unwrap_err().kind(), Kind::AddressRefused);
+        return;
+    }
+    let (proxy, heads) = proxy().await;
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).env("AMBIDEX_HTTP_CHILD", "1");
+    for unset in ["http_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
+        child.env_remove(unset);
+    }
+    child.env("HTTP_PROXY", format!("http://user:pass@{}", proxy.address));
+    let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(heads.lock().unwrap().len(), 1);
+}

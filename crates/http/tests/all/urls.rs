@@ -1,4 +1,4 @@
-use ambidex_http::{HttpErrorKind, Url};
+use ambidex_http::{Client, HeaderValue, HttpErrorKind, Proxy, Request, Url, header};
 
 #[test]
 fn a_url_is_absolute_http_without_credentials() {
@@ -34,4 +34,16 @@ fn a_url_shows_its_parts_and_hides_its_query() {
     assert!(!format!("{url:?}").contains("secret"));
     let url = Url::parse("http://[::1]:8080").unwrap();
     assert_eq!((url.host(), url.port(), url.path_and_query()), ("::1", 8080, "/"));
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let request = Request::post(Url::parse("https://host/?key=secret").unwrap())
+        .header(header::AUTHORIZATION, HeaderValue::from_static("Bearer secret"))
+        .body("secret");
+    let proxy = Proxy::Through { url: "http://user:secret@host".to_owned(), except: String::new() };
+    let builder = Client::builder().proxy(proxy);
+    let text = format!("{request:?} {builder:?} {:?}", builder.clone().build().unwrap());
+    assert!(!text.contains("secret"), "{text}");
+    assert!(text.contains("authorization") && text.contains("6 bytes"), "{text}");
 }
