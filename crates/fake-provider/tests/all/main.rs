@@ -1,0 +1,14 @@
+//! The provider seen from a plain TCP socket.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod client;
+mod conversations;
+mod faults;
+mod hangups;
+mod keep_alive;
+mod reader;
+mod refusals_anthropic;
+mod refusals_openai;
+mod replies;
+mod scripts;

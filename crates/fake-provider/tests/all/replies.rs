@@ -1,0 +1,152 @@
+//! Replies without faults.
+
+use ambidex_fake_provider::{FakeProvider, Finish, Part, Script, Turn, Usage, Wire};
+use serde_json::json;
+
+use crate::client::{self, post, request};
+use crate::reader;
+
+fn script() -> Script {
+    let turn = Turn::new([
+        Part::reasoning("think héavily"),
+        Part::text("Let me see ✓🦀."),
+        Part::call_with_id("id_a", "read", json!({"path": "README.md"})),
+        Part::call_with_id("id_b", "read", json!({"path": "Cargo.toml"})),
+    ]);
+    let usage = Usage { input: 100, output: 20, cached: 60, cache_write: 10, reasoning: 5 };
+    Script::new([turn.usage(usage).chunks(3)])
+}
+
+#[tokio::test]
+async fn streamed_and_whole_replies_say_the_same() {
+    let provider = FakeProvider::start(script()).await.unwrap();
+    for wire in Wire::ALL {
+        for stream in [true, false] {
+            let mut body = request(wire, stream);
+            if wire == Wire::OpenAi && stream {
+                body["stream_options"] = json!({"include_usage": true});
+            }
+            let response = post(provider.addr(), wire, &body).await;
+            let answer = reader::read(wire, stream, &response).unwrap();
+            assert_eq!(answer.text, "Let me see ✓🦀.", "{wire:?} {stream}");
+            assert_eq!(answer.reasoning, "think héavily");
+            assert_eq!(answer.signatures.len(), usize::from(wire == Wire::Anthropic));
+            let calls: Vec<_> = answer.calls.iter().map(|c| (c.0.as_str(), c.2.as_str())).collect();
+            let wanted = [("id_a", r#"{"path":"README.md"}"#), ("id_b", r#"{"path":"Cargo.toml"}"#)];
+            assert_eq!(calls, wanted);
+            match wire {
+                Wire::OpenAi => {
+                    assert_eq!(answer.finish, "tool_calls");
+                    assert_eq!(answer.usage["prompt_tokens"], 100);
+                    assert_eq!(answer.usage["total_tokens"], 120);
+                    assert_eq!(answer.usage["prompt_tokens_details"]["cached_tokens"], 60);
+                    assert_eq!(answer.usage["completion_tokens_details"]["reasoning_tokens"], 5);
+                    assert!(response.header("x-request-id").is_some());
+                }
+                Wire::Anthropic => {
+                    assert_eq!(answer.finish, "tool_use");
+                    assert_eq!(answer.usage["input_tokens"], 30);
+                    assert_eq!(answer.usage["cache_read_input_tokens"], 60);
+                    assert_eq!(answer.usage["cache_creation_input_tokens"], 10);
+                    assert_eq!(answer.usage["output_tokens"], 20);
+                    assert!(response.header("request-id").is_some());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn usage_of_a_stream_comes_only_when_asked_for() {
+    let provider = FakeProvider::start(script()).await.unwrap();
+    let plain = post(provider.addr(), Wire::OpenAi, &request(Wire::OpenAi, true)).await;
+    assert!(!plain.text().contains("usage"));
+    let mut body = request(Wire::OpenAi, true);
+    body["stream_options"] = json!({"include_usage": true});
+    let asked = post(provider.addr(), Wire::OpenAi, &body).await;
+    let events = reader::events(&asked.body).unwrap();
+    let last: serde_json::Value = serde_json::from_slice(&events[events.len() - 2].1).unwrap();
+    assert_eq!(last["choices"], json!([]));
+    assert!(last["usage"].is_object());
+    assert_eq!(events.last().unwrap().1, b"[DONE]");
+}
+
+#[tokio::test]
+async fn chunking_sets_the_size_of_deltas() {
+    let provider = FakeProvider::start(Script::new([Turn::text("abcdefg").chunks(3)])).await.unwrap();
+    for wire in Wire::ALL {
+        let response = post(provider.addr(), wire, &request(wire, true)).await;
+        let pieces: Vec<String> = reader::events(&response.body)
+            .unwrap()
+            .iter()
+            .filter_map(|(_, data)| serde_json::from_slice::<serde_json::Value>(data).ok())
+            .filter_map(|data| match wire {
+                Wire::OpenAi => data["choices"][0]["delta"]["content"].as_str().map(str::to_owned),
+                Wire::Anthropic => data["delta"]["text"].as_str().map(str::to_owned),
+            })
+            .filter(|text| !text.is_empty())
+            .collect();
+        assert_eq!(pieces, ["abc", "def", "g"], "{wire:?}");
+    }
+}
+
+#[tokio::test]
+async fn interleaved_calls_take_turns() {
+    let turn =
+        Turn::new([Part::call("read", json!({"path": "one"})), Part::call("read", json!({"path": "two"}))]);
+    let provider = FakeProvider::start(Script::new([turn.chunks(4).interleaved()])).await.unwrap();
+    let response = post(provider.addr(), Wire::OpenAi, &request(Wire::OpenAi, true)).await;
+    let order: Vec<u64> = reader::events(&response.body)
+        .unwrap()
+        .iter()
+        .filter_map(|(_, data)| serde_json::from_slice::<serde_json::Value>(data).ok())
+        .filter_map(|data| data["choices"][0]["delta"]["tool_calls"][0]["index"].as_u64())
+        .collect();
+    assert_eq!(order, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+    let answer = reader::read(Wire::OpenAi, true, &response).unwrap();
+    assert_eq!(answer.calls[0].2, r#"{"path":"one"}"#);
+    assert_eq!(answer.calls[1].2, r#"{"path":"two"}"#);
+}
+
+#[tokio::test]
+async fn every_finish_has_its_word() {
+    for (finish, openai, anthropic) in [
+        (Finish::Stop, "stop", "end_turn"),
+        (Finish::ToolCalls, "tool_calls", "tool_use"),
+        (Finish::Length, "length", "max_tokens"),
+        (Finish::ContentFilter, "content_filter", "refusal"),
+        (Finish::Refusal, "stop", "refusal"),
+        (Finish::StopSequence, "stop", "stop_sequence"),
+        (Finish::PauseTurn, "stop", "pause_turn"),
+    ] {
+        let provider = FakeProvider::start(Script::new([Turn::text("x").finish(finish)])).await.unwrap();
+        for wire in Wire::ALL {
+            let wanted = if wire == Wire::OpenAi { openai } else { anthropic };
+            for stream in [true, false] {
+                let response = post(provider.addr(), wire, &request(wire, stream)).await;
+                assert_eq!(reader::read(wire, stream, &response).unwrap().finish, wanted);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn models_are_listed_in_each_vendors_shape() {
+    let script = Script { models: vec!["one".into(), "two".into()], ..Script::text("ok") };
+    let provider = FakeProvider::start(script).await.unwrap();
+    let patience = std::time::Duration::from_secs(10);
+    for wire in Wire::ALL {
+        let get = client::encode("GET", "/v1/models", &client::auth(wire), b"");
+        let list = client::send(provider.addr(), &get, patience).await.json();
+        assert_eq!(list["data"][1]["id"], "two");
+        assert_eq!(list["has_more"].is_boolean(), wire == Wire::Anthropic);
+        let get = client::encode("GET", "/v1/models/none", &client::auth(wire), b"");
+        assert_eq!(client::send(provider.addr(), &get, patience).await.status, Some(404));
+    }
+    // A model that is not listed is refused in a chat too.
+    for wire in Wire::ALL {
+        let response = post(provider.addr(), wire, &request(wire, true)).await;
+        assert_eq!(response.status, Some(404));
+        assert!(response.text().contains("fake-1"));
+    }
+}
