@@ -67,8 +67,11 @@ pub fn run(options: &Options) -> Result<()> {
         }
         report::print(*scenario, &all);
     }
-    if let Some(binary) = options.binary.clone().or_else(startup::binary_beside) {
-        startup::print(&binary)?;
+    match options.binary.clone().or_else(startup::binary_beside) {
+        Some(binary) => startup::print(&binary)?,
+        None => println!(
+            "\nThe start was not measured: build `ambidex` in the same profile, or name one with --binary."
+        ),
     }
     println!("\nLoad at the end: {}", machine::load());
     Ok(())
