@@ -1,0 +1,9 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod requests;
+mod scripted;
+mod scripted_builtin;
+mod scripted_file;
+mod scripted_stream;
+mod scripted_turns;
+mod wire;

@@ -1,0 +1,145 @@
+//! Bytes in, chunks out: every `<format>/<case>.sse` beside its `<case>.json`. `UPDATE=1` writes the JSON.
+
+use std::path::{Path, PathBuf};
+
+use ambidex_core::reply::ReplyBuilder;
+use ambidex_core::{Chunk, Error};
+use ambidex_http::{SseDecoder, SseItem};
+use ambidex_models::adapter::{Adapter, Format, Seen};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+pub fn folder(format: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(format)
+}
+
+pub fn cases(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|it| it == extension)).collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no cases in {}", folder.display());
+    cases
+}
+
+/// Compares with a file, or writes it.
+pub fn check(path: &Path, found: &Value) {
+    let found = serde_json::to_string_pretty(found).unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
+    assert!(expected == found, "{} says\n{expected}\nbut the decoder\n{found}", path.display());
+}
+
+/// What a stream of bytes, in these pieces, is decoded to.
+fn decode<'a>(adapter: &dyn Adapter, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Chunk>, Option<Error>) {
+    let mut sse = SseDecoder::new();
+    let mut decoder = adapter.decoder();
+    let mut chunks = Vec::new();
+    let mut read = |sse: &mut SseDecoder, chunks: &mut Vec<Chunk>| -> Result<bool, Error> {
+        while let Some(item) = sse.next_item().unwrap() {
+            let SseItem::Event(event) = item else { continue };
+            if decoder.event(event.event.as_deref(), &event.data, chunks)? == Seen::End {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    for piece in pieces {
+        sse.push(Bytes::copy_from_slice(piece));
+        match read(&mut sse, &mut chunks) {
+            Ok(false) => {}
+            Ok(true) => return (chunks, None),
+            Err(error) => return (chunks, Some(error)),
+        }
+    }
+    sse.finish();
+    match read(&mut sse, &mut chunks) {
+        Ok(true) => (chunks, None),
+        Ok(false) => {
+            let error = decoder.end(&mut chunks).err();
+            (chunks, error)
+        }
+        Err(error) => (chunks, Some(error)),
+    }
+}
+
+fn shown(chunk: &Chunk) -> Value {
+    match chunk {
+        Chunk::Start { request_id, model } => json!({"start": {"request_id": request_id, "model": model}}),
+        Chunk::Text { part, text } => json!({"text": text, "part": part}),
+        Chunk::Reasoning { part, text } => json!({"reasoning": text, "part": part}),
+        Chunk::Refusal { part, text } => json!({"refusal": text, "part": part}),
+        Chunk::ToolCall { part, id, name } => json!({"tool_call": name, "id": id, "part": part}),
+        Chunk::Arguments { part, text } => json!({"arguments": text, "part": part}),
+        Chunk::State { part, state } => json!({"state": state, "part": part}),
+        Chunk::PartEnd { part } => json!({"part_end": part}),
+        Chunk::Usage(usage) => json!({"usage": usage}),
+        Chunk::Note(note) => panic!("a decoder gave {note:?}"),
+        Chunk::End(finish) => json!({"end": finish}),
+    }
+}
+
+/// The reply that the core puts together from the chunks, or why there is none.
+fn reply(chunks: &[Chunk], error: Option<&Error>) -> Value {
+    let mut builder = ReplyBuilder::new();
+    for chunk in chunks {
+        builder.push(chunk.clone()).unwrap();
+    }
+    match error.cloned().map_or_else(|| builder.finish(), Err) {
+        Ok(reply) => json!({"message": reply.message, "finish": reply.finish}),
+        Err(error) => json!({"error": error}),
+    }
+}
+
+const FORMATS: [Format; 2] = [Format::OpenAiChat, Format::Anthropic];
+
+#[test]
+fn every_stream_is_decoded_as_its_file_says() {
+    for format in FORMATS {
+        for case in cases(&folder(&format.to_string()), "sse") {
+            let bytes = std::fs::read(&case).unwrap();
+            let (chunks, error) = decode(format.adapter(), std::iter::once(bytes.as_slice()));
+            let found = json!({
+                "chunks": chunks.iter().map(shown).collect::<Vec<_>>(),
+                "error": error,
+                "reply": reply(&chunks, error.as_ref()),
+            });
+            check(&case.with_extension("json"), &found);
+        }
+    }
+}
+
+#[test]
+fn any_chunking_of_the_bytes_gives_the_same() {
+    for format in FORMATS {
+        for case in cases(&folder(&format.to_string()), "sse") {
+            let bytes = std::fs::read(&case).unwrap();
+            let whole = decode(format.adapter(), std::iter::once(bytes.as_slice()));
+            let name = case.display();
+            for at in 0..bytes.len() {
+                let (a, b) = bytes.split_at(at);
+                assert_eq!(whole, decode(format.adapter(), [a, b].into_iter()), "{name} split at {at}");
+            }
+            for size in [1, 2, 3, 7, 64] {
+                assert_eq!(whole, decode(format.adapter(), bytes.chunks(size)), "{name} in pieces of {size}");
+            }
+        }
+    }
+}
+
+/// The stream cut anywhere before its terminal event is never a success.
+#[test]
+fn a_stream_cut_anywhere_before_its_end_is_an_error() {
+    for (format, end) in [(Format::OpenAiChat, "\"finish_reason\":\"stop\""), (Format::Anthropic, "message_stop\"}")] {
+        let bytes = std::fs::read(folder(&format.to_string()).join("text.sse")).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let whole = text.find(end).unwrap() + end.len();
+        for at in 0..whole {
+            let (chunks, error) = decode(format.adapter(), std::iter::once(bytes.get(..at).unwrap()));
+            assert!(error.is_some(), "{format} cut at {at}: {chunks:?}");
+            assert!(!chunks.iter().any(|chunk| matches!(chunk, Chunk::End(_))), "{format} cut at {at}");
+        }
+    }
+}
