@@ -1,0 +1,391 @@
+//! Work that blocks: a bounded pool of threads, and tools made from functions that are not async.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use ambidex_core::blocking::{BlockingJob, BlockingThread, BlockingThreads};
+use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Tool, ToolOutput, ToolSpec};
+use futures_util::FutureExt;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::input::{arguments, schema_of};
+use crate::options::spec_options;
+use crate::output::{failure, output, panicked};
+
+/// How long a thread without work is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// A bounded number of threads, started on demand. Cheap to clone; when the last clone is gone the threads
+/// end, each after its job.
+///
+/// A thread is taken until its job has returned, also when nobody waits for the result any more.
+#[derive(Clone)]
+pub struct BlockingPool {
+    shared: Arc<Shared>,
+    /// Tells the threads that the pool is gone.
+    _owner: Arc<Owner>,
+}
+
+/// Threads of a pool at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolCensus {
+    pub limit: usize,
+    /// Jobs under way.
+    pub busy: usize,
+    /// Calls that wait for a thread.
+    pub waiting: usize,
+    /// The most jobs that were ever under way at once.
+    pub peak: usize,
+    /// Jobs under way whose caller has gone: timed out or cancelled.
+    pub abandoned: usize,
+}
+
+struct Shared {
+    limit: usize,
+    permits: Arc<Semaphore>,
+    queue: Mutex<Queue>,
+    ready: Condvar,
+    busy: AtomicUsize,
+    waiting: AtomicUsize,
+    peak: AtomicUsize,
+    abandoned: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Work>,
+    idle: usize,
+    started: usize,
+    closed: bool,
+}
+
+struct Work {
+    job: BlockingJob,
+    permit: OwnedSemaphorePermit,
+    watch: Arc<Watch>,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+impl BlockingPool {
+    /// A pool of at most `threads` threads, one at least.
+    pub fn new(threads: usize) -> Self {
+        let limit = threads.clamp(1, Semaphore::MAX_PERMITS);
+        let shared = Arc::new(Shared {
+            limit,
+            permits: Arc::new(Semaphore::new(limit)),
+            queue: Mutex::default(),
+            ready: Condvar::new(),
+            busy: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+        });
+        Self { _owner: Arc::new(Owner(shared.clone())), shared }
+    }
+
+    pub fn census(&self) -> PoolCensus {
+        PoolCensus {
+            limit: self.shared.limit,
+            busy: self.shared.busy.load(SeqCst),
+            waiting: self.shared.waiting.load(SeqCst),
+            peak: self.shared.peak.load(SeqCst),
+            abandoned: self.shared.abandoned.load(SeqCst),
+        }
+    }
+
+    /// Runs something that blocks and gives its value. Dropping the future does not end it.
+    ///
+    /// # Errors
+    /// No thread could be started, or it panicked.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        run_on(self.reserve().await?, job).await
+    }
+}
+
+impl BlockingThreads for BlockingPool {
+    fn reserve(&self) -> BoxFuture<'static, Result<Box<dyn BlockingThread>, Error>> {
+        let pool = self.clone();
+        async move {
+            let waiting = Counted::new(&pool.shared, |shared| &shared.waiting);
+            let permit = pool.shared.permits.clone().acquire_owned().await;
+            drop(waiting);
+            let permit = permit
+                .map_err(|_| Error::new(ErrorKind::Internal, "the threads for blocking work are gone"))?;
+            Ok(Box::new(Reserved { pool, permit }) as Box<dyn BlockingThread>)
+        }
+        .boxed()
+    }
+}
+
+struct Reserved {
+    pool: BlockingPool,
+    permit: OwnedSemaphorePermit,
+}
+
+impl BlockingThread for Reserved {
+    fn run(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
+        let Self { pool, permit } = *self;
+        let watch = Arc::new(Watch { shared: pool.shared.clone(), state: Mutex::new(JobState::Running) });
+        let (done, ended) = oneshot::channel();
+        let started = start(&pool.shared, Work { job, permit, watch: watch.clone(), done });
+        let caller = Caller(watch);
+        async move {
+            // The pool stays while somebody waits for its work.
+            let _pool = pool;
+            started?;
+            let result = ended.await;
+            caller.0.finished();
+            result.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "a job for a blocking thread was lost"))
+            })
+        }
+        .boxed()
+    }
+}
+
+/// Hands the work to an idle thread, else starts one. Since a thread counts as idle before it gives its
+/// permit back, a holder of a permit who finds none idle finds fewer than the limit started.
+fn start(shared: &Arc<Shared>, work: Work) -> Result<(), Error> {
+    let mut queue = shared.lock();
+    if queue.idle > queue.jobs.len() {
+        queue.jobs.push_back(work);
+        drop(queue);
+        shared.ready.notify_one();
+        return Ok(());
+    }
+    let threads = shared.clone();
+    let watch = work.watch.clone();
+    // Named so that a debugger and `top` show who blocks.
+    let spawned = thread::Builder::new()
+        .name(format!("ambidex-sync-{}", queue.started))
+        .spawn(move || work_off(&threads, work));
+    match spawned {
+        Ok(_) => queue.started += 1,
+        Err(error) => {
+            watch.finished();
+            let error = crate::system::tool_error(&error);
+            return Err(error.context(
+                "no thread for blocking work could be started; raise the limit of threads (ulimit -u)",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn work_off(shared: &Shared, first: Work) {
+    let mut next = Some(first);
+    while let Some(work) = next {
+        perform(shared, work);
+        next = wait_for_work(shared);
+    }
+}
+
+/// The next piece of work; none when the thread should end. The thread counts as idle already.
+fn wait_for_work(shared: &Shared) -> Option<Work> {
+    let mut queue = shared.lock();
+    let mut timed_out = false;
+    loop {
+        let work = queue.jobs.pop_front();
+        if work.is_some() || queue.closed || timed_out {
+            queue.idle -= 1;
+            return work;
+        }
+        let (woken, waited) =
+            shared.ready.wait_timeout(queue, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
+        queue = woken;
+        timed_out = waited.timed_out();
+    }
+}
+
+fn perform(shared: &Shared, work: Work) {
+    let Work { job, permit, watch, done } = work;
+    let busy = shared.busy.fetch_add(1, SeqCst) + 1;
+    shared.peak.fetch_max(busy, SeqCst);
+    let result = catch_unwind(AssertUnwindSafe(job)).map_err(|payload| panicked("blocking work", &*payload));
+    shared.busy.fetch_sub(1, SeqCst);
+    watch.finished();
+    shared.lock().idle += 1;
+    drop(permit);
+    // Nobody listens when the caller has gone.
+    let _ = done.send(result);
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.ready.notify_all();
+    }
+}
+
+/// Whether a job is awaited, so that an abandoned one is counted exactly as long as it runs.
+struct Watch {
+    shared: Arc<Shared>,
+    state: Mutex<JobState>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum JobState {
+    Running,
+    Abandoned,
+    Finished,
+}
+
+impl Watch {
+    fn finished(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == JobState::Abandoned {
+            self.shared.abandoned.fetch_sub(1, SeqCst);
+        }
+        *state = JobState::Finished;
+    }
+
+    fn abandoned(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == JobState::Running {
+            self.shared.abandoned.fetch_add(1, SeqCst);
+            *state = JobState::Abandoned;
+        }
+    }
+}
+
+struct Caller(Arc<Watch>);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.abandoned();
+    }
+}
+
+/// Counts one while it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(shared: &'a Shared, counter: impl FnOnce(&'a Shared) -> &'a AtomicUsize) -> Self {
+        let counter = counter(shared);
+        counter.fetch_add(1, SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Runs a job that gives a value on a thread that was reserved.
+pub async fn run_on<T: Send + 'static>(
+    thread: Box<dyn BlockingThread>,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (give, taken) = oneshot::channel();
+    thread
+        .run(Box::new(move || {
+            // Nobody takes it when the caller has gone.
+            let _ = give.send(job());
+        }))
+        .await?;
+    taken.await.map_err(|_| Error::new(ErrorKind::Internal, "blocking work ended without its value"))
+}
+
+type Function = dyn Fn(Value, Context) -> Result<ToolOutput, Error> + Send + Sync;
+
+/// A function that may block, as a tool. It runs on a thread of its context's pool, or of its own
+/// ([`BlockingTool::on`]).
+///
+/// A call that timed out or was cancelled is reported at once; its thread stays taken until the function
+/// returns. The function sees it by `context.is_cancelled()`. A panic is the call's error (`tool_failed`).
+#[derive(Clone)]
+pub struct BlockingTool {
+    spec: ToolSpec,
+    function: Arc<Function>,
+    pool: Option<BlockingPool>,
+}
+
+impl BlockingTool {
+    /// The input schema is made from `Args`. Results and errors are those of
+    /// [`FunctionTool::new`](crate::FunctionTool::new).
+    pub fn new<Args, Out, Failure, F>(name: impl Into<String>, description: impl Into<String>, f: F) -> Self
+    where
+        Args: DeserializeOwned + JsonSchema,
+        Out: Serialize + 'static,
+        Failure: Display + 'static,
+        F: Fn(Args, Context) -> Result<Out, Failure> + Send + Sync + 'static,
+    {
+        let mut spec = ToolSpec::new(name, description);
+        spec.input = schema_of::<Args>();
+        Self::dynamic(spec, move |value, context| {
+            f(arguments(value)?, context).map_err(failure).and_then(output)
+        })
+    }
+
+    /// A tool whose schema is known only at run time. The function gets an object that matched
+    /// `spec.input`.
+    pub fn dynamic<F>(spec: ToolSpec, f: F) -> Self
+    where
+        F: Fn(Value, Context) -> Result<ToolOutput, Error> + Send + Sync + 'static,
+    {
+        Self { spec, function: Arc::new(f), pool: None }
+    }
+
+    /// Runs on this pool instead of its context's.
+    #[must_use]
+    pub fn on(mut self, pool: &BlockingPool) -> Self {
+        self.pool = Some(pool.clone());
+        self
+    }
+
+    spec_options!();
+}
+
+impl Tool for BlockingTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call(&self, arguments: Value, context: Context) -> BoxFuture<'static, Result<ToolOutput, Error>> {
+        let Self { spec, function, pool } = self.clone();
+        async move {
+            let thread = match &pool {
+                Some(pool) => pool.reserve().await?,
+                None => context.thread().await?,
+            };
+            let context = context.child();
+            // However this future ends, the function learns that nobody waits any more.
+            let _gone = context.token().clone().drop_guard();
+            let job = move || {
+                let call = AssertUnwindSafe(|| function(arguments, context));
+                catch_unwind(call).unwrap_or_else(|payload| Err(panicked(&spec.name, &*payload)))
+            };
+            run_on(thread, job).await.flatten()
+        }
+        .boxed()
+    }
+
+    fn blocks(&self) -> bool {
+        self.pool.is_none()
+    }
+}
+
+impl std::fmt::Debug for BlockingTool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockingTool").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
