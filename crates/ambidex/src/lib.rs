@@ -1,0 +1,64 @@
+//! Ambidex: an LLM-agent runtime that works with either hand, sync or async.
+//!
+//! ```
+//! use ambidex::{Agent, models::ScriptedModel};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = Agent::builder().model(ScriptedModel::new(["Hello."])).build()?;
+//! let result = agent.run("Say hello").await?;
+//! assert_eq!(result.text, "Hello.");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same agent without a runtime of your own:
+//!
+//! ```
+//! # use ambidex::{Agent, models::ScriptedModel};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = Agent::builder().model(ScriptedModel::new(["Hello."])).build()?;
+//! let result = agent.blocking().run("Say hello")?;
+//! assert_eq!(result.text, "Hello.");
+//! # Ok(())
+//! # }
+//! ```
+
+pub use ambidex_core::budget::{Budget, Grant};
+pub use ambidex_core::definition::{Approval, Mode, StopConditions};
+pub use ambidex_core::event::{Event, EventKind, Status};
+pub use ambidex_core::message::{History, Image, ImageSource, Message, Part, Role};
+pub use ambidex_core::model::{Model, ModelInfo, Request, Settings, ToolChoice};
+pub use ambidex_core::question::{Answer, Question, Questions};
+pub use ambidex_core::run::Run;
+pub use ambidex_core::store::Store;
+pub use ambidex_core::tool::{EffectClass, Tool, ToolOutput, ToolSpec};
+pub use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, ErrorKind, Usage};
+pub use ambidex_engine::{
+    Agent, AgentBuilder, ApprovalPolicy, BlockingAgent, Engine, EventStream, Hook, OnWaiting, RunError,
+    RunEvents, RunFile, RunHandle, RunOptions, RunResult, Task, ToolDecision, ToolInvocation,
+};
+pub use ambidex_macros::tool;
+
+/// Models: providers over HTTP, scripts, retry.
+pub mod models {
+    pub use ambidex_http::{Client, HeaderMap};
+    pub use ambidex_models::scripted::{Fault, ScriptedModel, Turn, When};
+    pub use ambidex_models::{
+        AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts,
+        collect,
+    };
+    pub use secrecy::SecretString;
+}
+
+/// Tools: functions, commands, HTTP endpoints, files.
+pub mod tools {
+    pub use ambidex_tools::{
+        BlockingPool, BlockingTool, CommandSpec, CommandTool, FunctionTool, HttpSpec, HttpTool, files,
+    };
+}
+
+/// Stores of runs.
+pub mod stores {
+    pub use ambidex_core::memory::MemoryStore;
+}

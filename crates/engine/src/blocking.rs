@@ -1,0 +1,127 @@
+//! The sync door: runs on a runtime that the engine owns, while the calling thread waits on a channel.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+
+use ambidex_core::{Error, ErrorKind, Event};
+use tokio::runtime::Runtime;
+
+use crate::agent::{Agent, RunEvents, RunOptions, Task};
+use crate::result::{RunError, RunResult};
+
+/// The runtime of an engine's sync door, made when it is first needed.
+#[derive(Default)]
+pub(crate) struct OwnedRuntime {
+    runtime: OnceLock<Arc<Runtime>>,
+    warned: AtomicBool,
+}
+
+impl OwnedRuntime {
+    fn get(&self) -> Result<&Arc<Runtime>, Error> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let made = tokio::runtime::Builder::new_multi_thread().thread_name("ambidex").enable_all().build();
+        let made = made.map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the runtime's threads cannot be started: {error}"))
+        })?;
+        Ok(self.runtime.get_or_init(|| Arc::new(made)))
+    }
+
+    fn warn_inside_a_runtime(&self) {
+        if tokio::runtime::Handle::try_current().is_ok() && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "`.blocking()` inside a tokio runtime blocks one of its workers; use the async door"
+            );
+        }
+    }
+}
+
+impl Drop for OwnedRuntime {
+    fn drop(&mut self) {
+        // The last owner may be dropped inside another runtime, where waiting for threads is not allowed.
+        if let Some(runtime) = self.runtime.take().and_then(Arc::into_inner) {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// An agent for code that is not async. Works on any thread, inside a tokio runtime too (there it blocks
+/// that worker, and warns once).
+#[derive(Clone)]
+pub struct BlockingAgent {
+    agent: Agent,
+}
+
+impl Agent {
+    /// The sync door to this agent.
+    pub fn blocking(&self) -> BlockingAgent {
+        BlockingAgent { agent: self.clone() }
+    }
+}
+
+impl BlockingAgent {
+    /// Runs a task until the run comes to rest; see [`Agent::run`].
+    pub fn run(&self, task: impl Into<Task>) -> Result<RunResult, RunError> {
+        self.run_with(task, RunOptions::default())
+    }
+
+    /// Like [`BlockingAgent::run`], with options.
+    pub fn run_with(&self, task: impl Into<Task>, options: RunOptions) -> Result<RunResult, RunError> {
+        let owned = self.agent.engine().runtime();
+        owned.warn_inside_a_runtime();
+        let runtime = owned.get()?;
+        let handle = {
+            let _inside = runtime.enter();
+            self.agent.start_unwatched(task, options)?
+        };
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.agent.engine().runs().spawn_on(
+            async move {
+                // The caller waits; it is gone only when its thread is.
+                let _ = sender.send(handle.outcome().await);
+            },
+            runtime.handle(),
+        );
+        receiver.recv().unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "the engine's runtime was shut down during the run").into())
+        })
+    }
+
+    /// The events of a run, one by one. Dropping the iterator cancels the run.
+    pub fn stream(&self, task: impl Into<Task>) -> Result<BlockingEvents, Error> {
+        let owned = self.agent.engine().runtime();
+        owned.warn_inside_a_runtime();
+        let runtime = owned.get()?;
+        let _inside = runtime.enter();
+        Ok(BlockingEvents { events: self.agent.stream(task)? })
+    }
+}
+
+/// Events of a run on the calling thread.
+pub struct BlockingEvents {
+    events: RunEvents,
+}
+
+impl Iterator for BlockingEvents {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut context = std::task::Context::from_waker(&waker);
+        loop {
+            match futures_util::Stream::poll_next(std::pin::Pin::new(&mut self.events), &mut context) {
+                std::task::Poll::Ready(event) => return event,
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

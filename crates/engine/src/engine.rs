@@ -1,0 +1,174 @@
+//! What the runs of a process share: the store, the clock, permits and threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambidex_core::blocking::BlockingThreads;
+use ambidex_core::memory::MemoryStore;
+use ambidex_core::question::Questions;
+use ambidex_core::store::{Store, StoreError};
+use ambidex_core::{Error, ErrorKind};
+use ambidex_tools::BlockingPool;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::blocking::OwnedRuntime;
+use crate::clock::Clock;
+
+/// Shared by all agents that are to share limits and a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    questions: Arc<dyn Questions>,
+    clock: Clock,
+    tool_permits: Arc<Semaphore>,
+    threads: Arc<dyn BlockingThreads>,
+    runs: TaskTracker,
+    runtime: OwnedRuntime,
+}
+
+/// Settings of an [`Engine`].
+pub struct EngineBuilder {
+    store: Option<(Arc<dyn Store>, Arc<dyn Questions>)>,
+    tools_at_once: usize,
+    threads: Option<Arc<dyn BlockingThreads>>,
+    sync_workers: usize,
+    clock: Option<Clock>,
+}
+
+impl Default for EngineBuilder {
+    fn default() -> Self {
+        Self {
+            store: None,
+            tools_at_once: Engine::TOOLS_AT_ONCE,
+            threads: None,
+            sync_workers: Engine::SYNC_WORKERS,
+            clock: None,
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// Where runs are kept; without it, in memory, the last 256 finished ones.
+    #[must_use]
+    pub fn store<S: Store + Questions + 'static>(mut self, store: Arc<S>) -> Self {
+        self.store = Some((store.clone(), store));
+        self
+    }
+
+    /// Tool calls at once over all runs.
+    #[must_use]
+    pub fn tools_at_once(mut self, calls: usize) -> Self {
+        self.tools_at_once = calls.max(1);
+        self
+    }
+
+    /// Threads for tools that block, started on demand.
+    #[must_use]
+    pub fn sync_workers(mut self, threads: usize) -> Self {
+        self.sync_workers = threads.max(1);
+        self
+    }
+
+    /// Threads of the caller's choice for tools that block.
+    #[must_use]
+    pub fn threads(mut self, threads: Arc<dyn BlockingThreads>) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    pub fn build(self) -> Engine {
+        let (store, questions) = self.store.unwrap_or_else(|| {
+            let memory = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
+            (memory.clone(), memory)
+        });
+        let threads = self.threads.unwrap_or_else(|| Arc::new(BlockingPool::new(self.sync_workers)));
+        Engine {
+            shared: Arc::new(Shared {
+                store,
+                questions,
+                clock: self.clock.unwrap_or_else(Clock::system),
+                tool_permits: Arc::new(Semaphore::new(self.tools_at_once)),
+                threads,
+                runs: TaskTracker::new(),
+                runtime: OwnedRuntime::default(),
+            }),
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        EngineBuilder::default().build()
+    }
+}
+
+impl Engine {
+    /// Tool calls at once over all runs, where it is not set.
+    pub const TOOLS_AT_ONCE: usize = 256;
+    /// Threads for tools that block, where it is not set.
+    pub const SYNC_WORKERS: usize = 32;
+    /// Finished runs that are kept in memory where there is no other store.
+    pub const FINISHED_RUNS: usize = 256;
+    /// Active time of a run, where it is not set.
+    pub const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
+
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    pub fn questions(&self) -> &Arc<dyn Questions> {
+        &self.shared.questions
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    pub(crate) fn tool_permits(&self) -> &Arc<Semaphore> {
+        &self.shared.tool_permits
+    }
+
+    pub fn threads(&self) -> &Arc<dyn BlockingThreads> {
+        &self.shared.threads
+    }
+
+    pub(crate) fn runs(&self) -> &TaskTracker {
+        &self.shared.runs
+    }
+
+    pub(crate) fn runtime(&self) -> &OwnedRuntime {
+        &self.shared.runtime
+    }
+
+    /// Runs under way.
+    pub fn active_runs(&self) -> usize {
+        self.shared.runs.len()
+    }
+
+    /// Waits until no run is under way.
+    pub async fn idle(&self) {
+        self.shared.runs.close();
+        self.shared.runs.wait().await;
+        self.shared.runs.reopen();
+    }
+}
+
+pub(crate) fn store_error(error: StoreError) -> Error {
+    let retryable = !matches!(error, StoreError::UnknownRun(_));
+    Error::new(ErrorKind::StoreFailed, error.to_string()).retryable(retryable)
+}

@@ -1,0 +1,177 @@
+//! A run under way, from outside.
+
+use std::sync::Arc;
+
+use ambidex_core::context::{EventSink, RunScope};
+use ambidex_core::message::Message;
+use ambidex_core::question::{Answer, AnswerError};
+use ambidex_core::record::Input;
+use ambidex_core::run::Run;
+use ambidex_core::store::Stored;
+use ambidex_core::wire::WireCache;
+use ambidex_core::{Error, ErrorKind};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, OnWaiting, RunOptions};
+use crate::engine::Engine;
+use crate::events::{EventQueue, EventStream};
+use crate::hook::steering;
+use crate::mailbox::Mailbox;
+use crate::result::{RunError, RunResult};
+use crate::run_loop::RunLoop;
+
+/// Watches and steers one run. Dropping it cancels the run, unless it was detached.
+pub struct RunHandle {
+    id: Arc<str>,
+    engine: Engine,
+    mailbox: Arc<Mailbox>,
+    token: CancellationToken,
+    events: Option<EventStream>,
+    outcome: Option<oneshot::Receiver<Result<RunResult, Error>>>,
+    cancels: bool,
+}
+
+impl RunHandle {
+    pub(crate) fn launch(
+        agent: &Agent,
+        id: Arc<str>,
+        stored: Option<(Stored, u64)>,
+        inputs: Vec<Input>,
+        options: &RunOptions,
+        watched: bool,
+    ) -> Result<Self, Error> {
+        let runtime = agent.runtime.clone();
+        let engine = runtime.engine.clone();
+        if tokio::runtime::Handle::try_current().is_err() {
+            let text = "a run needs a tokio runtime; use `.blocking()` where there is none";
+            return Err(Error::new(ErrorKind::InvalidRequest, text));
+        }
+        let (run, epoch) = match stored {
+            None => (Run::new(id.clone(), runtime.pinned.clone()), 1),
+            Some((stored, epoch)) => {
+                let run = Run::fold(id.clone(), stored.definition.clone(), Agent::stored_records(&stored));
+                let run = run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()));
+                (run?, epoch)
+            }
+        };
+        let thread = options.thread.clone().or_else(|| run.thread().map(str::to_owned));
+        let queue = watched.then(|| EventQueue::new(*engine.clock()));
+        let events = queue
+            .clone()
+            .map(|queue| EventStream::new(queue, id.to_string(), thread, runtime.definition.name.clone()));
+        let scope = Arc::new(RunScope {
+            run: id.clone(),
+            wire: WireCache::default(),
+            sink: queue.clone().map(|queue| queue as Arc<dyn EventSink>),
+            threads: Some(engine.threads().clone()),
+        });
+        let (mailbox, token) = (Arc::new(Mailbox::default()), CancellationToken::new());
+        let (sender, receiver) = oneshot::channel();
+        let run_loop = RunLoop::new(
+            runtime,
+            run,
+            epoch,
+            scope,
+            queue,
+            mailbox.clone(),
+            token.clone(),
+            options.on_waiting == OnWaiting::Return,
+        );
+        engine.runs().spawn(async move {
+            let result = run_loop.run_to_rest(inputs).await;
+            // The watcher may be gone; the run is stored all the same.
+            let _ = sender.send(result);
+        });
+        Ok(Self { id, engine, mailbox, token, events, outcome: Some(receiver), cancels: true })
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The run's events. Taken once; later calls, and those of an unwatched run, give an empty stream.
+    pub fn take_events(&mut self) -> EventStream {
+        self.events.take().unwrap_or_else(|| {
+            let queue = EventQueue::new(*self.engine.clock());
+            queue.end();
+            EventStream::new(queue, self.id.to_string(), None, String::new())
+        })
+    }
+
+    /// Gives the model a message before its next call.
+    ///
+    /// # Errors
+    /// `busy`: too many messages wait already.
+    pub fn steer(&self, text: impl Into<String>) -> Result<(), Error> {
+        self.send(Input::Message(steering(text)))
+    }
+
+    /// Like [`RunHandle::steer`], with parts other than text.
+    pub fn steer_with(&self, message: Arc<Message>) -> Result<(), Error> {
+        self.send(Input::Message(message))
+    }
+
+    /// Lets what is in flight end and starts nothing more until the run is resumed.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.send(Input::Pause)
+    }
+
+    fn send(&self, input: Input) -> Result<(), Error> {
+        let full = |_| Error::new(ErrorKind::Busy, "the run has not taken in earlier messages yet");
+        self.mailbox.send(input).map_err(full)
+    }
+
+    /// Answers a question of this run.
+    ///
+    /// # Errors
+    /// There is no such question, or it is closed.
+    pub async fn answer(&self, question: &str, answer: Answer) -> Result<(), AnswerError> {
+        self.engine.questions().answer(question, answer).await
+    }
+
+    /// Ends the run: calls under way are stopped and answered, and `run.finished` says so. Twice is once.
+    pub fn cancel(&self) {
+        self.token.cancel();
+    }
+
+    /// A token that cancels the run.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+
+    /// Lets the run go on when this handle is dropped.
+    pub fn detach(&mut self) {
+        self.cancels = false;
+    }
+
+    /// Waits until the run comes to rest. Dropping the future cancels the run.
+    ///
+    /// # Errors
+    /// The run failed, was cancelled, or could not be driven on (its store failed or another process
+    /// took it).
+    pub async fn outcome(mut self) -> Result<RunResult, RunError> {
+        let lost = || Error::new(ErrorKind::Internal, "the run's driver is gone: its runtime was shut down");
+        let Some(receiver) = self.outcome.take() else {
+            return Err(lost().into());
+        };
+        let result = match receiver.await {
+            Ok(result) => result?,
+            Err(_) => return Err(lost().into()),
+        };
+        self.cancels = false;
+        match &result.error {
+            Some(error) => Err(RunError { error: error.clone(), result: Some(Box::new(result)) }),
+            None => Ok(result),
+        }
+    }
+}
+
+impl Drop for RunHandle {
+    fn drop(&mut self) {
+        if self.cancels {
+            self.token.cancel();
+        }
+    }
+}

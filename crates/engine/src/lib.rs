@@ -1,0 +1,33 @@
+//! The driver of Ambidex: agents and their runs on tokio.
+//!
+//! [`Agent`] is what users hold, [`RunHandle`] a run under way, [`Engine`] what runs of a process share.
+//! Inside, `run_loop` knows when an effect is carried out and `perform` knows how.
+
+mod agent;
+mod blocking;
+mod builder;
+mod check;
+mod clock;
+mod engine;
+mod events;
+mod handle;
+mod hook;
+mod mailbox;
+mod perform;
+mod permits;
+pub mod project;
+mod result;
+mod retry;
+mod run_file;
+mod run_loop;
+
+pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
+pub use blocking::{BlockingAgent, BlockingEvents};
+pub use builder::{AgentBuilder, ApprovalPolicy, MAX_ITERATIONS, TOOL_CONCURRENCY};
+pub use clock::Clock;
+pub use engine::{Engine, EngineBuilder};
+pub use events::EventStream;
+pub use handle::RunHandle;
+pub use hook::{Hook, StopWhen, ToolDecision, ToolInvocation};
+pub use result::{RunError, RunResult};
+pub use run_file::RunFile;

@@ -1,0 +1,267 @@
+//! How effects are carried out. The run loop knows when, this knows how.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambidex_core::chunk::{Chunk, RouteNote};
+use ambidex_core::event::EventKind;
+use ambidex_core::message::History;
+use ambidex_core::question::Answer;
+use ambidex_core::record::{Outcome, Output};
+use ambidex_core::reply::{Reply, ReplyBuilder};
+use ambidex_core::tool::EffectClass;
+use ambidex_core::{BoxFuture, Context, Error, ErrorKind, ToolOutput};
+use ambidex_tools::cap::OutputCap;
+use ambidex_tools::{Registered, registry};
+use futures_util::{FutureExt, StreamExt};
+use serde_json::Value;
+
+use crate::agent::AgentRuntime;
+use crate::check;
+use crate::hook::{ToolDecision, ToolInvocation};
+use crate::permits::Permit;
+use crate::retry;
+use crate::run_loop::EffectResult;
+
+/// How an effect ended.
+pub(crate) enum Ended {
+    Result(Box<EffectResult>),
+    /// It must not be repeated, and whether it happened is not known.
+    Lost,
+}
+
+impl From<EffectResult> for Ended {
+    fn from(result: EffectResult) -> Self {
+        Self::Result(Box::new(result))
+    }
+}
+
+/// Calls the model and collects its reply. Dropped when the run stops, which closes the connection.
+pub(crate) async fn model(agent: Arc<AgentRuntime>, history: History, context: Context) -> Ended {
+    let token = context.token().clone();
+    tokio::select! {
+        biased;
+        () = token.cancelled() => Err(Error::cancelled()).into(),
+        reply = reply(&agent, history, &context) => reply.map(|reply| Output::Reply(Box::new(reply))).into(),
+    }
+}
+
+async fn reply(agent: &AgentRuntime, history: History, context: &Context) -> Result<Reply, Error> {
+    let mut request = agent.request(history);
+    for hook in &agent.hooks {
+        request = hook.before_model(context, request).await?;
+    }
+    let mut reply = collect(agent, request, context).await?;
+    for hook in &agent.hooks {
+        reply = hook.after_model(context, reply).await?;
+    }
+    check::reply(agent, &mut reply);
+    if let Some(stop_when) = &agent.stop_when {
+        reply.stop |= stop_when(&reply);
+    }
+    Ok(reply)
+}
+
+async fn collect(
+    agent: &AgentRuntime,
+    request: ambidex_core::Request,
+    context: &Context,
+) -> Result<Reply, Error> {
+    let watched = context.is_watched();
+    let mut stream = agent.model.stream(request, context.clone());
+    let mut builder = ReplyBuilder::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        match &chunk {
+            Chunk::Note(RouteNote::Restarted { .. }) => builder.restart(),
+            Chunk::End(_) => {}
+            _ => {}
+        }
+        if watched {
+            show(context, &chunk);
+        }
+        builder.push(chunk)?;
+    }
+    builder.finish()
+}
+
+/// What watchers see of a chunk.
+fn show(context: &Context, chunk: &Chunk) {
+    match chunk {
+        Chunk::Text { text, .. } | Chunk::Refusal { text, .. } => {
+            context.emit(EventKind::ModelDelta { text: text.clone() });
+        }
+        Chunk::Reasoning { text, .. } => context.emit(EventKind::ModelReasoning { text: text.clone() }),
+        Chunk::Note(RouteNote::Restarted { error, .. }) => {
+            context.emit(EventKind::ModelRestarted { reason: error.to_string() });
+        }
+        Chunk::Note(RouteNote::Retry { target, attempt, error, wait_ms }) => {
+            #[expect(clippy::cast_precision_loss, reason = "waits are far below 2^52 ms")]
+            let seconds = *wait_ms as f64 / 1000.0;
+            context.emit(EventKind::RouteAttempt {
+                route: target.clone(),
+                target: target.clone(),
+                attempt: *attempt,
+                reason: error.to_string(),
+                seconds,
+            });
+        }
+        _ => {}
+    }
+}
+
+pub(crate) async fn finish_hook(agent: Arc<AgentRuntime>, outcome: Outcome, context: Context) -> Ended {
+    let token = context.token().clone();
+    let hooks = async {
+        let mut outcome = outcome;
+        for hook in &agent.hooks {
+            outcome = hook.on_finish(&context, outcome).await?;
+        }
+        Ok(Output::Outcome(Box::new(outcome)))
+    };
+    tokio::select! {
+        biased;
+        () = token.cancelled() => Err(Error::cancelled()).into(),
+        outcome = hooks => outcome.into(),
+    }
+}
+
+pub(crate) async fn question(answered: BoxFuture<'static, Answer>, context: Context) -> Ended {
+    tokio::select! {
+        biased;
+        () = context.token().cancelled() => Err(Error::cancelled()).into(),
+        answer = answered => Ok(Output::Answer(answer)).into(),
+    }
+}
+
+/// Calls a tool: hooks, arguments checked again, attempts under a time limit each, output capped.
+pub(crate) async fn tool(
+    agent: Arc<AgentRuntime>,
+    name: String,
+    arguments: Value,
+    class: EffectClass,
+    context: Context,
+    permit: Option<Permit>,
+) -> Ended {
+    let Some(registered) = agent.tools.get(&name) else {
+        return Err(registry::unknown_tool(&name, agent.tools.keys().map(String::as_str))).into();
+    };
+    let mut call = ToolInvocation { id: context.effect().to_owned(), name, arguments };
+    let mut permit = permit.unwrap_or_default();
+    let context = match permit.thread.take() {
+        Some(thread) => context.with_thread(thread),
+        None => context,
+    };
+    for hook in &agent.hooks {
+        match guard(hook.before_tool(&context, call.clone())).await {
+            Ok(ToolDecision::Run(changed)) => call = changed,
+            Ok(ToolDecision::Answer(output)) => return Ok(Output::Tool(output)).into(),
+            Err(error) => return Err(error).into(),
+        }
+    }
+    if let Err(error) = registered.check(&call.arguments) {
+        return Err(error).into();
+    }
+    let mut result = match attempts(registered, &call, class, &context).await {
+        Attempted::Result(result) => result,
+        Attempted::Lost => return Ended::Lost,
+    };
+    for hook in &agent.hooks {
+        result = guard(hook.after_tool(&context, &call, result)).await;
+    }
+    drop(permit);
+    result.map(|output| Output::Tool(OutputCap::default().keep(output))).into()
+}
+
+enum Attempted {
+    Result(Result<ToolOutput, Error>),
+    Lost,
+}
+
+async fn attempts(
+    registered: &Registered,
+    call: &ToolInvocation,
+    class: EffectClass,
+    context: &Context,
+) -> Attempted {
+    let attempts = if class.repeatable() { registered.spec().attempts.unwrap_or(retry::ATTEMPTS) } else { 1 };
+    let mut attempt = 1;
+    loop {
+        let result = match once(registered, call, context).await {
+            Ok(result) => result,
+            Err(Unfinished::Cancelled) => return Attempted::Result(Err(cancelled(class))),
+            Err(Unfinished::TimedOut) if class == EffectClass::Once => return Attempted::Lost,
+            Err(Unfinished::TimedOut) => Err(timed_out(registered, class)),
+        };
+        let error = match result {
+            Err(error) if error.is_retryable() && attempt < attempts => error,
+            result => return Attempted::Result(result),
+        };
+        let Some(wait) = retry::wait(attempt, error.retry_after(), context.time_left()) else {
+            return Attempted::Result(Err(error));
+        };
+        attempt += 1;
+        context.progress(serde_json::json!({"attempt": attempt, "after": error.to_string()}));
+        tokio::select! {
+            biased;
+            () = context.token().cancelled() => return Attempted::Result(Err(Error::cancelled())),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+enum Unfinished {
+    Cancelled,
+    TimedOut,
+}
+
+/// One attempt. When its time is over it is told, given its grace, and dropped.
+async fn once(
+    registered: &Registered,
+    call: &ToolInvocation,
+    context: &Context,
+) -> Result<Result<ToolOutput, Error>, Unfinished> {
+    let own = context.child();
+    let token = own.token().clone();
+    let mut calling = Box::pin(guard(registered.tool().call(call.arguments.clone(), own)));
+    let why = tokio::select! {
+        biased;
+        () = token.cancelled() => Unfinished::Cancelled,
+        result = &mut calling => return Ok(result),
+        () = tokio::time::sleep(registered.spec().timeout()) => Unfinished::TimedOut,
+    };
+    token.cancel();
+    let grace = registered.tool().cancel_grace();
+    if grace > Duration::ZERO {
+        // What it says now is of no use: it was told to stop.
+        let _ = tokio::time::timeout(grace, &mut calling).await;
+    }
+    Err(why)
+}
+
+/// A panic in a tool or hook fails its call, not the run.
+async fn guard<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Err(Error::new(ErrorKind::ToolFailed, format!("it panicked: {words}")))
+        }
+    }
+}
+
+fn timed_out(registered: &Registered, class: EffectClass) -> Error {
+    let spec = registered.spec();
+    let doubt = if class.repeatable() { "" } else { "; it may have happened all the same" };
+    let text = format!("`{}` ran longer than {:?}{doubt}", spec.name, spec.timeout());
+    Error::new(ErrorKind::ToolTimeout, text)
+}
+
+fn cancelled(class: EffectClass) -> Error {
+    if class.repeatable() {
+        return Error::cancelled();
+    }
+    Error::new(ErrorKind::Cancelled, "cancelled while it ran; it may have happened all the same")
+}

@@ -1,0 +1,171 @@
+//! What a configuration builds: models, tools and agents, each when it is first asked for.
+
+mod models;
+mod tools;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ambidex_config::{AgentMode, Approval as ConfiguredApproval, Config, Environment, Loaded};
+use ambidex_core::budget::Budget;
+use ambidex_core::definition::{Approval, Mode, StopConditions};
+use ambidex_core::memory::MemoryStore;
+use ambidex_core::model::{Model, Settings, ToolChoice};
+use ambidex_core::{Error, ErrorKind};
+use ambidex_http::Client;
+use ambidex_models::RetryBudget;
+use ambidex_tools::Registered;
+
+use crate::agent::Agent;
+use crate::builder::{AgentBuilder, ApprovalPolicy};
+use crate::engine::Engine;
+
+/// A model as it is configured: what answers, and the settings its calls carry.
+#[derive(Clone)]
+pub struct ConfiguredModel {
+    pub model: Arc<dyn Model>,
+    pub settings: Settings,
+}
+
+/// Builds what a configuration names. Connection pools and retry budgets are one per provider, tools'
+/// permits one per tool.
+pub struct Project {
+    loaded: Loaded,
+    environment: Environment,
+    engine: Engine,
+    /// The engine's store; there is no other yet.
+    store: Arc<MemoryStore>,
+    clients: HashMap<String, (Client, Arc<RetryBudget>)>,
+    models: HashMap<String, ConfiguredModel>,
+    tools: HashMap<String, Arc<Registered>>,
+}
+
+/// What the command line changes about an agent.
+#[derive(Clone, Debug, Default)]
+pub struct AgentChanges {
+    /// A model's name, or `PROVIDER:NAME`.
+    pub model: Option<String>,
+    pub mode: Option<Mode>,
+    pub max_iterations: Option<u32>,
+    pub max_usd: Option<f64>,
+}
+
+impl Project {
+    pub fn new(loaded: Loaded, environment: Environment) -> Self {
+        let store = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
+        let engine = Engine::builder()
+            .store(store.clone())
+            .sync_workers(loaded.config.runtime.sync_workers as usize)
+            .build();
+        Self {
+            loaded,
+            environment,
+            engine,
+            store,
+            clients: HashMap::new(),
+            models: HashMap::new(),
+            tools: HashMap::new(),
+        }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn store(&self) -> &Arc<MemoryStore> {
+        &self.store
+    }
+
+    /// An agent of the configuration, or of that of an agent with changes.
+    ///
+    /// # Errors
+    /// `config_invalid`: there is no such agent, or something it names cannot be built.
+    pub fn agent(&mut self, name: &str, changes: &AgentChanges) -> Result<Agent, Error> {
+        let Some(agent) = self.config().agents.get(name).cloned() else {
+            let known: Vec<_> = self.config().agents.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+            let text = format!("there is no agent `{name}`; agents: {known}");
+            return Err(Error::new(ErrorKind::ConfigInvalid, text));
+        };
+        let model = changes.model.clone().unwrap_or_else(|| agent.model.clone());
+        let mut builder = self.builder(name, &model, changes)?;
+        for tool in &agent.tools {
+            builder = builder.registered_tool(self.tool(tool)?);
+        }
+        let mode = match agent.mode {
+            AgentMode::Chat => Mode::Chat,
+            AgentMode::Auto => Mode::Auto,
+        };
+        builder = builder
+            .mode(changes.mode.unwrap_or(mode))
+            .instructions(agent.instructions.unwrap_or_default())
+            .max_iterations(changes.max_iterations.unwrap_or(agent.max_iterations))
+            .tool_concurrency(agent.tool_concurrency)
+            .stop(StopConditions { after_tools: agent.stop.after_tools, text: agent.stop.text })
+            .tool_choice(match agent.tool_choice {
+                ambidex_config::ToolChoice::Auto => ToolChoice::Auto,
+                ambidex_config::ToolChoice::None => ToolChoice::None,
+                ambidex_config::ToolChoice::Required => ToolChoice::Required,
+                ambidex_config::ToolChoice::Tool(name) => ToolChoice::Tool(name),
+            });
+        if let Some(output) = agent.output {
+            builder = builder.output_schema("output", output.schema);
+        }
+        builder.build()
+    }
+
+    /// An agent that no configuration names: this model, no tools.
+    pub fn plain_agent(&mut self, model: &str, changes: &AgentChanges) -> Result<Agent, Error> {
+        let mut builder = self.builder("assistant", model, changes)?.mode(changes.mode.unwrap_or_default());
+        if let Some(iterations) = changes.max_iterations {
+            builder = builder.max_iterations(iterations);
+        }
+        builder.build()
+    }
+
+    /// What all agents of this project share: engine, model with its settings, approvals, budget.
+    pub fn builder(
+        &mut self,
+        name: &str,
+        model: &str,
+        changes: &AgentChanges,
+    ) -> Result<AgentBuilder, Error> {
+        let configured = self.model(model)?;
+        let config = self.config();
+        let budget = &config.budgets.run;
+        let budget = Budget {
+            usd: changes.max_usd.or(budget.usd),
+            tokens: budget.tokens,
+            tool_calls: budget.tool_calls,
+            wall_ms: budget.wall.map(|wall| crate::clock::millis(wall.get())),
+        };
+        let approvals = ApprovalPolicy {
+            read: approval(config.approvals.read),
+            idempotent: approval(config.approvals.idempotent),
+            once: approval(config.approvals.once),
+        };
+        Ok(Agent::builder()
+            .engine(&self.engine)
+            .name(name)
+            .shared_model(configured.model)
+            .settings(configured.settings)
+            .budget(budget)
+            .approvals(approvals))
+    }
+}
+
+fn approval(configured: ConfiguredApproval) -> Approval {
+    match configured {
+        ConfiguredApproval::Allow => Approval::Allow,
+        ConfiguredApproval::Ask => Approval::Ask,
+        ConfiguredApproval::Deny => Approval::Deny,
+    }
+}

@@ -1,0 +1,115 @@
+//! A run in a file: how a run that waits outlives its process where there is no store.
+
+use std::path::Path;
+
+use ambidex_core::definition::{Definition, Pinned};
+use ambidex_core::memory::MemoryStore;
+use ambidex_core::record::Record;
+use ambidex_core::run::Run;
+use ambidex_core::store::Stored;
+use ambidex_core::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+
+/// The records of one run with its definition. As text: a line of JSON that says what it is, then a line
+/// for each record.
+#[derive(Clone, Debug)]
+pub struct RunFile {
+    pub run: String,
+    pub stored: Stored,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// Version of this form.
+    ambidex_run: u32,
+    run: String,
+    hash: String,
+    definition: Definition,
+}
+
+const VERSION: u32 = 1;
+
+impl RunFile {
+    pub fn new(run: impl Into<String>, stored: Stored) -> Self {
+        Self { run: run.into(), stored }
+    }
+
+    /// The file's text.
+    pub fn to_text(&self) -> Result<String, Error> {
+        let head = Head {
+            ambidex_run: VERSION,
+            run: self.run.clone(),
+            hash: self.stored.definition.hash.to_string(),
+            definition: (*self.stored.definition.definition).clone(),
+        };
+        let broken = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
+        let mut text = serde_json::to_string(&head).map_err(broken)?;
+        for record in &self.stored.records {
+            text.push('\n');
+            text.push_str(&serde_json::to_string(record).map_err(broken)?);
+        }
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// `store_failed`, with the line that is wrong.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = |line: usize, why: String| {
+            Error::new(ErrorKind::StoreFailed, format!("line {line}: {why}")).retryable(false)
+        };
+        let mut lines = text.lines().enumerate();
+        let (_, first) = lines.next().ok_or_else(|| wrong(1, "the file is empty".into()))?;
+        let head: Head = serde_json::from_str(first)
+            .map_err(|error| wrong(1, format!("this is not the file of a run ({error})")))?;
+        if head.ambidex_run != VERSION {
+            return Err(wrong(
+                1,
+                format!("version {} of a run's file; this build reads {VERSION}", head.ambidex_run),
+            ));
+        }
+        let definition = Pinned::new(head.definition).map_err(|error| wrong(1, error.to_string()))?;
+        if *definition.hash != *head.hash {
+            return Err(wrong(1, "the definition was changed; its hash does not fit".into()));
+        }
+        let mut records: Vec<Record> = Vec::new();
+        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+            records.push(serde_json::from_str(line).map_err(|error| wrong(index + 1, error.to_string()))?);
+        }
+        Run::fold(head.run.as_str(), definition.clone(), &records)
+            .map_err(|refused| wrong(records.len() + 1, refused.to_string()))?;
+        Ok(Self { run: head.run, stored: Stored { definition, records } })
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let text = self.to_text()?;
+        let failed = |error: std::io::Error| {
+            let text = format!("cannot write the run to {}: {error}", path.display());
+            Error::new(ErrorKind::StoreFailed, text)
+        };
+        let beside = path.with_extension("tmp");
+        std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(failed)
+    }
+
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let text = format!("cannot read {}: {error}", path.display());
+            Error::new(ErrorKind::StoreFailed, text).retryable(false)
+        })?;
+        Self::parse(&text).map_err(|error| error.context(path.display()))
+    }
+
+    /// Puts the run into a store in memory, its open questions too.
+    pub fn restore(&self, store: &MemoryStore) -> Result<(), Error> {
+        let run = Run::fold(self.run.as_str(), self.stored.definition.clone(), &self.stored.records);
+        let run = run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()))?;
+        let asked = run.effects().filter_map(|open| match run.effect(open)?.work {
+            ambidex_core::effect::Work::Ask(question) => Some(question),
+            _ => None,
+        });
+        store.restore(&self.run, &self.stored, asked.collect()).map_err(crate::engine::store_error)
+    }
+}

@@ -1,0 +1,270 @@
+//! One run in one process: performs what stands open, turns what happens into inputs, and stores every
+//! step before anything that follows from it starts.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambidex_core::context::RunScope;
+use ambidex_core::effect::{EffectId, Work};
+use ambidex_core::record::{Input, Output, Record, Refused, Stamp};
+use ambidex_core::run::{Open, Phase, Run};
+use ambidex_core::store::Batch;
+use ambidex_core::{BoxFuture, Context, Error, ErrorKind};
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::AgentRuntime;
+use crate::engine::store_error;
+use crate::events::EventQueue;
+use crate::mailbox::Mailbox;
+use crate::perform::{self, Ended};
+use crate::permits::Permits;
+use crate::result::RunResult;
+
+/// What an effect ended with, and which.
+pub(crate) struct Done {
+    effect: EffectId,
+    attempt: u32,
+    ended: Ended,
+}
+
+/// Drives one run to rest.
+pub(crate) struct RunLoop {
+    agent: Arc<AgentRuntime>,
+    run: Run,
+    epoch: u64,
+    scope: Arc<RunScope>,
+    events: Option<Arc<EventQueue>>,
+    mailbox: Arc<Mailbox>,
+    /// Somebody wants the run to end.
+    cancelled: CancellationToken,
+    /// Told to effects once the wish is stored.
+    stop: CancellationToken,
+    return_when_waiting: bool,
+    /// Model calls, questions and hooks are polled here; tools are tasks, so that one that computes does
+    /// not hold up the rest.
+    in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
+    tools: JoinSet<Done>,
+    started: HashSet<(EffectId, u32)>,
+    permits: Permits,
+    /// Ended while a step was being stored.
+    ready: Vec<Done>,
+}
+
+impl RunLoop {
+    #[expect(clippy::too_many_arguments, reason = "made in one place")]
+    pub(crate) fn new(
+        agent: Arc<AgentRuntime>,
+        run: Run,
+        epoch: u64,
+        scope: Arc<RunScope>,
+        events: Option<Arc<EventQueue>>,
+        mailbox: Arc<Mailbox>,
+        cancelled: CancellationToken,
+        return_when_waiting: bool,
+    ) -> Self {
+        Self {
+            agent,
+            run,
+            epoch,
+            scope,
+            events,
+            mailbox,
+            cancelled,
+            stop: CancellationToken::new(),
+            return_when_waiting,
+            in_flight: FuturesUnordered::new(),
+            tools: JoinSet::new(),
+            started: HashSet::new(),
+            permits: Permits::default(),
+            ready: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn run_to_rest(mut self, first: Vec<Input>) -> Result<RunResult, Error> {
+        let driven = self.drive(first).await;
+        // What was in flight when the driver failed is dropped before anybody hears of it.
+        self.in_flight.clear();
+        self.tools.shutdown().await;
+        if let Some(events) = &self.events {
+            events.end();
+        }
+        driven?;
+        Ok(RunResult::of(&self.run, self.now()))
+    }
+
+    async fn drive(&mut self, first: Vec<Input>) -> Result<(), Error> {
+        let mut inputs = first;
+        loop {
+            self.step(inputs).await?;
+            match self.run.phase() {
+                Phase::Finished(_) => return Ok(()),
+                // Recorded first, told second: a crash in between still ends as it was meant.
+                Phase::Stopping(_) => self.stop.cancel(),
+                Phase::New | Phase::Running | Phase::Paused(_) => {}
+            }
+            self.start_open();
+            if self.at_rest() {
+                return Ok(());
+            }
+            inputs = self.next_inputs().await;
+        }
+    }
+
+    /// Nothing will happen without somebody outside, and nobody is waited for.
+    fn at_rest(&self) -> bool {
+        match self.run.phase() {
+            Phase::Paused(_) => self.run.effects().all(|open| open.intent.waits_for_a_person()),
+            Phase::Running => self.return_when_waiting && self.run.waits_for_a_person(),
+            _ => false,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.agent.engine.clock().now()
+    }
+
+    /// Decides, then stores. Nothing is performed before its intent is stored.
+    async fn step(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
+        let expected = self.run.next_seq();
+        let stamp = Stamp { at: self.now(), epoch: self.epoch };
+        let mut records = Vec::new();
+        let mut occurrences = Vec::new();
+        for input in inputs {
+            let mut permits = self.permits.for_agent(&self.agent);
+            let watched = self.events.is_some().then_some(&mut occurrences);
+            match self.run.advance(input, stamp, &mut permits, watched) {
+                Ok(more) => records.extend(more),
+                Err(Refused::Corrupt(why)) => return Err(Error::new(ErrorKind::StoreFailed, why)),
+                // Too late or twice: nothing changed, nothing to store.
+                Err(_) => {}
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let batch = self.batch(records);
+        self.store(expected, batch).await?;
+        if let Some(events) = &self.events {
+            events.publish(occurrences);
+        }
+        Ok(())
+    }
+
+    fn batch(&self, records: Vec<Record>) -> Batch {
+        let first = records.first().is_some_and(|record| record.seq == 0);
+        Batch {
+            definition: first.then(|| self.run.definition().clone()),
+            asked: self.run.asked(&records).collect(),
+            withdrawn: self.run.withdrawn(&records).collect(),
+            records,
+        }
+    }
+
+    /// Commits, while what is in flight goes on: a stream must not stutter with the disk.
+    async fn store(&mut self, expected: u64, batch: Batch) -> Result<(), Error> {
+        let mut commit = self.agent.engine.store().commit(self.run.id(), self.epoch, expected, batch);
+        loop {
+            let stored = tokio::select! {
+                biased;
+                stored = &mut commit => stored,
+                Some(done) = self.in_flight.next() => {
+                    self.ready.push(done);
+                    continue;
+                }
+            };
+            return stored.map_err(store_error);
+        }
+    }
+
+    fn start_open(&mut self) {
+        let left = self.run.time_left(self.now()).map(Duration::from_millis);
+        let run = &self.run;
+        let fresh = |open: &&Open| !self.started.contains(&(open.intent.id.clone(), open.attempt));
+        let starting: Vec<_> = run.effects().filter(fresh).filter_map(|open| run.effect(open)).collect();
+        for effect in starting {
+            let (id, attempt) = (effect.id, effect.attempt);
+            self.started.insert((id.clone(), attempt));
+            let context =
+                Context::new(self.scope.clone(), id.shared(), attempt, self.stop.child_token(), left);
+            let done = move |ended| Done { effect: id, attempt, ended };
+            match effect.work {
+                Work::Tool { name, arguments, class } => {
+                    let permit = self.permits.take(&done_id(&context));
+                    let call = perform::tool(self.agent.clone(), name, arguments, class, context, permit);
+                    self.tools.spawn(call.map(done));
+                }
+                Work::Model { history, .. } => {
+                    let call = perform::model(self.agent.clone(), history, context);
+                    self.in_flight.push(Box::pin(call.map(done)));
+                }
+                Work::FinishHook { outcome } => {
+                    let call = perform::finish_hook(self.agent.clone(), outcome, context);
+                    self.in_flight.push(Box::pin(call.map(done)));
+                }
+                Work::Ask(question) => {
+                    let answered = self.agent.engine.questions().answered(&question.id);
+                    let call = perform::question(answered, context);
+                    self.in_flight.push(Box::pin(call.map(done)));
+                }
+            }
+        }
+    }
+
+    /// Waits for one thing and takes along what else is ready: one commit for all of it.
+    async fn next_inputs(&mut self) -> Vec<Input> {
+        let mut inputs: Vec<Input> = std::mem::take(&mut self.ready).into_iter().map(Done::input).collect();
+        if inputs.is_empty() {
+            let stopping = matches!(self.run.phase(), Phase::Stopping(_));
+            let tick = self.run.next_tick(self.now());
+            let tick = tick.map(|ms| tokio::time::sleep(Duration::from_millis(ms)));
+            let has_tick = tick.is_some();
+            let tick = async {
+                if let Some(tick) = tick {
+                    tick.await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.cancelled.cancelled(), if !stopping => inputs.push(Input::Cancel),
+                Some(done) = self.in_flight.next() => inputs.push(done.input()),
+                Some(joined) = self.tools.join_next() => inputs.extend(joined.ok().map(Done::input)),
+                () = self.permits.granted() => inputs.push(Input::Tick),
+                received = self.mailbox.receive() => inputs.extend(received),
+                () = tick, if has_tick => inputs.push(Input::Tick),
+            }
+        }
+        while let Some(Some(done)) = self.in_flight.next().now_or_never() {
+            inputs.push(done.input());
+        }
+        while let Some(joined) = self.tools.try_join_next() {
+            inputs.extend(joined.ok().map(Done::input));
+        }
+        for input in &inputs {
+            if let Input::Done { effect, attempt, .. } | Input::Lost { effect, attempt } = input {
+                self.started.remove(&(effect.clone(), *attempt));
+            }
+        }
+        inputs
+    }
+}
+
+fn done_id(context: &Context) -> EffectId {
+    EffectId::new(context.effect())
+}
+
+impl Done {
+    fn input(self) -> Input {
+        let (effect, attempt) = (self.effect, self.attempt);
+        match self.ended {
+            Ended::Result(result) => Input::Done { effect, attempt, result: *result },
+            Ended::Lost => Input::Lost { effect, attempt },
+        }
+    }
+}
+
+/// The type of what effects end with.
+pub(crate) type EffectResult = Result<Output, Error>;
