@@ -71,7 +71,10 @@ impl FromStr for Duration {
                 return if rest.is_empty() { decimal(number, factor) } else { Err(InvalidDuration) };
             }
             let number: u64 = number.parse().map_err(|_| InvalidDuration)?;
-            millis = number.checked_mul(factor).and_then(|part| millis.checked_add(part)).ok_or(InvalidDuration)?;
+            millis = number
+                .checked_mul(factor)
+                .and_then(|part| millis.checked_add(part))
+                .ok_or(InvalidDuration)?;
         }
         Ok(Self::from_millis(millis))
     }

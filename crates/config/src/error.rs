@@ -55,7 +55,12 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn new(kind: ConfigErrorKind, key: impl fmt::Display, message: String, origin: &Origin) -> Self {
+    pub(crate) fn new(
+        kind: ConfigErrorKind,
+        key: impl fmt::Display,
+        message: String,
+        origin: &Origin,
+    ) -> Self {
         Self {
             kind,
             key: key.to_string(),
@@ -149,7 +154,10 @@ impl ConfigErrors {
             out.push('\n');
         }
         let count = self.0.len();
-        out.push_str(&format!("{count} {} in the configuration\n", if count == 1 { "error" } else { "errors" }));
+        out.push_str(&format!(
+            "{count} {} in the configuration\n",
+            if count == 1 { "error" } else { "errors" }
+        ));
         out
     }
 }

@@ -1,7 +1,9 @@
 //! Values of headers and environment variables: a text, or a secret.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use crate::error::ConfigErrorKind;
@@ -20,13 +22,34 @@ pub enum TextOrSecret {
 }
 
 /// A secret as it is sent: `{ env = "TOKEN", prefix = "Bearer " }`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PrefixedSecret {
     /// Stands before the secret, with its blank.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub prefix: String,
     #[serde(flatten)]
     pub secret: Secret,
+}
+
+impl JsonSchema for PrefixedSecret {
+    fn schema_name() -> Cow<'static, str> {
+        "PrefixedSecret".into()
+    }
+
+    // By hand: a closed table cannot be flattened into another.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "prefix": { "type": "string", "description": "Stands before the secret, with its blank." },
+                "env": { "type": "string" },
+                "file": { "type": "string" },
+                "command": { "type": "array", "items": { "type": "string" } }
+            },
+            "additionalProperties": false,
+            "oneOf": [{ "required": ["env"] }, { "required": ["file"] }, { "required": ["command"] }]
+        })
+    }
 }
 
 /// Headers by name.
@@ -39,7 +62,10 @@ impl FromNode for TextOrSecret {
             let prefix: Option<String> = fields.optional("prefix");
             let secret = secret::from_fields(&mut fields);
             fields.finish();
-            return Some(Self::Secret(PrefixedSecret { prefix: prefix.unwrap_or_default(), secret: secret? }));
+            return Some(Self::Secret(PrefixedSecret {
+                prefix: prefix.unwrap_or_default(),
+                secret: secret?,
+            }));
         }
         if at.path.last_key().is_some_and(sensitive) && matches!(at.node.value, Value::String(_)) {
             secret::report_plain(at);

@@ -144,11 +144,10 @@ pub(crate) fn read(at: &At<'_>) -> Option<Json> {
         sound = false;
         let at = At { node: &entry.node, key: &entry.key, path: at.path.key(name), reading: at.reading };
         let message = format!("`{}`: {}", at.path, error.problem);
-        at.report(
-            at.error(ConfigErrorKind::InvalidValue, message)
-                .allowed(format!("{}; with [] a list, with ? optional", TYPES.join(", ")))
-                .suggestion(error.suggestion),
-        );
+        let fault = at.error(ConfigErrorKind::InvalidValue, message).suggestion(error.suggestion);
+        let of_type = !error.problem.starts_with("`optional`");
+        let types = format!("{}; with [] a list, with ? optional", TYPES.join(", "));
+        at.report(if of_type { fault.allowed(types) } else { fault });
     }
     if sound { input_schema(&json).ok() } else { None }
 }

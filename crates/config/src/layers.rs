@@ -26,9 +26,7 @@ pub(crate) struct FileLayer {
 
 /// What is there without any file: two providers, a model that needs no key, a place for the store.
 pub(crate) fn built_in(store_url: &str, environment: &Environment) -> Table {
-    let vendor = |kind: ProviderKind| {
-        json!({ "kind": kind, "base_url": kind.default_url(), "key": { "env": kind.default_key() } })
-    };
+    let vendor = |kind: ProviderKind| json!({ "kind": kind, "base_url": kind.default_url(), "key": { "env": kind.default_key() } });
     let values = json!({
         "store": { "url": store_url },
         "providers": { "openai": vendor(ProviderKind::Openai), "anthropic": vendor(ProviderKind::Anthropic) },
@@ -43,7 +41,8 @@ pub(crate) fn built_in(store_url: &str, environment: &Environment) -> Table {
             let source = Source::variable(variable, url);
             let start = variable.len() + 1;
             let node = Node::new(Value::String(url.to_owned()), source.at(start..start + url.len()));
-            let keys = ["providers", name, "base_url"].map(|key| (key.to_owned(), source.at(0..variable.len())));
+            let keys =
+                ["providers", name, "base_url"].map(|key| (key.to_owned(), source.at(0..variable.len())));
             tree::merge(&mut root, nested(&keys, node));
         }
     }
@@ -118,21 +117,24 @@ pub(crate) fn variables(root: &mut Table, environment: &Environment, errors: &mu
 }
 
 /// Lays one `-c KEY=VALUE` over a tree.
-pub(crate) fn flag(root: &mut Table, text: &str) -> Result<(), ConfigError> {
+pub(crate) fn flag(root: &mut Table, text: &str, errors: &mut Vec<ConfigError>) {
     const FLAG: &str = "-c ";
     let source = Source::flag(&format!("{FLAG}{text}"));
-    let refuse = |message: String, span: Range<usize>| {
-        ConfigError::new(ConfigErrorKind::Syntax, "", message, &source.at(span))
-            .help("write -c KEY=VALUE, such as -c runtime.timeout=30s")
+    let mut refuse = |message: String, span: Range<usize>| {
+        let error = ConfigError::new(ConfigErrorKind::Syntax, "", message, &source.at(span));
+        errors.push(error.help("write -c KEY=VALUE, such as -c runtime.timeout=30s"));
     };
     let Some(equals) = first_equals(text) else {
-        return Err(refuse("a `-c` needs a key and a value with `=` between them".into(), FLAG.len()..source.text.len()));
+        return refuse(
+            "a `-c` needs a key and a value with `=` between them".into(),
+            FLAG.len()..source.text.len(),
+        );
     };
     let (key, value) = (&text[..equals], &text[equals + 1..]);
     let document = format!("{key}= 0");
     let whole = FLAG.len()..FLAG.len() + key.len();
     let Ok(parsed) = DeTable::parse(&document) else {
-        return Err(refuse(format!("`{}` is not a dotted key", key.trim()), whole));
+        return refuse(format!("`{}` is not a dotted key", key.trim()), whole);
     };
     let mut keys = Vec::new();
     let mut table = &tree::from_toml(parsed.into_inner(), &source, FLAG.len());
@@ -145,7 +147,6 @@ pub(crate) fn flag(root: &mut Table, text: &str) -> Result<(), ConfigError> {
     }
     let node = value_of(value, &source, FLAG.len() + equals + 1);
     tree::merge(root, nested(&keys, node));
-    Ok(())
 }
 
 /// The first `=` outside quotes.
@@ -164,6 +165,8 @@ fn first_equals(text: &str) -> Option<usize> {
 
 /// A TOML value where the text is one, else the text; readers fall back to the text where the value does not fit.
 fn value_of(text: &str, source: &Arc<Source>, offset: usize) -> Node {
+    let trimmed = text.trim_start();
+    let (offset, text) = (offset + text.len() - trimmed.len(), trimmed.trim_end());
     let origin = source.at(offset..offset + text.len());
     match DeValue::parse(text) {
         Ok(value) => {

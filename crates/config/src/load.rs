@@ -89,7 +89,10 @@ impl LoadOptions {
             Some(folder) => Some(folder.join(".ambidex")),
             None => self.data_folder.clone(),
         };
-        folder.map_or_else(|| "memory:".into(), |folder| format!("sqlite:{}", folder.join("state.db").display()))
+        folder.map_or_else(
+            || "memory:".into(),
+            |folder| format!("sqlite:{}", folder.join("state.db").display()),
+        )
     }
 }
 
@@ -195,9 +198,7 @@ impl Stack<'_> {
         }
         layers::variables(&mut root, &self.options.environment, errors);
         for text in &self.options.overrides {
-            if let Err(error) = layers::flag(&mut root, text) {
-                errors.push(error);
-            }
+            layers::flag(&mut root, text, errors);
         }
         self.typed(root, errors)
     }

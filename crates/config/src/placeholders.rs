@@ -51,7 +51,9 @@ fn undeclared(name: &str, inputs: &[&str], node: &Node, path: &KeyPath) -> Confi
         .suggestion(nearest(name, inputs.iter().copied()))
         .allowed(inputs.join(", "));
     if error.suggestion.is_none() {
-        error = error.help(format!("add input = {{ {name} = \"string\" }}, or write {{{{{name}}}}} for the text itself"));
+        error = error.help(format!(
+            "add input = {{ {name} = \"string\" }}, or write {{{{{name}}}}} for the text itself"
+        ));
     }
     error
 }

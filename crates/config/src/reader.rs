@@ -73,7 +73,14 @@ impl<'a> At<'a> {
 
     pub fn wrong_type(&self, expected: &str) -> ConfigError {
         let message = format!("`{}` must be {expected}, found {}", self.path, self.found());
-        self.error(ConfigErrorKind::WrongType, message)
+        let error = self.error(ConfigErrorKind::WrongType, message);
+        match &self.node.value {
+            // A number or a truth value that was quoted by mistake.
+            Value::String(text) if !expected.contains("text") && plain_scalar(text) => {
+                error.help(format!("write {text} without quotes"))
+            }
+            _ => error,
+        }
     }
 
     pub fn invalid(&self, reason: impl Display) -> ConfigError {
@@ -125,8 +132,13 @@ impl<'a> At<'a> {
 
     /// A path, relative to the folder of the file that names it.
     pub fn resolve(&self, path: &str) -> PathBuf {
-        let base = self.node.origin.source().folder().unwrap_or(&self.reading.directory);
-        base.join(path)
+        // Collected anew, "." and a last "/" are gone.
+        self.folder().join(path).components().collect()
+    }
+
+    /// The folder of the file that holds the value.
+    pub fn folder(&self) -> &Path {
+        self.node.origin.source().folder().unwrap_or(&self.reading.directory)
     }
 
     fn in_range<T: PartialOrd + Display>(&self, value: T, range: &RangeInclusive<T>) -> Option<T> {
@@ -141,7 +153,9 @@ impl<'a> At<'a> {
 
     pub fn integer<N: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<N> {
         match self.node.value {
-            Value::Integer(number) => self.in_range(number, &range).and_then(|number| N::try_from(number).ok()),
+            Value::Integer(number) => {
+                self.in_range(number, &range).and_then(|number| N::try_from(number).ok())
+            }
             // Beyond 64 bits.
             Value::Float(number) if number.abs() >= 9e18 => {
                 self.in_range(number, &(*range.start() as f64..=*range.end() as f64));
@@ -352,7 +366,8 @@ impl<'a> Fields<'a> {
                 ConfigError::new(ConfigErrorKind::NotSupported, path, message, &entry.key)
                     .help("remove it; this version would ignore it")
             } else {
-                let place = if self.at.path.is_root() { String::new() } else { format!(" in `{}`", self.at.path) };
+                let place =
+                    if self.at.path.is_root() { String::new() } else { format!(" in `{}`", self.at.path) };
                 let message = format!("unknown key `{}`{place}", crate::toml_text::key(name));
                 let alias = self.aliases.iter().find(|(alias, _)| alias == name).map(|(_, key)| *key);
                 let near = alias.or_else(|| nearest(name, self.known.iter().chain(&self.later).copied()));
@@ -401,13 +416,22 @@ impl<T: FromNode> FromNode for IndexMap<String, T> {
     }
 }
 
+/// Whether an unquoted text would be a number or a truth value.
+fn plain_scalar(text: &str) -> bool {
+    let number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && text.parse::<f64>().is_ok();
+    number || text == "true" || text == "false"
+}
+
 impl<T: Choice> FromNode for T {
     fn from_node(at: &At<'_>) -> Option<Self> {
-        let text = at.text()?;
+        let names: Vec<&str> = T::ALL.iter().map(|(name, _)| *name).collect();
+        let Some(text) = at.node.as_text() else {
+            at.report(at.wrong_type("a text").allowed(names.join(", ")));
+            return None;
+        };
         if let Some((_, value)) = T::ALL.iter().find(|(name, _)| *name == text) {
             return Some(*value);
         }
-        let names: Vec<&str> = T::ALL.iter().map(|(name, _)| *name).collect();
         let error = if T::LATER.contains(&text) {
             at.not_supported(format_args!("`{} = {}`", at.path, crate::toml_text::string(text)))
         } else {

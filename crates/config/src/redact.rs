@@ -4,7 +4,7 @@ const SENSITIVE: [&str; 8] =
     ["key", "token", "secret", "password", "passwd", "authorization", "cookie", "credential"];
 
 /// Names that hold one of the words above and no secret.
-const HARMLESS: [&str; 4] = ["max_tokens", "first_token", "tokens", "limits"];
+const HARMLESS: [&str; 4] = ["tokens", "max_tokens", "first_token", "idempotency-key"];
 
 /// Whether a value under this name is likely a secret.
 pub(crate) fn sensitive(name: &str) -> bool {
@@ -28,6 +28,7 @@ pub(crate) fn redact_line(line: &str) -> String {
                     // A table or an array is looked into, or is the reference that we ask for.
                     None | Some('{' | '[') => value,
                     Some('"' | '\'') => after_string(&chars, value),
+                    Some(_) if harmless_scalar(&chars[value..]) => value,
                     Some(_) => chars.len(),
                 };
                 for c in &mut out[value..end] {
@@ -41,6 +42,13 @@ pub(crate) fn redact_line(line: &str) -> String {
         }
     }
     redact_credentials(out.into_iter().collect())
+}
+
+/// A number or a truth value up to a comment.
+fn harmless_scalar(rest: &[char]) -> bool {
+    let text: String = rest.iter().take_while(|c| !"#,}".contains(**c)).collect();
+    let text = text.trim();
+    text == "true" || text == "false" || (text.len() < 8 && text.parse::<f64>().is_ok())
 }
 
 /// `https://user:password@host`: the part before the `@`.

@@ -88,7 +88,9 @@ fn agent(table: &Table, path: &KeyPath, names: &Names<'_>, reading: &Reading) {
             let message = format!("`{}` names {} a second time", at.path, toml_text::string(name));
             at.report(at.error(ConfigErrorKind::Conflict, message).help("remove it"));
         }
-        own.push(name);
+        if !own.contains(&name) {
+            own.push(name);
+        }
     }
     let stop = table.get("stop").and_then(|stop| stop.node.as_table()?.get("after_tools"));
     for (at, name) in texts(stop, &path.key("stop").key("after_tools"), reading) {

@@ -53,6 +53,7 @@ pub struct SecretError {
 
 /// Longest wait for a command: a password manager may ask its user.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+const SOURCES: &str = "{ env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\", ...] }";
 /// No key is longer.
 const LONGEST: u64 = 64 * 1024;
 
@@ -175,7 +176,7 @@ pub(crate) fn report_plain(at: &At<'_>) {
     let variable = variable_for(at);
     at.report(
         at.error(ConfigErrorKind::PlainSecret, message)
-            .allowed("{ env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\", ...] }")
+            .allowed(SOURCES)
             .help(format!("put it into an environment variable and write {{ env = \"{variable}\" }}")),
     );
 }
@@ -192,6 +193,10 @@ impl FromNode for Secret {
     fn from_node(at: &At<'_>) -> Option<Self> {
         if let Value::String(_) | Value::Integer(_) = at.node.value {
             report_plain(at);
+            return None;
+        }
+        if at.node.as_table().is_none() {
+            at.report(at.wrong_type("a secret").allowed(SOURCES));
             return None;
         }
         let mut fields = Fields::of(at)?;

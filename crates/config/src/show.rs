@@ -60,7 +60,15 @@ impl Loaded {
 
     fn sections(&self) -> Vec<Section> {
         const ORDER: [&str; 10] = [
-            "default_agent", "store", "runtime", "providers", "models", "tools", "approvals", "budgets", "agents",
+            "default_agent",
+            "store",
+            "runtime",
+            "providers",
+            "models",
+            "tools",
+            "approvals",
+            "budgets",
+            "agents",
             "telemetry",
         ];
         let root = KeyPath::default();
@@ -122,8 +130,11 @@ impl Loaded {
         if !["env", "file", "command"].iter().any(|key| table.contains_key(*key)) || !holds_secret(path) {
             return None;
         }
-        let source: Table =
-            table.iter().filter(|(key, _)| *key != "prefix").map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        let source: Table = table
+            .iter()
+            .filter(|(key, _)| *key != "prefix")
+            .map(|(key, entry)| (key.clone(), entry.clone()))
+            .collect();
         let node = Node::new(Value::Table(source), entry.node.origin.clone());
         let reading = Reading::new(Path::new(""));
         let at = At { node: &node, key: &entry.key, path: path.clone(), reading: &reading };
@@ -132,7 +143,10 @@ impl Loaded {
 }
 
 fn holds_secret(path: &KeyPath) -> bool {
-    matches!(path.keys().as_slice(), ["providers", _, "key" | "proxy"] | ["providers" | "tools", _, "headers" | "env", _])
+    matches!(
+        path.keys().as_slice(),
+        ["providers", _, "key" | "proxy"] | ["providers" | "tools", _, "headers" | "env", _]
+    )
 }
 
 struct Section {

@@ -48,9 +48,7 @@ impl FromStr for Size {
         let unit = unit.trim();
         let factor = match unit {
             "" => 1,
-            unit => {
-                UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or(InvalidSize)?.1
-            }
+            unit => UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or(InvalidSize)?.1,
         };
         number.checked_mul(factor).map(Self).ok_or(InvalidSize)
     }

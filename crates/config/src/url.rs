@@ -30,7 +30,10 @@ pub(crate) fn checked(at: &At<'_>, text: &str) -> Option<String> {
     };
     if authority.contains('@') {
         let message = format!("`{}` holds credentials, which must not stand in plain text", at.path);
-        let help = "send them in a header: headers = { authorization = { env = \"NAME\" } }";
+        let help = match at.path.last_key() {
+            Some("proxy") => "keep the whole URL in a variable: proxy = { env = \"NAME\" }",
+            _ => "send them in a header: headers = { authorization = { env = \"NAME\" } }",
+        };
         at.report(at.error(ConfigErrorKind::PlainSecret, message).help(help));
         return None;
     }

@@ -205,7 +205,9 @@ impl FromNode for Output {
     fn from_node(at: &At<'_>) -> Option<Self> {
         let mut fields = Fields::of(at)?;
         let output = match fields.at("schema") {
-            Some(at) if at.node.as_table().is_some() => input::read(&at).map(|schema| Self { schema, file: None }),
+            Some(at) if at.node.as_table().is_some() => {
+                input::read(&at).map(|schema| Self { schema, file: None })
+            }
             Some(at) => match at.node.as_text() {
                 Some(_) => schema_file(&at),
                 None => {

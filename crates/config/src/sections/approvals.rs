@@ -22,7 +22,8 @@ pub enum Approval {
 }
 
 impl Choice for Approval {
-    const ALL: &'static [(&'static str, Self)] = &[("allow", Self::Allow), ("ask", Self::Ask), ("deny", Self::Deny)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("allow", Self::Allow), ("ask", Self::Ask), ("deny", Self::Deny)];
 }
 
 impl Default for Approvals {

@@ -39,8 +39,12 @@ impl FromNode for Budgets {
         let run = fields.optional("run").unwrap_or_default();
         for (name, entry) in at.node.as_table().into_iter().flatten().filter(|(name, _)| *name != "run") {
             let message = format!("`{}` is not supported by this version", at.path.key(name));
-            let error =
-                crate::ConfigError::new(ConfigErrorKind::NotSupported, at.path.key(name), message, &entry.key);
+            let error = crate::ConfigError::new(
+                ConfigErrorKind::NotSupported,
+                at.path.key(name),
+                message,
+                &entry.key,
+            );
             at.report(error.suggestion(nearest(name, ["run"])).allowed("run"));
         }
         Some(Self { run })

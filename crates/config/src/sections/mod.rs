@@ -27,6 +27,7 @@ pub use store::{Durability, Store, StoreUrl};
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use tool::{Body, Effect, Method, Tool, ToolAction};
 
+use crate::error::{ConfigError, ConfigErrorKind};
 use crate::reader::{At, Fields, FromNode};
 
 /// Sections that the public surface names and this version does not have.
@@ -85,6 +86,11 @@ impl FromNode for Config {
     fn from_node(at: &At<'_>) -> Option<Self> {
         let mut fields = Fields::of(at)?;
         fields.later(&LATER);
+        // Files are read without theirs, so these come from inside a profile, a variable or a flag.
+        if let Some(at) = fields.at("profiles") {
+            let message = "profiles stand at the top of a file only".to_owned();
+            at.report(ConfigError::new(ConfigErrorKind::Conflict, &at.path, message, at.key));
+        }
         let config = Self {
             default_agent: fields.optional("default_agent"),
             store: fields.section("store", Store::default()),

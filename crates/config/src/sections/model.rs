@@ -180,7 +180,8 @@ enum Kind {
 }
 
 impl Choice for Kind {
-    const ALL: &'static [(&'static str, Self)] = &[("provider", Self::Provider), ("scripted", Self::Scripted)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("provider", Self::Provider), ("scripted", Self::Scripted)];
     const LATER: &'static [&'static str] = &["human"];
 }
 
@@ -319,7 +320,11 @@ fn extra(at: &At<'_>) -> Option<Map<String, Json>> {
         let path = at.path.key(name);
         let message = format!("`{path}` would overwrite what Ambidex writes itself");
         let error = crate::ConfigError::new(ConfigErrorKind::Conflict, path, message, &entry.key);
-        at.report(if key.is_empty() { error } else { error.help(format!("set the key `{key}` of the model")) });
+        at.report(if key.is_empty() {
+            error
+        } else {
+            error.help(format!("set the key `{key}` of the model"))
+        });
     }
     at.node.to_json().as_object().cloned()
 }
@@ -340,7 +345,8 @@ impl FromNode for Script {
 impl FromNode for Price {
     fn from_node(at: &At<'_>) -> Option<Self> {
         const USD: std::ops::RangeInclusive<f64> = 0.0..=1_000_000.0;
-        let mut fields = Fields::of(at)?.aliases(&[("cached", "cached_input"), ("cache_read", "cached_input")]);
+        let mut fields =
+            Fields::of(at)?.aliases(&[("cached", "cached_input"), ("cache_read", "cached_input")]);
         let (has_input, has_output) = (fields.has("input"), fields.has("output"));
         let input = fields.float("input", USD);
         let output = fields.float("output", USD);

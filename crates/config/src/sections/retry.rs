@@ -8,7 +8,8 @@ use crate::error::ConfigErrorKind;
 use crate::reader::{At, Fields, FromNode};
 
 /// What a timeout may be. Longer waits belong to questions, not to calls.
-pub(crate) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
+pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
 
 /// `retry`: the wait before attempt n is random(0, min(cap, base x 2^n)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -69,7 +69,9 @@ impl FromNode for StoreUrl {
             Some(("sqlite", path)) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() || path == ":memory:" {
-                    at.report(at.invalid("it names no file").allowed(ALLOWED).help("for memory write \"memory:\""));
+                    at.report(
+                        at.invalid("it names no file").allowed(ALLOWED).help("for memory write \"memory:\""),
+                    );
                     return None;
                 }
                 Some(Self::Sqlite(at.resolve(path)))

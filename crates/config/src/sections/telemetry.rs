@@ -41,7 +41,8 @@ pub enum LogLevel {
 }
 
 impl Choice for LogFormat {
-    const ALL: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
 }
 
 impl Choice for LogLevel {
@@ -69,7 +70,8 @@ impl FromNode for Log {
     fn from_node(at: &At<'_>) -> Option<Self> {
         let default = Self::default();
         let mut fields = Fields::of(at)?;
-        let log = Self { format: fields.or("format", default.format), level: fields.or("level", default.level) };
+        let log =
+            Self { format: fields.or("format", default.format), level: fields.or("level", default.level) };
         fields.finish();
         Some(log)
     }

@@ -14,6 +14,7 @@ use crate::placeholders;
 use crate::reader::{At, Choice, Fields, FromNode};
 use crate::size::Size;
 use crate::template::Template;
+use crate::tree::Value;
 use crate::url;
 
 /// `[tools.NAME]`: something a model may call.
@@ -74,7 +75,8 @@ pub enum ToolAction {
     Command {
         /// Program and arguments. Placeholders stand in the arguments.
         command: Vec<Template>,
-        /// Default: the folder of the file that names the tool.
+        /// Relative to the folder of the file that names it.
+        #[schemars(default = "here")]
         cwd: PathBuf,
         /// The whole environment of the program.
         #[serde(skip_serializing_if = "IndexMap::is_empty")]
@@ -90,7 +92,11 @@ pub enum Body {
     /// Sent as text.
     Text(Template),
     /// Sent as JSON. Its texts are templates; a text that is one placeholder takes the value as it is.
-    Json(Json),
+    Json(#[schemars(schema_with = "table_or_list")] Json),
+}
+
+fn table_or_list(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": ["object", "array"] })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -133,6 +139,10 @@ fn default_concurrency() -> u32 {
 
 fn always() -> bool {
     true
+}
+
+fn here() -> &'static str {
+    "."
 }
 
 fn get() -> Method {
@@ -229,7 +239,9 @@ impl FromNode for Tool {
         {
             let message = format!("`{}`: only a tool whose effect is read or idempotent is retried", at.path);
             let error = at.error(ConfigErrorKind::Conflict, message);
-            at.report(error.help("declare effect = \"read\" or \"idempotent\" if that is true, else remove retry"));
+            at.report(
+                error.help("declare effect = \"read\" or \"idempotent\" if that is true, else remove retry"),
+            );
         }
         Some(tool)
     }
@@ -268,7 +280,9 @@ fn check_url(template: &Template, at: &At<'_>) {
     });
     if Template::parse(host.unwrap_or(text)).inputs().next().is_some() {
         let reason = "a placeholder may stand in the path and the query, not in the scheme or the host";
-        at.report(at.invalid(reason).help("fix the host, or let the whole url be one input: url = \"{url}\""));
+        at.report(
+            at.invalid(reason).help("fix the host, or let the whole url be one input: url = \"{url}\""),
+        );
     } else {
         url::checked(at, text);
     }
@@ -280,23 +294,27 @@ fn check_host_and_secrets(fields: &mut Fields<'_>, url: Option<&Template>, heade
     if let (Some(url), Some((name, _)), Some(at)) = (url, secret, fields.at("url"))
         && placeholders::is_one(url)
     {
-        let message = format!("`{}`: the header `{name}` would send its secret to any host a model names", at.path);
+        let message =
+            format!("`{}`: the header `{name}` would send its secret to any host a model names", at.path);
         at.report(at.error(ConfigErrorKind::Conflict, message).help("fix the host in url"));
     }
 }
 
 fn command(fields: &mut Fields<'_>) -> Option<ToolAction> {
-    let here = fields.here().clone();
-    let argv = match fields.at("command") {
-        Some(at) => argv(&at),
-        None => {
-            fields.missing("command", "[\"grep\", \"-rn\", \"{pattern}\", \".\"]");
-            None
-        }
+    let Some(command) = fields.at("command") else {
+        fields.missing("command", "[\"grep\", \"-rn\", \"{pattern}\", \".\"]");
+        let _: (Option<String>, Option<IndexMap<String, TextOrSecret>>) =
+            (fields.optional("cwd"), fields.optional("env"));
+        return None;
     };
+    let argv = argv(&command);
     let cwd = match fields.at("cwd") {
         Some(at) => at.text().map(|text| at.resolve(text)),
-        None => Some(here.resolve("")),
+        None => {
+            fields.or("cwd", String::from("."));
+            // Where the command is written; a flag may have set another key of the tool.
+            Some(command.folder().to_owned())
+        }
     };
     let env = fields.optional("env").unwrap_or_default();
     Some(ToolAction::Command { command: argv?, cwd: cwd?, env })
@@ -317,7 +335,8 @@ fn argv(at: &At<'_>) -> Option<Vec<Template>> {
         return None;
     };
     if program.inputs().next().is_some() {
-        items[0].report(items[0].invalid("the program is fixed: a placeholder may stand in the arguments only"));
+        items[0]
+            .report(items[0].invalid("the program is fixed: a placeholder may stand in the arguments only"));
     }
     let name = program.as_str().rsplit('/').next().unwrap_or_default();
     let script = argv.iter().position(|part| is_script_flag(part.as_str())).map(|flag| flag + 1);
@@ -326,7 +345,9 @@ fn argv(at: &At<'_>) -> Option<Vec<Template>> {
         && script.and_then(|script| argv.get(script)).is_some_and(|part| part.inputs().next().is_some())
     {
         let error = at.invalid("a placeholder inside a script lets a model write shell commands");
-        at.report(error.help("pass it as an argument: [\"sh\", \"-c\", \"grep -- \\\"$1\\\" .\", \"sh\", \"{pattern}\"]"));
+        at.report(error.help(
+            "pass it as an argument: [\"sh\", \"-c\", \"grep -- \\\"$1\\\" .\", \"sh\", \"{pattern}\"]",
+        ));
     }
     Some(argv)
 }
@@ -354,9 +375,13 @@ impl FromNode for Template {
 
 impl FromNode for Body {
     fn from_node(at: &At<'_>) -> Option<Self> {
-        Some(match at.node.as_text() {
-            Some(text) => Self::Text(Template::parse(text)),
-            None => Self::Json(at.node.to_json()),
-        })
+        match &at.node.value {
+            Value::Table(_) | Value::Array(_) => Some(Self::Json(at.node.to_json())),
+            Value::String(text) => Some(Self::Text(Template::parse(text))),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+                at.report(at.wrong_type("a text, or a table or list that is sent as JSON"));
+                None
+            }
+        }
     }
 }

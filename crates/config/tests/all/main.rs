@@ -1,0 +1,11 @@
+//! The configuration as its users see it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cases;
+mod layers;
+mod rules;
+mod schema;
+mod secrets;
+mod show;
+mod values;

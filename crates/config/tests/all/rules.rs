@@ -1,0 +1,90 @@
+//! What a loaded configuration means.
+
+use ambidex_config::{Body, Config, Effect, LoadOptions, ModelReference, Style, ToolAction, load};
+
+fn config(text: &str) -> Config {
+    let mut options = LoadOptions::in_directory("/");
+    options.text = Some(text.into());
+    load(&options).unwrap_or_else(|errors| panic!("{}", errors.render(Style::Plain))).config
+}
+
+#[test]
+fn a_model_is_named_or_given_by_provider() {
+    let config = config(
+        "[models.big]\nprovider = \"openai\"\nname = \"m\"\n[models.\"a:b\"]\nprovider = \"openai\"\nname = \"m\"\n",
+    );
+    assert!(matches!(config.model("big"), Some(ModelReference::Named("big", _))));
+    assert_eq!(config.model("openai:a:b"), Some(ModelReference::Inline { provider: "openai", name: "a:b" }));
+    assert!(
+        matches!(config.model("a:b"), Some(ModelReference::Named("a:b", _))),
+        "a name of its own goes first"
+    );
+    assert!(["none", "none:x", "openai:", ""].iter().all(|name| config.model(name).is_none()));
+}
+
+#[test]
+fn the_only_agent_is_the_default() {
+    let one = "[agents.a]\nmodel = \"demo\"\n";
+    assert_eq!(config(one).default_agent().unwrap().0, "a");
+    let two = format!("{one}[agents.b]\nmodel = \"openai:m\"\n");
+    assert!(config(&two).default_agent().is_none());
+    assert_eq!(config(&format!("default_agent = \"b\"\n{two}")).default_agent().unwrap().0, "b");
+}
+
+#[test]
+fn reasoning_models_get_more_time_for_the_first_token() {
+    let text = |more: &str| format!("[models.m]\nprovider = \"openai\"\nname = \"m\"\n{more}\n");
+    let first = |more: &str| config(&text(more)).models["m"].timeout.first_token.to_string();
+    assert_eq!(first(""), "1m");
+    assert_eq!(first("reasoning = { effort = \"high\" }"), "5m");
+    assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { idle = \"5s\" }"), "5m");
+    assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { first_token = \"7s\" }"), "7s");
+}
+
+#[test]
+fn a_get_is_read_and_another_method_is_undeclared() {
+    let tool = |more: &str| {
+        config(&format!("[tools.t]\nkind = \"http\"\nurl = \"https://example.com/\"\n{more}\n")).tools["t"]
+            .known_effect()
+    };
+    assert_eq!(tool(""), Some(Effect::Read));
+    assert_eq!(tool("method = \"HEAD\""), Some(Effect::Read));
+    assert_eq!(tool("method = \"POST\""), None);
+    assert_eq!(tool("effect = \"once\""), Some(Effect::Once));
+    assert_eq!(tool("retry = { attempts = 3 }"), Some(Effect::Read), "a GET may be retried");
+}
+
+#[test]
+fn bodies_are_text_or_json() {
+    let body = |body: &str| {
+        let text = format!(
+            "[tools.t]\nkind = \"http\"\nmethod = \"POST\"\nurl = \"https://example.com/\"\nbody = {body}\ninput = {{ a = \"string\" }}\n"
+        );
+        match config(&text).tools["t"].action.clone() {
+            ToolAction::Http { body, .. } => body.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(body("\"x {a}\""), Body::Text(_)));
+    assert_eq!(body("{ b = [\"{a}\", 1] }"), Body::Json(serde_json::json!({ "b": ["{a}", 1] })));
+}
+
+#[test]
+fn the_whole_url_may_be_an_input_and_a_shell_may_get_arguments() {
+    config("[tools.t]\nkind = \"http\"\nurl = \"{url}\"\ninput = { url = \"string\" }\n");
+    config(
+        "[tools.t]\nkind = \"http\"\nurl = \"https://example.com:8443/a/{x}?q={x}\"\ninput = { x = \"string\" }\n",
+    );
+    config(
+        "[tools.t]\nkind = \"command\"\ncommand = [\"sh\", \"-c\", \"grep -- \\\"$1\\\" .\", \"sh\", \"{x}\"]\ninput = { x = \"string\" }\n",
+    );
+}
+
+#[test]
+fn colour_is_used_only_when_asked_for() {
+    let mut options = LoadOptions::in_directory("/");
+    options.text = Some("x = 1\n".into());
+    let errors = load(&options).unwrap_err();
+    assert!(errors.render(Style::Color).contains('\u{1b}'));
+    assert!(!errors.render(Style::Plain).contains('\u{1b}'));
+}

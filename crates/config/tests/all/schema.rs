@@ -1,0 +1,159 @@
+//! The JSON Schema and the reader agree.
+
+use ambidex_config::{Config, ConfigErrorKind, STARTER};
+use serde_json::Value as Json;
+
+use crate::cases::cases;
+
+fn validator() -> jsonschema::Validator {
+    jsonschema::validator_for(&Config::json_schema()).unwrap()
+}
+
+fn json(text: &str) -> Option<Json> {
+    toml::from_str(text).ok()
+}
+
+/// One of everything.
+const WHOLE: &str = r#"
+default_agent = "a"
+[store]
+url = "memory:"
+durability = "batch"
+[runtime]
+sync_workers = 4
+queue_size = 0
+timeout = "1m30s"
+[providers.p]
+kind = "anthropic"
+base_url = "https://example.com"
+key = { command = ["pass", "x"] }
+headers = { x-a = "b", authorization = { env = "T", prefix = "Bearer " } }
+pool = { max_idle_per_host = 1, http2 = false }
+proxy = { env = "PROXY" }
+[models.m]
+provider = "p"
+name = "n"
+price = { input = 1, output = 2.5, cached_input = 0 }
+retry = { attempts = 1, base = "0s", cap = "1s" }
+timeout = { connect = "1s", first_token = "1s", idle = "1s", total = "1h" }
+context = 1000
+max_tokens = 10
+temperature = 1
+top_p = 0.5
+seed = -1
+stop = ["x"]
+reasoning = { effort = "high", tokens = 5 }
+parallel_tool_calls = false
+output_method = "tool"
+extra = { x = { y = 1 } }
+[models.s]
+kind = "scripted"
+script = "builtin:tour"
+[tools.h]
+kind = "http"
+method = "PUT"
+url = "https://example.com/{id}"
+headers = { x-a = "{id}" }
+query = { q = "{id}" }
+body = { id = "{id}" }
+allow_private = true
+description = "d"
+input = { id = "integer" }
+effect = "idempotent"
+timeout = "1s"
+parallel = false
+concurrency = 1
+max_output = "64KiB"
+retry = {}
+[tools.c]
+kind = "command"
+command = ["ls", "{x}"]
+cwd = "/"
+env = { PATH = "/bin", T = { env = "T" } }
+input = { x = "string" }
+max_output = 4096
+[approvals]
+read = "ask"
+idempotent = "deny"
+once = "allow"
+[budgets.run]
+usd = 1
+tokens = 2
+tool_calls = 3
+wall = "1d"
+[agents.a]
+mode = "chat"
+model = "m"
+description = "d"
+instructions = "i"
+tools = ["h", "c"]
+max_iterations = 2
+tool_concurrency = 2
+output = { schema = { a = "string" } }
+stop = { after_tools = ["h"], text = "DONE" }
+tool_choice = { tool = "h" }
+timeout = "1h"
+[telemetry.log]
+format = "text"
+level = "off"
+[profiles.x.runtime]
+queue_size = 1
+"#;
+
+#[test]
+fn what_loads_is_valid() {
+    let validator = validator();
+    for text in [WHOLE, STARTER, ""] {
+        let mut options = ambidex_config::LoadOptions::in_directory("/");
+        options.text = Some(text.into());
+        ambidex_config::load(&options).unwrap_or_else(|errors| panic!("{errors}"));
+        let faults: Vec<String> =
+            validator.iter_errors(&json(text).unwrap()).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+}
+
+#[test]
+fn what_a_schema_can_see_is_refused_by_it_too() {
+    use ConfigErrorKind::{Missing, OutOfRange, UnknownKey, WrongType};
+    let validator = validator();
+    let mut judged = 0;
+    for case in cases().iter().filter(|case| case.is_only_a_file()) {
+        let errors = case.errors().unwrap();
+        let visible =
+            errors.iter().any(|error| matches!(error.kind, UnknownKey | WrongType | OutOfRange | Missing));
+        let only_a_profile = errors.iter().all(|error| error.key == "profiles");
+        if let (true, false, Some(json)) = (visible, only_a_profile, json(&case.text)) {
+            judged += 1;
+            assert!(!validator.is_valid(&json), "{} is valid by the schema", case.name);
+        }
+    }
+    assert!(judged > 15, "{judged} cases were judged");
+}
+
+#[test]
+fn every_key_that_the_schema_knows_is_known_to_the_reader() {
+    let mut options = ambidex_config::LoadOptions::in_directory("/");
+    // `every_key_has_a_case_of_a_wrong_value` covers the other direction.
+    options.text = Some(WHOLE.into());
+    let loaded = ambidex_config::load(&options).unwrap();
+    let whole = json(WHOLE).unwrap();
+    for section in ["providers", "models", "tools", "agents"] {
+        for (name, entry) in whole[section].as_object().unwrap() {
+            for key in entry.as_object().unwrap().keys() {
+                assert!(loaded.origin(&[section, name, key]).is_some(), "{section}.{name}.{key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_configuration_serializes_to_what_its_schema_describes() {
+    let mut options = ambidex_config::LoadOptions::in_directory("/");
+    options.text = Some(WHOLE.into());
+    let mut config = serde_json::to_value(ambidex_config::load(&options).unwrap().config).unwrap();
+    let faults: Vec<String> = validator().iter_errors(&config).map(|error| error.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    config["store"]["zebra"] = Json::from(1);
+    assert!(!validator().is_valid(&config));
+}
