@@ -21,16 +21,25 @@ pub struct Pinned {
 impl Pinned {
     pub fn new(definition: Definition) -> Result<Self, serde_json::Error> {
         let text = serde_json::to_vec(&definition)?;
-        let hash = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(Self { hash: hash.into(), definition: Arc::new(definition) })
+        Ok(Self { hash: hash(&text).into(), definition: Arc::new(definition) })
     }
 
-    /// Reads a stored definition and checks that it is the one its hash names.
-    pub fn read(hash: &str, text: &[u8]) -> Result<Self, String> {
+    /// Reads a stored definition and checks that it is the one its hash names. The stored text is hashed,
+    /// not what this version would write: a new field must not make old runs unreadable.
+    ///
+    /// # Errors
+    /// The text is another definition's, or none.
+    pub fn read(named: &str, text: &[u8]) -> Result<Self, String> {
+        if hash(text) != named {
+            return Err(format!("the stored definition is not {named}"));
+        }
         let definition = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let pinned = Self::new(definition).map_err(|error| error.to_string())?;
-        if *pinned.hash == *hash { Ok(pinned) } else { Err(format!("the definition is not {hash}")) }
+        Ok(Self { hash: named.into(), definition: Arc::new(definition) })
     }
+}
+
+fn hash(text: &[u8]) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -83,29 +83,58 @@ impl MemoryStore {
         tables.runs.get(run).map(|row| row.records.iter().map(<[u8]>::len).collect()).unwrap_or_default()
     }
 
+    /// Puts in a run that was taken out of a store elsewhere, with its open questions. Its owner's epoch is
+    /// that of its last record.
+    ///
+    /// # Errors
+    /// `Conflict` where there is a run of this id.
+    pub fn restore(&self, run: &str, stored: &Stored, open: Vec<Question>) -> Result<(), StoreError> {
+        let mut records = Records::default();
+        for record in &stored.records {
+            records.push(record)?;
+        }
+        let definition = serde_json::to_vec(&*stored.definition.definition).map_err(broken)?;
+        let epoch = stored.records.last().map_or(1, |record| record.epoch);
+        let mut tables = self.tables();
+        if let Some(row) = tables.runs.get(run) {
+            return Err(StoreError::Conflict { expected: 0, found: row.records.len() });
+        }
+        let hash = stored.definition.hash.clone();
+        tables.definitions.entry(hash.clone()).or_insert(definition);
+        tables.runs.insert(run.to_owned(), Row { epoch, definition: hash, records, questions: vec![] });
+        for question in open {
+            tables.ask(run, question);
+        }
+        if stored.records.last().is_some_and(ends) {
+            self.finished(&mut tables, run);
+        }
+        Ok(())
+    }
+
     fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
         let mut fresh = Records::default();
         for record in &batch.records {
             fresh.push(record)?;
         }
-        let definition = match &batch.definition {
-            Some(pinned) => Some((pinned.hash.clone(), pinned.definition.clone())),
-            None => None,
-        };
-        let ends = batch.records.iter().any(|record| matches!(record.kind, RecordKind::Finished(_)));
+        let ends = batch.records.iter().any(ends);
         let mut tables = self.tables();
         match tables.runs.get(run) {
             Some(row) if row.epoch != epoch => return Err(StoreError::Fenced),
             Some(row) if row.records.len() != expected => {
                 return Err(StoreError::Conflict { expected, found: row.records.len() });
             }
+            Some(row) if row.records.bytes.len() + fresh.bytes.len() > Records::LIMIT => {
+                return Err(too_large());
+            }
             Some(_) => {}
             None => {
-                let Some((hash, text)) = definition.filter(|_| expected == 0 && epoch == 1) else {
+                let Some(Pinned { hash, definition }) =
+                    batch.definition.filter(|_| expected == 0 && epoch == 1)
+                else {
                     return Err(StoreError::UnknownRun(run.to_owned()));
                 };
                 if !tables.definitions.contains_key(&hash) {
-                    let text = serde_json::to_vec(&*text).map_err(broken)?;
+                    let text = serde_json::to_vec(&*definition).map_err(broken)?;
                     tables.definitions.insert(hash.clone(), text);
                 }
                 let row = Row { epoch, definition: hash, records: Records::default(), questions: vec![] };
@@ -124,13 +153,20 @@ impl MemoryStore {
             row.records.append(fresh);
         }
         tables.commits += 1;
-        if ends && let Some(keep) = self.shared.keep_finished {
-            tables.finished.push_back(run.to_owned());
-            while tables.finished.len() > keep {
-                tables.forget_oldest();
-            }
+        if ends {
+            self.finished(&mut tables, run);
         }
         Ok(())
+    }
+
+    fn finished(&self, tables: &mut Tables, run: &str) {
+        let Some(keep) = self.shared.keep_finished else {
+            return;
+        };
+        tables.finished.push_back(run.to_owned());
+        while tables.finished.len() > keep {
+            tables.forget_oldest();
+        }
     }
 
     fn read(&self, run: &str) -> Result<Stored, StoreError> {
@@ -144,15 +180,25 @@ impl MemoryStore {
     }
 }
 
+fn ends(record: &Record) -> bool {
+    matches!(record.kind, RecordKind::Finished(_))
+}
+
 fn broken(error: serde_json::Error) -> StoreError {
     StoreError::Broken(error.to_string())
 }
 
+fn too_large() -> StoreError {
+    StoreError::Broken("the run is larger than 4 GiB".into())
+}
+
 impl Records {
+    /// Where a record ends is kept in 32 bits.
+    const LIMIT: usize = u32::MAX as usize;
+
     fn push(&mut self, record: &Record) -> Result<(), StoreError> {
         serde_json::to_writer(&mut self.bytes, record).map_err(broken)?;
-        let end = u32::try_from(self.bytes.len());
-        self.ends.push(end.map_err(|_| StoreError::Broken("the run is larger than 4 GiB".into()))?);
+        self.ends.push(u32::try_from(self.bytes.len()).map_err(|_| too_large())?);
         Ok(())
     }
 
@@ -163,7 +209,7 @@ impl Records {
         }
         let start = self.ends.last().copied().unwrap_or(0);
         self.bytes.extend_from_slice(&other.bytes);
-        self.ends.extend(other.ends.iter().map(|end| start.saturating_add(*end)));
+        self.ends.extend(other.ends.iter().map(|end| start + end));
     }
 
     fn len(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::budget::{BudgetKind, Grant};
@@ -75,6 +75,11 @@ pub enum Output {
     Outcome(Box<Outcome>),
 }
 
+/// An output may be `null`, which is not the same as no output.
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 /// Why a run stands still until somebody resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -91,7 +96,7 @@ pub enum Outcome {
     Succeeded {
         text: String,
         /// Where the agent has an output schema: a value that matched it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         output: Option<Value>,
         /// A whole reply asked for no tool; false where a stop condition or the token limit ended it.
         completed: bool,
@@ -107,7 +112,8 @@ pub enum Input {
     /// A new owner goes on with a stored run.
     Claim,
     Done { effect: EffectId, attempt: u32, result: Result<Output, Error> },
-    /// A call of class `once` ended in a way that leaves open whether it happened.
+    /// A call that must not be repeated (`once` or undeclared) ended in a way that leaves open whether it
+    /// happened.
     Lost { effect: EffectId, attempt: u32 },
     /// Steering: a message for the model, taken in before its next call.
     Message(Arc<Message>),

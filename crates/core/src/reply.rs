@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::chunk::{Chunk, Finish};
 use crate::error::{Error, ErrorKind};
 use crate::message::{Arguments, Message, Part, ProviderState, Role, ToolCall};
+use crate::record::present;
 use crate::usage::Usage;
 
 /// What a model answered, and what was found in checking it. Recorded as the result of a model call.
@@ -24,7 +25,7 @@ pub struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The output, where a schema was asked for and the reply matched it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
     /// Why the reply does not match the schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,14 +175,16 @@ impl ReplyBuilder {
             match part {
                 Building::Text(text) if text.is_empty() => {}
                 Building::Text(text) => parts.push(Part::Text { text }),
+                Building::Refusal(text) if text.is_empty() => {}
                 Building::Refusal(text) => {
                     refused = true;
                     parts.push(Part::Refusal { text });
                 }
+                Building::Reasoning { text, state: None } if text.is_empty() => {}
                 Building::Reasoning { text, state } => parts.push(Part::Reasoning { text, state }),
                 Building::Opaque(state) => parts.push(Part::Opaque { state }),
                 Building::Call { id, name, arguments, state } => {
-                    let call = ToolCall { arguments: Arguments::parse(&arguments), id, name, state };
+                    let call = ToolCall { arguments: parsed(&arguments, finish), id, name, state };
                     match ids.get(&call.id) {
                         Some(known) if *known == call => continue,
                         Some(_) => {
@@ -221,6 +224,14 @@ impl ReplyBuilder {
         };
         &mut self.parts[index].1
     }
+}
+
+/// No arguments are `{}` in a whole reply. In one that was cut they may be arguments that never came.
+fn parsed(text: &str, finish: Finish) -> Arguments {
+    if text.trim().is_empty() && matches!(finish, Finish::Length | Finish::ContentFilter) {
+        return Arguments::invalid(text, "the reply was cut before the arguments came");
+    }
+    Arguments::parse(text)
 }
 
 fn append(all: &mut String, text: String) {
