@@ -12,7 +12,7 @@ use crate::chunk::Finish;
 use crate::definition::{AgentDefinition, Approval, Mode};
 use crate::effect::{EffectId, Intent, Task, Work};
 use crate::error::{Error, ErrorKind};
-use crate::message::{Arguments, History, Message, Part, ToolCall};
+use crate::message::{Arguments, History, Message, Part, ToolCall, ToolResult};
 use crate::record::{Outcome, Output, Pause};
 use crate::reply::Reply;
 use crate::tool::EffectClass;
@@ -31,10 +31,12 @@ pub struct Agent {
     tool_calls: u64,
     /// The calls of the last reply; empty between rounds.
     calls: Vec<OpenCall>,
-    /// Steering that came while a reply or tools were under way; joins the history after them.
+    /// Steering; joins the history right before the next model call.
     queue: Vec<Arc<Message>>,
+    /// The provider paused its turn and wants the same history again, so steering waits.
+    turn_paused: bool,
     repeats: Repeats,
-    /// Text of replies that were cut and are being continued.
+    /// Text of replies that are being continued: cut, or of a turn the provider paused.
     cut: String,
     repairs: u32,
     nudged: bool,
@@ -53,6 +55,8 @@ struct OpenCall {
 }
 
 const REPAIRS: u32 = 1;
+/// Calls of one reply that are run; the model is told about the others.
+const CALLS_PER_REPLY: usize = 32;
 
 impl Agent {
     pub(super) fn new(definition: Arc<AgentDefinition>) -> Self {
@@ -66,6 +70,7 @@ impl Agent {
             tool_calls: 0,
             calls: vec![],
             queue: vec![],
+            turn_paused: false,
             repeats: Repeats::default(),
             cut: String::new(),
             repairs: 0,
@@ -105,6 +110,9 @@ impl Agent {
 
     /// The limit that keeps this effect from starting, when so many calls start with it in one step.
     pub(super) fn budget_reached(&self, active_ms: u64, started: u64, intent: &Intent) -> Option<BudgetKind> {
+        if matches!(intent.task, Task::FinishHook) {
+            return None; // the work is done, and asking what to make of it uses nothing up
+        }
         let next = matches!(intent.task, Task::Tool { .. });
         self.budget.reached(&self.usage, self.tool_calls + started + u64::from(next), active_ms)
     }
@@ -195,9 +203,12 @@ impl Agent {
     fn reply(&mut self, reply: &Reply) {
         self.usage.add(&reply.usage);
         self.turn += 1;
-        if !reply.message.parts.is_empty() {
+        // Providers refuse a message of nothing.
+        if !reply.message.parts.iter().all(is_blank) {
             Arc::make_mut(&mut self.history).push(reply.message.clone());
         }
+        // Also of a reply that fails the run: no call stays in history without an answer.
+        self.open_calls(reply);
         match reply.finish {
             Finish::ContentFilter => {
                 return self.fail(ErrorKind::ContentFilter, "the provider's content filter stopped the reply");
@@ -205,11 +216,16 @@ impl Agent {
             Finish::Refusal => return self.fail(ErrorKind::Refused, refusal(&reply.message)),
             _ => {}
         }
-        self.open_calls(reply);
         if self.takes_output_tool(reply) || self.is_stopped(reply) {
             return;
         }
-        if self.calls.is_empty() { self.answer_without_tools(reply) } else { self.close_round() }
+        self.turn_paused = self.calls.is_empty() && reply.finish == Finish::Paused;
+        if self.calls.is_empty() {
+            return self.answer_without_tools(reply);
+        }
+        self.nudged = false;
+        self.cut.clear();
+        self.close_round();
     }
 
     fn open_calls(&mut self, reply: &Reply) {
@@ -236,6 +252,10 @@ impl Agent {
     /// Why a call of this reply is answered without being run.
     pub(super) fn refusal_of(&self, reply: &Reply, index: usize) -> Option<Error> {
         let call = reply.message.tool_calls().nth(index)?;
+        if index >= CALLS_PER_REPLY {
+            let text = format!("at most {CALLS_PER_REPLY} calls in one reply are run; call it again");
+            return Some(Error::new(ErrorKind::Denied, text));
+        }
         if let Arguments::Invalid { reason, .. } = &call.arguments {
             let cut = if reply.finish == Finish::Length { "; the reply was cut by the token limit" } else { "" };
             let text = format!("{reason}{cut}. Nothing was run; call it again with whole, valid arguments");
@@ -258,21 +278,20 @@ impl Agent {
 
     /// A call of the output tool ends the run when its arguments match the schema.
     fn takes_output_tool(&mut self, reply: &Reply) -> bool {
-        let Some(name) = self.definition.output_tool.clone() else {
+        if !self.calls.iter().any(|open| self.is_output(open)) {
             return false;
-        };
-        let Some(index) = self.calls.iter().position(|open| open.call().is_some_and(|call| call.name == name))
-        else {
-            return false;
-        };
+        }
         if reply.output.is_some() {
             let (text, output) = (self.whole_text(reply), reply.output.clone());
             self.done = Some(Outcome::Succeeded { text, output, completed: true });
             return true;
         }
-        if self.calls[index].answer.is_none() {
-            let fault = reply.output_fault.clone().unwrap_or_else(|| "the output does not match".into());
-            self.answer(index, &Err(Error::new(ErrorKind::OutputInvalid, fault)));
+        let fault = reply.output_fault.as_deref().unwrap_or("the output does not match");
+        let fault = Err(Error::new(ErrorKind::OutputInvalid, fault));
+        for index in 0..self.calls.len() {
+            if self.calls[index].answer.is_none() && self.is_output(&self.calls[index]) {
+                self.answer(index, &fault);
+            }
         }
         if self.repairs >= REPAIRS {
             let fault = reply.output_fault.as_deref().unwrap_or("the arguments are not JSON");
@@ -283,13 +302,19 @@ impl Agent {
         false
     }
 
+    fn is_output(&self, open: &OpenCall) -> bool {
+        let name = self.definition.output_tool.as_deref();
+        name.is_some() && open.call().map(|call| call.name.as_str()) == name
+    }
+
     fn is_stopped(&mut self, reply: &Reply) -> bool {
         let by_text = self.definition.stop.text.as_ref().is_some_and(|text| reply.text().contains(text));
         if !reply.stop && !by_text {
             return false;
         }
         let (text, output) = (self.whole_text(reply), reply.output.clone());
-        let completed = self.calls.is_empty() && reply.finish == Finish::Stop;
+        let misses_output = self.definition.output.is_some() && output.is_none();
+        let completed = self.calls.is_empty() && reply.finish == Finish::Stop && !misses_output;
         self.done = Some(Outcome::Succeeded { text, output, completed });
         true
     }
@@ -298,12 +323,17 @@ impl Agent {
         let text = reply.text();
         let wants_output = self.definition.output.is_some();
         match reply.finish {
-            Finish::Paused => {}
+            Finish::Paused => self.cut.push_str(&text),
             Finish::Length if wants_output => {
                 let text = "the output was cut by the token limit; raise `max_tokens`";
                 self.fail(ErrorKind::ReplyTruncated, text);
             }
+            Finish::Length if self.definition.mode == Mode::Auto && text.trim().is_empty() && self.nudged => {
+                let text = "the replies were cut by the token limit before a word came; raise `max_tokens`";
+                self.fail(ErrorKind::ReplyTruncated, text);
+            }
             Finish::Length if self.definition.mode == Mode::Auto => {
+                self.nudged = true;
                 self.cut.push_str(&text);
                 self.tell("Your reply was cut at the token limit. Go on exactly where it stopped.");
             }
@@ -319,7 +349,7 @@ impl Agent {
                 self.tell("Your reply was empty. Answer in words, or call a tool.");
             }
             _ if wants_output && reply.output.is_none() => self.repair(reply),
-            _ if !self.queue.is_empty() => self.close_round(),
+            _ if !self.queue.is_empty() => {} // the model has not seen it: another turn
             _ => {
                 let (text, output) = (self.whole_text(reply), reply.output.clone());
                 self.done = Some(Outcome::Succeeded { text, output, completed: true });
@@ -327,7 +357,7 @@ impl Agent {
         }
         if !text.trim().is_empty() {
             self.nudged = false;
-            if reply.finish != Finish::Length {
+            if !matches!(reply.finish, Finish::Length | Finish::Paused) {
                 self.cut.clear();
             }
         }
@@ -352,53 +382,60 @@ impl Agent {
     }
 
     fn tell(&mut self, text: &str) {
-        let history = Arc::make_mut(&mut self.history);
-        history.push(Message::user(text));
-        history.append(&mut self.queue);
+        Arc::make_mut(&mut self.history).push(Message::user(text));
     }
 
     fn answer(&mut self, index: usize, result: &Result<Output, Error>) {
         let Some(call) = self.calls[index].call() else {
             return;
         };
-        let (mut text, failed) = match result {
+        let (text, failed) = match result {
             Ok(Output::Tool(output)) => (cap::head_and_tail(output.to_text(), cap::FOR_THE_MODEL), false),
             Ok(_) => ("the tool gave no result".to_owned(), true),
             Err(error) => (cap::head_and_tail(error.to_string(), cap::FOR_THE_MODEL), true),
         };
-        let arguments = match &call.arguments {
-            Arguments::Json(value) => value.to_string(),
-            Arguments::Invalid { raw, .. } => raw.clone(),
-        };
-        match self.repeats.count(&call.name, &arguments, &text) {
-            Repeated::No => {}
-            Repeated::Tell => text.push_str(
-                "\n\n[The same call with the same arguments gave the same result several times. \
-                 Do something else.]",
-            ),
-            Repeated::Stop => {
-                let why = format!(
-                    "`{}` was called {} times with the same arguments and the same result",
-                    call.name,
-                    Repeats::STOP
-                );
-                self.done.get_or_insert(Outcome::Failed(Error::new(ErrorKind::RepeatedCalls, why)));
-            }
-        }
         let message = Message::tool_result(call, text, failed);
         self.calls[index].answer = Some(message);
         self.calls[index].failed = failed;
     }
 
-    /// Answers join the history in the order of the calls, whatever order they came in.
     fn close_round(&mut self) {
         if self.calls.iter().any(|call| call.answer.is_none()) {
             return;
         }
+        self.notice_repeats();
         self.stop_after_tools();
-        let history = Arc::make_mut(&mut self.history);
-        history.extend(self.calls.drain(..).filter_map(|call| call.answer));
-        history.append(&mut self.queue);
+        self.keep_answers();
+    }
+
+    /// Answers join the history in the order of the calls, whatever order they came in.
+    fn keep_answers(&mut self) {
+        let answers = self.calls.drain(..).filter_map(|call| call.answer);
+        Arc::make_mut(&mut self.history).extend(answers);
+    }
+
+    /// Counted when the round is over, in the order of the calls, for the same reason.
+    fn notice_repeats(&mut self) {
+        for open in &mut self.calls {
+            let repeated = match (open.call(), open.result()) {
+                (Some(call), Some(result)) => self.repeats.count(call, &result.text),
+                _ => Repeated::No,
+            };
+            match repeated {
+                Repeated::No => {}
+                Repeated::Tell => open.add_to_result(
+                    "\n\n[The same call with the same arguments gave the same result several times. \
+                     Do something else.]",
+                ),
+                Repeated::Stop => {
+                    let name = open.call().map_or("", |call| &call.name);
+                    let times = Repeats::STOP;
+                    let why =
+                        format!("`{name}` was called {times} times with the same arguments and the same result");
+                    self.done.get_or_insert(Outcome::Failed(Error::new(ErrorKind::RepeatedCalls, why)));
+                }
+            }
+        }
     }
 
     fn stop_after_tools(&mut self) {
@@ -413,7 +450,8 @@ impl Agent {
             return;
         };
         let said = stopping.reply.text();
-        let text = if said.trim().is_empty() { stopping.answer_text() } else { said };
+        let answer = || stopping.result().map(|result| result.text.clone()).unwrap_or_default();
+        let text = if said.trim().is_empty() { answer() } else { said };
         self.done = Some(Outcome::Succeeded { text, output: None, completed: false });
     }
 
@@ -421,12 +459,16 @@ impl Agent {
         self.queue.push(message);
     }
 
+    /// A model call starts. Not sooner: a call in flight has not seen what comes now.
+    pub(super) fn take_in_steering(&mut self) {
+        if !self.turn_paused && !self.queue.is_empty() {
+            Arc::make_mut(&mut self.history).append(&mut self.queue);
+        }
+    }
+
     pub(super) fn grant(&mut self, grant: &Grant) {
         self.limit = self.limit.saturating_add(grant.iterations);
         self.budget.raise(&grant.budget);
-        if self.calls.is_empty() {
-            Arc::make_mut(&mut self.history).append(&mut self.queue);
-        }
     }
 
     /// A finished run leaves no call without an answer: providers refuse such a history.
@@ -438,19 +480,18 @@ impl Agent {
             Outcome::Failed(error) => Error::new(ErrorKind::Cancelled, format!("the run failed: {error}")),
             Outcome::Cancelled => Error::cancelled(),
         };
-        let output_tool = self.definition.output_tool.clone();
+        let taken = Ok(Output::Tool("taken".into()));
+        let error = Err(error);
         for index in 0..self.calls.len() {
             if self.calls[index].answer.is_some() {
                 continue;
             }
-            let is_output = self.calls[index].call().is_some_and(|call| Some(&call.name) == output_tool.as_ref());
-            if is_output && matches!(outcome, Outcome::Succeeded { .. }) {
-                self.answer(index, &Ok(Output::Tool("taken".into())));
-            } else {
-                self.answer(index, &Err(error.clone()));
-            }
+            let is_taken =
+                matches!(outcome, Outcome::Succeeded { .. }) && self.is_output(&self.calls[index]);
+            self.answer(index, if is_taken { &taken } else { &error });
         }
-        self.close_round();
+        self.keep_answers();
+        Arc::make_mut(&mut self.history).append(&mut self.queue);
     }
 }
 
@@ -462,18 +503,27 @@ impl OpenCall {
         }
     }
 
-    fn answer_text(&self) -> String {
-        let parts = self.answer.iter().flat_map(|message| &message.parts);
-        let texts = parts.filter_map(|part| match part {
-            Part::ToolResult(result) => Some(result.text.as_str()),
+    fn result(&self) -> Option<&ToolResult> {
+        match self.answer.as_ref()?.parts.first()? {
+            Part::ToolResult(result) => Some(result),
             _ => None,
-        });
-        texts.collect()
+        }
+    }
+
+    fn add_to_result(&mut self, note: &str) {
+        let message = self.answer.as_mut().map(Arc::make_mut);
+        if let Some(Part::ToolResult(result)) = message.and_then(|message| message.parts.first_mut()) {
+            result.text.push_str(note);
+        }
     }
 }
 
 fn one(id: EffectId, class: EffectClass, task: Task) -> Wanted {
     Wanted::Effects(vec![Want { intent: Intent { id, class, task }, ask: false }])
+}
+
+fn is_blank(part: &Part) -> bool {
+    matches!(part, Part::Text { text } if text.trim().is_empty())
 }
 
 fn refusal(message: &Message) -> String {

@@ -4,7 +4,6 @@ use super::{Phase, Run};
 use crate::budget::BudgetKind;
 use crate::error::{Error, ErrorKind};
 use crate::record::{Input, Outcome, Pause, RecordKind, Refused};
-use crate::tool::EffectClass;
 
 impl Run {
     /// The records an input means, or why it is not taken. Changes nothing.
@@ -25,10 +24,9 @@ impl Run {
                 _ => Err(Refused::NotOpen),
             },
             (_, Input::Lost { effect, attempt }) => match self.open.get(&effect) {
-                Some(open) if open.attempt == attempt && !open.doubt => match open.intent.class {
-                    EffectClass::Once => Ok(vec![RecordKind::Lost { effect }]),
-                    _ => Err(Refused::NotOpen),
-                },
+                Some(open) if open.attempt == attempt && !open.doubt && !open.intent.class.repeatable() => {
+                    Ok(vec![RecordKind::Lost { effect }])
+                }
                 _ => Err(Refused::NotOpen),
             },
             (_, Input::Message(message)) => Ok(vec![RecordKind::Message(message)]),

@@ -18,6 +18,9 @@ impl Run {
         if record.seq != self.seq {
             return Err(Refused::Corrupt(format!("record {} where {} should be", record.seq, self.seq)));
         }
+        if matches!(record.kind, RecordKind::Accepted { .. }) != (record.seq == 0) {
+            return Err(Refused::Corrupt("a run begins with the record of its acceptance, and only once".into()));
+        }
         if !matches!(record.kind, RecordKind::Claimed) {
             self.time.spent = self.active_at(record.at);
         }
@@ -36,13 +39,15 @@ impl Run {
             }
             RecordKind::Claimed => self.open.values_mut().for_each(Open::survive),
             RecordKind::Intent(intent) => {
-                if matches!(intent.task, Task::Tool { .. }) {
-                    self.agent.count_tool_call();
+                match intent.task {
+                    Task::Model => self.agent.take_in_steering(),
+                    Task::Tool { .. } => self.agent.count_tool_call(),
+                    Task::FinishHook | Task::Ask { .. } => {}
                 }
                 let open = Open { intent: intent.clone(), attempt: 1, doubt: false, since: record.at };
                 self.open.insert(intent.id.clone(), open);
             }
-            RecordKind::Result { effect, result, .. } => self.apply_result(effect, result)?,
+            RecordKind::Result { effect, attempt, result } => self.apply_result(effect, *attempt, result)?,
             RecordKind::Lost { effect } => match self.open.get_mut(effect) {
                 Some(open) => open.doubt = true,
                 None => return Err(Refused::Corrupt(format!("{effect} was lost, but is not open"))),
@@ -56,15 +61,22 @@ impl Run {
             RecordKind::Stopping(outcome) => self.phase = Phase::Stopping(outcome.clone()),
             RecordKind::Finished(outcome) => {
                 self.agent.close(outcome);
+                self.approved.clear();
                 self.phase = Phase::Finished(outcome.clone());
             }
         }
         Ok(())
     }
 
-    fn apply_result(&mut self, effect: &EffectId, result: &Result<Output, Error>) -> Result<(), Refused> {
-        let Some(open) = self.open.remove(effect) else {
-            return Err(Refused::Corrupt(format!("a result of {effect}, which is not open")));
+    fn apply_result(
+        &mut self,
+        effect: &EffectId,
+        attempt: u32,
+        result: &Result<Output, Error>,
+    ) -> Result<(), Refused> {
+        let Some(open) = self.open.remove(effect).filter(|open| open.attempt == attempt) else {
+            let text = format!("a result of attempt {attempt} of {effect}, which is not open");
+            return Err(Refused::Corrupt(text));
         };
         match &open.intent.task {
             Task::Ask { about, why: Why::Approval } => self.apply_approval(about, result),
@@ -106,6 +118,7 @@ impl Run {
         if self.open.remove(about).is_none() {
             return; // given up before the question was closed
         }
+        self.approved.remove(about);
         match result {
             Ok(Output::Answer(Answer::Answer { answer })) => self.agent.result(about, &stand_in(answer)),
             Ok(Output::Answer(Answer::Reject { reason })) => {

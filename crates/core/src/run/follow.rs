@@ -59,13 +59,12 @@ impl Run {
             if is_tool(&want.intent) {
                 let exclusive = is_exclusive(&want.intent);
                 if excluded || running >= limit || (exclusive && running > 0) {
-                    if exclusive {
-                        // Its turn has come: later calls wait behind it.
-                        excluded = true;
-                    }
+                    // Its turn has come: later calls wait behind it.
+                    excluded |= exclusive;
                     continue;
                 }
                 if !admission.admit(id, self.agent.tool_name(id)) {
+                    excluded |= exclusive;
                     continue;
                 }
                 running += 1;

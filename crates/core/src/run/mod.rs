@@ -63,7 +63,8 @@ pub struct Open {
     pub since: u64,
 }
 
-/// Time spent with work in flight. Waiting for a person, a pause and a dead process do not count.
+/// Time spent working: with work in flight, or queued for a permit to start it. Waiting for a person, a
+/// pause (once its last effect has ended) and a dead process do not count.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct ActiveTime {
     spent: u64,
@@ -285,14 +286,18 @@ impl Run {
         self.time.limit.map(|limit| limit.saturating_sub(self.active_at(at)))
     }
 
-    /// Milliseconds spent with work in flight.
+    /// Milliseconds spent working; waiting for a person, a pause and a dead process do not count.
     pub fn active_at(&self, at: u64) -> u64 {
         let since = if self.ticking() { at.saturating_sub(self.time.last) } else { 0 };
         self.time.spent + since
     }
 
     fn ticking(&self) -> bool {
-        self.effects().any(|open| !open.intent.waits_for_a_person())
+        match self.phase {
+            // Nothing open while running: a call waits for a permit of its process.
+            Phase::Running if self.open.is_empty() => true,
+            _ => self.effects().any(|open| !open.intent.waits_for_a_person()),
+        }
     }
 
     fn record_questions(&self, kind: &RecordKind) -> Option<Question> {
