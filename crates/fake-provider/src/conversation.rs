@@ -63,6 +63,7 @@ impl Conversation {
             Match::LastContains(text) => self.last_text.contains(text),
             Match::LastRole(role) => self.last_role == *role,
             Match::Run(run) => self.run == *run,
+            Match::Model(model) => self.model == *model,
             Match::All(all) => all.iter().all(|when| self.is(when)),
         }
     }

@@ -16,13 +16,16 @@ pub struct FaultRule {
 }
 
 /// Which attempts a fault strikes. Attempts are counted per run and per length of the conversation: the
-/// same request sent again is the next attempt, the next turn begins at 1.
+/// same request sent again is the next attempt, the next turn begins at 1. A run of several turns that is
+/// to be struck once in all takes [`When::Once`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
     /// Every attempt.
     #[default]
     Always,
+    /// The first request of each run.
+    Once,
     /// The first attempt of each turn.
     First,
     /// Only this attempt of each turn, counted from 1.
@@ -30,10 +33,11 @@ pub enum When {
 }
 
 impl When {
-    /// Whether attempt `attempt`, counted from 1, is struck.
-    pub fn strikes(self, attempt: u32) -> bool {
+    /// Whether it strikes attempt `attempt` of a turn, in request `request` of a run; both from 1.
+    pub fn strikes(self, attempt: u32, request: u32) -> bool {
         match self {
             When::Always => true,
+            When::Once => request == 1,
             When::First => attempt == 1,
             When::Attempt(wanted) => attempt == wanted,
         }

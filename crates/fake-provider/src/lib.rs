@@ -31,8 +31,8 @@
 //! `when` answers whatever it matches. A conversation no turn is written for gets status 400, code
 //! `script_exhausted`.
 //!
-//! **Runs and attempts.** A fault strikes always, on the first attempt, or on attempt n. Attempts are counted
-//! per run and per length of the conversation. A run is named by the header [`RUN_HEADER`] or by a marker
+//! **Runs and attempts.** A fault strikes always, once in a run, on the first attempt of each turn, or on
+//! attempt n of each turn ([`When`]). Attempts are counted per run and per length of the conversation. A run is named by the header [`RUN_HEADER`] or by a marker
 //! `[run:NAME]` in its first user message, so many runs at once do not disturb each other.
 //!
 //! **Strictness.** A request is judged before any fault strikes. Refusals have the vendor's status and JSON
@@ -48,10 +48,15 @@
 //! to the kernel is a [`Hangup`], with a monotonic time. An answer that was sent whole cannot be hung up on, so
 //! give a test's turn a pace or a stall.
 //!
+//! **From another process**, with the binary `fake-provider`: `GET /fake/census`, `/fake/requests` and
+//! `/fake/hangups` show what the provider saw (times in milliseconds since it started; the asking connection
+//! counts in the census), `PUT /fake/script` changes the script. None of these are recorded.
+//!
 //! It takes time from tokio's clock for pauses. Its sockets are real, so a test with a paused clock jumps over
 //! them while it waits for bytes.
 
 mod anthropic;
+mod control;
 mod conversation;
 mod fault;
 mod http;

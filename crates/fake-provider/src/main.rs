@@ -8,7 +8,7 @@ use std::time::Duration;
 use ambidex_fake_provider::{FakeProvider, Fault, Script, When};
 
 const HELP: &str = "\
-Usage: fake-provider [--script FILE] [--fault NAME] [--when always|first|N] [--pace MS] [--chunks N] [--port PORT]
+Usage: fake-provider [--script FILE] [--fault NAME] [--when always|once|first|N] [--pace MS] [--chunks N] [--port PORT]
        fake-provider --list-faults
 
 Without a script it answers every conversation with the text `ok`.
@@ -91,6 +91,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Arguments
             "--when" => {
                 when = match value.as_str() {
                     "always" => When::Always,
+                    "once" => When::Once,
                     "first" => When::First,
                     _ => When::Attempt(u32::try_from(number()?).unwrap_or(u32::MAX)),
                 };

@@ -63,7 +63,7 @@ pub struct Hangup {
     pub at: Instant,
     /// Bytes of the response handed to the kernel by then, head included.
     pub bytes_sent: usize,
-    /// Whether the client reset the connection instead of closing it.
+    /// Whether it ended with a reset. A client that closes with bytes unread sends one too.
     pub reset: bool,
 }
 
@@ -94,7 +94,10 @@ pub(crate) struct Book {
     pub hangups: Vec<Hangup>,
     pub census: Census,
     pub asked: u64,
+    /// By run and number of messages.
     pub attempts: HashMap<(String, usize), u32>,
+    /// Requests that reached a turn, by run.
+    pub runs: HashMap<String, u32>,
     /// For each call sent after thinking: what that thinking was, as it must come back.
     pub thinking: HashMap<String, Vec<String>>,
 }

@@ -26,6 +26,16 @@ pub(crate) enum Step {
     Close,
 }
 
+impl Step {
+    /// Bytes it writes once.
+    pub fn len(&self) -> usize {
+        match self {
+            Step::Write(bytes) => bytes.len(),
+            Step::Pause(_) | Step::Stall | Step::Ping(..) | Step::Reset | Step::Close => 0,
+        }
+    }
+}
+
 /// A response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {

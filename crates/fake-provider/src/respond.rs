@@ -134,15 +134,19 @@ fn answer(
         .code("script_exhausted");
         return refuse(wire, request_id, &refusal, record);
     };
-    let attempt = observation.write(|book| {
+    let (attempt, request) = observation.write(|book| {
+        let request = book.runs.entry(asked.run.clone()).or_default();
+        *request += 1;
         let attempt = book.attempts.entry((asked.run.clone(), asked.messages)).or_default();
         *attempt += 1;
-        *attempt
+        (*attempt, *request)
     });
     let fault = turn
         .fault
         .or(script.fault)
-        .filter(|rule| !redirected && rule.when.strikes(attempt) && rule.fault.applies_to(wire, asked.stream))
+        .filter(|rule| {
+            !redirected && rule.when.strikes(attempt, request) && rule.fault.applies_to(wire, asked.stream)
+        })
         .map(|rule| rule.fault);
     record.attempt = attempt;
     record.fault = fault;

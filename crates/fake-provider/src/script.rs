@@ -78,6 +78,8 @@ pub enum Match {
     LastRole(String),
     /// The run has this name (see [`RUN_HEADER`](crate::RUN_HEADER)).
     Run(String),
+    /// The request asks for this model.
+    Model(String),
     /// Every one of these.
     All(Vec<Match>),
 }

@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::http::{self, ReadError};
+use crate::control;
+use crate::http::{self, ReadError, Request};
 use crate::observation::{Census, Hangup, Observation, RecordedRequest};
 use crate::plan::{Plan, Step};
 use crate::refusal::Refusal;
@@ -28,6 +29,7 @@ pub struct FakeProvider {
 
 struct Shared {
     addr: SocketAddr,
+    started: Instant,
     settings: Mutex<Settings>,
     observation: Observation,
 }
@@ -55,6 +57,7 @@ impl FakeProvider {
         let listener = TcpListener::bind(addr).await?;
         let shared = Arc::new(Shared {
             addr: listener.local_addr()?,
+            started: Instant::now(),
             settings: Mutex::new(Settings { script: Arc::new(script), keep_bodies: true }),
             observation: Observation::new(),
         });
@@ -80,8 +83,7 @@ impl FakeProvider {
 
     /// Answers by another script from the next request on. Attempts are counted anew.
     pub fn set_script(&self, script: Script) {
-        self.shared.set(|settings| settings.script = Arc::new(script));
-        self.shared.observation.write(|book| book.attempts.clear());
+        self.shared.set_script(script);
     }
 
     /// Whether recorded requests keep their JSON body (they do at first); without it many long requests
@@ -171,6 +173,14 @@ impl Shared {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn set_script(&self, script: Script) {
+        self.set(|settings| settings.script = Arc::new(script));
+        self.observation.write(|book| {
+            book.attempts.clear();
+            book.runs.clear();
+        });
+    }
+
     fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -181,10 +191,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // An error here is a client that left before it was accepted, or a lack of descriptors;
-                // the next one may be fine.
                 let Ok((stream, _)) = accepted else {
-                    tokio::task::yield_now().await;
+                    // The client left before it was accepted, or there are no descriptors left: then one
+                    // has to be given back first.
+                    connections.join_next().await;
                     continue;
                 };
                 connections.spawn(serve(stream, Arc::clone(&shared)));
@@ -264,6 +274,12 @@ async fn converse(mut stream: TcpStream, connection: &Connection) {
             }
             Err(ReadError::Closed | ReadError::Io(_)) => return,
         };
+        if let Some(plan) = control(shared, &request) {
+            match play(&plan, &mut stream, &mut buffer).await {
+                Ended::Sent if !request.closes() => continue,
+                _ => return close(stream).await,
+            }
+        }
         let settings = shared.settings();
         let Prepared { number, run, plan } = respond::prepare(
             &shared.observation,
@@ -294,6 +310,30 @@ async fn converse(mut stream: TcpStream, connection: &Connection) {
             }
         }
     }
+}
+
+/// Answers the paths through which a test in another process looks in and changes the script.
+fn control(shared: &Shared, request: &Request) -> Option<Plan> {
+    let path = request.path.strip_prefix("/fake/")?;
+    let answer = match (request.method.as_str(), path) {
+        ("PUT", "script") => match serde_json::from_slice(&request.body) {
+            Ok(script) => {
+                shared.set_script(script);
+                Ok(serde_json::Value::Null)
+            }
+            Err(error) => Err(Refusal::invalid(format!("The script is not valid: {error}"))),
+        },
+        ("GET", view) => {
+            let found = shared.observation.read(|book| control::view(book, shared.started, view));
+            found.ok_or_else(|| Refusal::new(404, "not_found_error", format!("There is no /fake/{view}")))
+        }
+        (method, _) => Err(Refusal::new(405, "invalid_request_error", format!("/fake/ takes no {method}"))),
+    };
+    let (status, body) = match answer {
+        Ok(body) => (200, body),
+        Err(refusal) => (refusal.status, refusal.body(Wire::OpenAi, "")),
+    };
+    Some(Plan::json(Wire::OpenAi, status, "control", &body.to_string()))
 }
 
 /// How a response came to its end.
@@ -348,6 +388,11 @@ async fn play(plan: &Plan, stream: &mut TcpStream, buffer: &mut BytesMut) -> End
         },
         reset = watch => reset,
     };
+    let total: usize = plan.steps.iter().map(Step::len).sum();
+    if sent == total && matches!(plan.steps.last(), Some(Step::Write(_))) {
+        // The client had its whole answer and was quicker than we were to notice.
+        return Ended::Sent;
+    }
     Ended::Gone { bytes_sent: sent, reset: gone, at: Instant::now() }
 }
 

@@ -41,7 +41,14 @@ async fn two_requests_sent_at_once_are_answered_in_order() {
     let mut both = post_bytes(Wire::OpenAi, &[], &request(Wire::OpenAi, false));
     both.extend(post_bytes(Wire::OpenAi, &[("x-fake-run", "second")], &request(Wire::OpenAi, false)));
     stream.write_all(&both).await.unwrap();
-    let requests = provider.wait_for_requests(2).await;
+    let mut raw = Vec::new();
+    while raw.windows(12).filter(|twelve| *twelve == b"\"content\":\"o").count() < 2 {
+        assert_ne!(tokio::io::AsyncReadExt::read_buf(&mut stream, &mut raw).await.unwrap(), 0);
+    }
+    let text = String::from_utf8(raw).unwrap();
+    let (one, two) = (text.find("chatcmpl-fake1").unwrap(), text.find("chatcmpl-fake2").unwrap());
+    assert!(one < two);
+    let requests = provider.requests();
     assert_eq!([requests[0].run.as_str(), requests[1].run.as_str()], ["", "second"]);
 }
 
@@ -129,4 +136,29 @@ async fn a_record_keeps_what_was_sent() {
     assert!(provider.requests()[1].body.is_null());
     provider.forget();
     assert_eq!(provider.request_count(), 0);
+}
+
+#[tokio::test]
+async fn another_process_can_look_in_and_change_the_script() {
+    let provider = FakeProvider::start(Script::text("ok")).await.unwrap();
+    client::post_as(provider.addr(), Wire::OpenAi, "r1", &request(Wire::OpenAi, false)).await;
+    let get =
+        async |path: &str| client::send(provider.addr(), &encode("GET", path, &[], b""), PATIENCE).await;
+    let seen = get("/fake/requests").await.json();
+    assert_eq!((&seen[0]["run"], &seen[0]["status"]), (&"r1".into(), &200.into()));
+    assert!(seen[0]["at_ms"].as_f64().unwrap() >= 0.0);
+    let census = get("/fake/census").await.json();
+    assert_eq!((census["requests"].as_u64(), census["in_flight"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(get("/fake/hangups").await.json(), serde_json::json!([]));
+    assert_eq!(get("/fake/nothing").await.status, Some(404));
+
+    let put = async |body: &str| {
+        client::send(provider.addr(), &encode("PUT", "/fake/script", &[], body.as_bytes()), PATIENCE).await
+    };
+    assert_eq!(put(r#"{"turns": [{"parts": [{"text": "new"}]}]}"#).await.status, Some(200));
+    let response = client::post(provider.addr(), Wire::OpenAi, &request(Wire::OpenAi, false)).await;
+    assert_eq!(reader::read(Wire::OpenAi, false, &response).unwrap().text, "new");
+    let wrong = put(r#"{"turn": []}"#).await;
+    assert!(wrong.status == Some(400) && wrong.text().contains("unknown field `turn`"), "{}", wrong.text());
+    assert_eq!(provider.request_count(), 2);
 }

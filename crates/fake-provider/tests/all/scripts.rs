@@ -106,6 +106,34 @@ async fn a_turns_own_fault_comes_before_the_scripts() {
 }
 
 #[tokio::test]
+async fn once_strikes_the_first_request_of_a_run_only() {
+    let script = Script::new([Turn::text("one"), Turn::text("two")]).with_fault(Fault::Status500, When::Once);
+    let provider = FakeProvider::start(script).await.unwrap();
+    for wire in Wire::ALL {
+        for run in ["a", "b"].map(|run| format!("{run}-{}", wire.as_str())) {
+            let mut statuses = Vec::new();
+            for body in [request(wire, true), request(wire, true), continued(wire, "x"), continued(wire, "x")]
+            {
+                statuses.push(post_as(provider.addr(), wire, &run, &body).await.status.unwrap());
+            }
+            assert_eq!(statuses, [500, 200, 200, 200]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_turn_can_belong_to_a_model() {
+    let script = Script::new([Turn::text("other"), Turn::text("mine").when(Match::Model("big".into()))]);
+    let provider = FakeProvider::start(script).await.unwrap();
+    for wire in Wire::ALL {
+        let mut body = request(wire, true);
+        assert_eq!(text(&provider, wire, &body).await, "other");
+        body["model"] = json!("big");
+        assert_eq!(text(&provider, wire, &body).await, "mine");
+    }
+}
+
+#[tokio::test]
 async fn a_new_script_counts_anew() {
     let faulty = || Script::text("x").with_fault(Fault::Status500, When::First);
     let provider = FakeProvider::start(faulty()).await.unwrap();
