@@ -142,6 +142,10 @@ impl ConfigErrors {
         (!errors.is_empty()).then_some(Self(errors))
     }
 
+    pub(crate) fn one(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.0.iter()
     }

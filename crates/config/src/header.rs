@@ -81,11 +81,21 @@ impl FromNode for TextOrSecret {
     }
 }
 
+/// Headers that belong to the connection.
+const RESERVED: [&str; 8] =
+    ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"];
+
 /// Reads headers and checks that HTTP can carry them.
 pub(crate) fn headers(fields: &mut Fields<'_>) -> Headers {
     let Some(at) = fields.at("headers") else { return Headers::new() };
     let headers = Headers::from_node(&at).unwrap_or_default();
     for (name, entry) in at.node.as_table().into_iter().flatten() {
+        if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+            let path = at.path.key(name);
+            let message = format!("`{path}` is set by the connection");
+            let error = crate::ConfigError::new(ConfigErrorKind::Conflict, path, message, &entry.key);
+            at.report(error.help("remove it"));
+        }
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             let message = format!("{} is no name of a header", crate::toml_text::string(name));
             let path = at.path.key(name);

@@ -23,7 +23,7 @@ const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "object", "a
 ///
 /// A value is a type (`string`, `integer`, `number`, `boolean`, `object`, `any`), a list of one (`string[]`),
 /// either with `?` for optional, or a table that is the JSON Schema of the property (`type` may be short,
-/// `optional = true` makes it optional). A table with `properties`, or with `type = "object"`, is a whole
+/// `optional = true` or a `default` makes it optional). A table with `properties`, or with `type = "object"`, is a whole
 /// JSON Schema and is taken as it is.
 ///
 /// ```
@@ -84,7 +84,7 @@ fn property(name: &str, value: &Json) -> Result<(Json, bool), InvalidInput> {
         Json::Object(schema) => {
             let mut schema = schema.clone();
             let mut optional = match schema.remove("optional") {
-                None => false,
+                None => schema.contains_key("default"),
                 Some(Json::Bool(optional)) => optional,
                 Some(_) => return Err(invalid(name, "`optional` must be true or false")),
             };

@@ -59,4 +59,4 @@ pub use show::Setting;
 pub use size::{InvalidSize, Size};
 pub use source::{Origin, Source, SourceKind};
 pub use starter::STARTER;
-pub use template::{Template, TemplatePart};
+pub use template::{InvalidTemplate, Template, TemplatePart};

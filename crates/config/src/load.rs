@@ -113,6 +113,20 @@ impl Loaded {
     pub fn origin(&self, path: &[&str]) -> Option<&Origin> {
         tree::find(&self.tree, path).map(|entry| &entry.node.origin)
     }
+
+    /// A fault found later, in what a value stands for (a script, a tool that does not build), at its place.
+    /// Without a value at the path, the nearest table above it is meant.
+    pub fn fault(&self, path: &[&str], message: impl Into<String>, help: Option<String>) -> ConfigErrors {
+        let entry = (1..=path.len()).rev().find_map(|length| tree::find(&self.tree, &path[..length]));
+        let origin = match entry {
+            Some(entry) if entry.node.as_table().is_none() => entry.node.origin.clone(),
+            Some(entry) => entry.key.clone(),
+            None => Source::built_in().at(0..0),
+        };
+        let key = path.iter().fold(KeyPath::default(), |key, part| key.key(part));
+        let error = ConfigError::new(ConfigErrorKind::InvalidValue, key, message.into(), &origin);
+        ConfigErrors::one(ConfigError { help, ..error })
+    }
 }
 
 /// Loads and checks a configuration. Files it names (schemas, instructions) are read; nothing is started.

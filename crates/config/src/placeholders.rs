@@ -8,26 +8,30 @@ use crate::error::{ConfigError, ConfigErrorKind};
 use crate::path::KeyPath;
 use crate::reader::{At, Fields};
 use crate::suggest::nearest;
-use crate::template::{Template, TemplatePart};
+use crate::template::Template;
 use crate::tree::{Node, Value};
 
-/// Whether a template is nothing but one placeholder.
-pub(crate) fn is_one(template: &Template) -> bool {
-    matches!(template.parts(), [TemplatePart::Input(_)])
-}
-
 pub(crate) fn check(fields: &mut Fields<'_>, input: &Json, http: bool) {
-    let places: &[&'static str] = if http { &["url", "headers", "query", "body"] } else { &["command"] };
+    let places: &[&'static str] =
+        if http { &["url", "headers", "query", "body"] } else { &["command", "stdin"] };
     let inputs: Vec<&str> =
         input["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let mut used = BTreeSet::new();
     for place in places {
         if let Some(at) = fields.at(place) {
-            visit(at.node, &at.path, &mut |node, path, template| {
+            visit(at.node, &at.path, &mut |node, path| {
+                let template = match parse(node, path) {
+                    Ok(Some(template)) => template,
+                    Ok(None) => return,
+                    Err(error) => return at.report(error),
+                };
                 for name in template.inputs() {
                     used.insert(name.to_owned());
                     if !inputs.contains(&name) {
                         at.report(undeclared(name, &inputs, node, path));
+                    } else if *place == "command" && template.parts().len() > 1 && may_be_absent(input, name)
+                    {
+                        at.report(partial(name, node, path));
                     }
                 }
             });
@@ -65,16 +69,42 @@ fn input_key<'a>(at: &At<'a>, name: &str) -> Option<&'a crate::source::Origin> {
     Some(&properties.unwrap_or(table).get(name)?.key)
 }
 
-fn visit(node: &Node, path: &KeyPath, found: &mut impl FnMut(&Node, &KeyPath, &Template)) {
+/// An argument that is one placeholder is left out with its value; a part of one cannot be.
+fn partial(name: &str, node: &Node, path: &KeyPath) -> ConfigError {
+    let message =
+        format!("`{path}`: the input `{name}` may be left out, but is only a part of this argument");
+    ConfigError::new(ConfigErrorKind::Conflict, path, message, &node.origin)
+        .help("give the input a default, or an argument of its own")
+}
+
+fn may_be_absent(input: &Json, name: &str) -> bool {
+    let required =
+        input["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name));
+    !required && input["properties"][name].get("default").is_none()
+}
+
+/// The template in a node that is a text.
+pub(crate) fn parse(node: &Node, path: &KeyPath) -> Result<Option<Template>, ConfigError> {
+    let Some(text) = node.as_text() else { return Ok(None) };
+    Template::parse(text).map(Some).map_err(|problem| {
+        let message = format!("`{path}` is invalid: {problem}");
+        ConfigError::new(ConfigErrorKind::InvalidValue, path, message, &node.origin)
+            .help("write {name} for an input, {{ and }} for the braces themselves")
+    })
+}
+
+fn visit(node: &Node, path: &KeyPath, found: &mut impl FnMut(&Node, &KeyPath)) {
     match &node.value {
-        Value::String(text) => found(node, path, &Template::parse(text)),
+        Value::String(_) => found(node, path),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 visit(item, &path.index(index), found);
             }
         }
+        // The parts of a secret are no templates.
         Value::Table(table) => {
-            for (name, entry) in table {
+            let secret = path.keys().contains(&"headers") && path.keys().len() > 3;
+            for (name, entry) in table.iter().filter(|_| !secret) {
                 visit(&entry.node, &path.key(name), found);
             }
         }

@@ -6,14 +6,21 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-/// A text cut at its placeholders.
-///
-/// `{name}` is a placeholder when `name` is an identifier; `{{name}}` is the text `{name}`.
-/// Every other brace stands for itself, so JSON and regular expressions need no escapes.
+/// A text cut at its placeholders. A name has letters, digits, `_` and `-`; `{{` and `}}` stand for the
+/// braces themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template {
     source: String,
     parts: Vec<TemplatePart>,
+}
+
+/// A brace that is neither part of a placeholder nor doubled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTemplate {
+    #[error("a brace stands without its partner")]
+    Unpaired,
+    #[error("{{{0}}} is no placeholder: a name has letters, digits, `_` and `-`")]
+    Name(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,33 +31,37 @@ pub enum TemplatePart {
 }
 
 impl Template {
-    /// Never fails: what is no placeholder is text.
-    pub fn parse(source: &str) -> Self {
+    /// # Errors
+    /// A single brace that begins or ends no placeholder.
+    pub fn parse(source: &str) -> Result<Self, InvalidTemplate> {
         let mut parts = Vec::new();
         let mut text = String::new();
         let mut rest = source;
-        while let Some(open) = rest.find('{') {
-            text.push_str(&rest[..open]);
-            let tail = &rest[open..];
-            if let Some(length) = escaped(tail) {
-                text.push_str(&tail[1..length - 1]);
-                rest = &tail[length..];
-            } else if let Some(name) = placeholder(tail) {
-                if !text.is_empty() {
-                    parts.push(TemplatePart::Text(std::mem::take(&mut text)));
-                }
-                parts.push(TemplatePart::Input(name.to_owned()));
-                rest = &tail[name.len() + 2..];
-            } else {
-                text.push('{');
-                rest = &tail[1..];
+        while let Some(at) = rest.find(['{', '}']) {
+            text.push_str(&rest[..at]);
+            let tail = &rest[at..];
+            if tail.starts_with("{{") || tail.starts_with("}}") {
+                text.push_str(&tail[..1]);
+                rest = &tail[2..];
+                continue;
             }
+            let named = tail.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+            let (name, after) = named.ok_or(InvalidTemplate::Unpaired)?;
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if name.is_empty() || !name.chars().all(allowed) {
+                return Err(InvalidTemplate::Name(name.to_owned()));
+            }
+            if !text.is_empty() {
+                parts.push(TemplatePart::Text(std::mem::take(&mut text)));
+            }
+            parts.push(TemplatePart::Input(name.to_owned()));
+            rest = after;
         }
         text.push_str(rest);
         if !text.is_empty() {
             parts.push(TemplatePart::Text(text));
         }
-        Self { source: source.to_owned(), parts }
+        Ok(Self { source: source.to_owned(), parts })
     }
 
     /// As it was written.
@@ -69,24 +80,6 @@ impl Template {
             TemplatePart::Text(_) => None,
         })
     }
-}
-
-/// The name in `{name}...`.
-fn placeholder(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix('{')?;
-    let end = inner.find('}')?;
-    let name = &inner[..end];
-    let first = name.chars().next()?;
-    let identifier = (first.is_ascii_alphabetic() || first == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    identifier.then_some(name)
-}
-
-/// The length of `{{name}}`.
-fn escaped(text: &str) -> Option<usize> {
-    let name = placeholder(text.strip_prefix('{')?)?;
-    let length = name.len() + 4;
-    text.get(..length)?.ends_with("}}").then_some(length)
 }
 
 impl fmt::Display for Template {

@@ -196,6 +196,13 @@ impl Default for ModelTimeouts {
     }
 }
 
+impl Reasoning {
+    /// Whether it asks for any.
+    pub fn is_on(&self) -> bool {
+        self.effort != Some(Effort::None)
+    }
+}
+
 impl Model {
     /// The model with every setting at its default; what `PROVIDER:NAME` means.
     pub fn new(source: ModelSource) -> Self {
@@ -248,7 +255,8 @@ impl FromNode for Model {
             }
         };
         let reasoning: Option<Reasoning> = fields.optional("reasoning");
-        let timeout = fields.section_by("timeout", |at| timeouts(at, reasoning.is_some()));
+        let timeout =
+            fields.section_by("timeout", |at| timeouts(at, reasoning.as_ref().is_some_and(Reasoning::is_on)));
         let price = fields.optional("price");
         let retry = fields.section("retry", Retry::default());
         let context: Option<u32> = fields.integer("context", 256..=100_000_000);

@@ -13,6 +13,7 @@ use crate::input;
 use crate::placeholders;
 use crate::reader::{At, Choice, Fields, FromNode};
 use crate::size::Size;
+use crate::suggest::nearest;
 use crate::template::Template;
 use crate::tree::Value;
 use crate::url;
@@ -56,7 +57,7 @@ pub enum ToolAction {
     Http {
         #[schemars(default = "get")]
         method: Method,
-        /// Placeholders stand in the path and the query, or `{url}` for the whole.
+        /// Placeholders stand in the path and the query, never in the scheme and the host.
         url: Template,
         #[serde(skip_serializing_if = "Headers::is_empty")]
         #[schemars(default)]
@@ -78,10 +79,27 @@ pub enum ToolAction {
         /// Relative to the folder of the file that names it.
         #[schemars(default = "here")]
         cwd: PathBuf,
-        /// The whole environment of the program.
+        /// Text for the standard input; without it there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stdin: Option<Template>,
+        /// Variables to set, besides PATH, HOME, LANG, LC_ALL, LC_CTYPE, TZ and TMPDIR, which are passed on.
         #[serde(skip_serializing_if = "IndexMap::is_empty")]
         #[schemars(default)]
         env: IndexMap<String, TextOrSecret>,
+        /// Further variables to pass on.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[schemars(default)]
+        pass_env: Vec<String>,
+        /// Inputs whose value may begin with `-` although nothing keeps the program from reading an option.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[schemars(default)]
+        allow_dash: Vec<String>,
+        /// Exit codes that are no failure.
+        #[schemars(default = "zero")]
+        ok_exit_codes: Vec<u8>,
+        /// Whether the standard output is a JSON document.
+        #[schemars(default)]
+        json: bool,
     },
 }
 
@@ -141,6 +159,10 @@ fn always() -> bool {
     true
 }
 
+fn zero() -> Vec<u8> {
+    vec![0]
+}
+
 fn here() -> &'static str {
     "."
 }
@@ -198,6 +220,7 @@ impl FromNode for Tool {
             ("type", "kind"),
             ("working_directory", "cwd"),
             ("exclusive", "parallel"),
+            ("environment", "env"),
         ]);
         // Of a kind that is unknown, not built or malformed, the other keys cannot be judged.
         let kind: Kind = fields.required("kind", "\"http\" or \"command\"")?;
@@ -254,7 +277,6 @@ fn http(fields: &mut Fields<'_>) -> Option<ToolAction> {
         check_url(url, &at);
     }
     let headers = headers(fields);
-    check_host_and_secrets(fields, url.as_ref(), &headers);
     let query = fields.optional("query").unwrap_or_default();
     let body: Option<Body> = fields.optional("body");
     if body.is_some()
@@ -268,63 +290,94 @@ fn http(fields: &mut Fields<'_>) -> Option<ToolAction> {
     Some(ToolAction::Http { method, url: url?, headers, query, body, allow_private })
 }
 
-/// The host is fixed, or the whole URL is one input; a host made of pieces could be steered anywhere.
+/// The host is fixed: a model must not choose whom a tool talks to, least of all with a secret in a header.
 fn check_url(template: &Template, at: &At<'_>) {
     let text = template.as_str();
-    if placeholders::is_one(template) {
-        return;
-    }
     let host = text.split_once("://").map(|(scheme, rest)| {
         let end = rest.find(['/', '?', '#']).map_or(text.len(), |end| scheme.len() + 3 + end);
         &text[..end]
     });
-    if Template::parse(host.unwrap_or(text)).inputs().next().is_some() {
+    if host.unwrap_or(text).contains('{') {
         let reason = "a placeholder may stand in the path and the query, not in the scheme or the host";
-        at.report(
-            at.invalid(reason).help("fix the host, or let the whole url be one input: url = \"{url}\""),
-        );
+        at.report(at.invalid(reason).help("write the host out, and make one tool per host"));
     } else {
         url::checked(at, text);
     }
 }
 
-/// A secret may not follow wherever a model points.
-fn check_host_and_secrets(fields: &mut Fields<'_>, url: Option<&Template>, headers: &Headers) {
-    let secret = headers.iter().find(|(_, value)| matches!(value, TextOrSecret::Secret(_)));
-    if let (Some(url), Some((name, _)), Some(at)) = (url, secret, fields.at("url"))
-        && placeholders::is_one(url)
-    {
-        let message =
-            format!("`{}`: the header `{name}` would send its secret to any host a model names", at.path);
-        at.report(at.error(ConfigErrorKind::Conflict, message).help("fix the host in url"));
-    }
-}
-
 fn command(fields: &mut Fields<'_>) -> Option<ToolAction> {
-    let Some(command) = fields.at("command") else {
-        fields.missing("command", "[\"grep\", \"-rn\", \"{pattern}\", \".\"]");
-        let _: (Option<String>, Option<IndexMap<String, TextOrSecret>>) =
-            (fields.optional("cwd"), fields.optional("env"));
-        return None;
+    let command = fields.at("command");
+    let argv = match &command {
+        Some(at) => argv(at),
+        None => {
+            fields.missing("command", "[\"grep\", \"-rn\", \"--\", \"{pattern}\", \".\"]");
+            None
+        }
     };
-    let argv = argv(&command);
     let cwd = match fields.at("cwd") {
         Some(at) => at.text().map(|text| at.resolve(text)),
         None => {
             fields.or("cwd", String::from("."));
             // Where the command is written; a flag may have set another key of the tool.
-            Some(command.folder().to_owned())
+            command.map(|at| at.folder().to_owned())
         }
     };
-    let env = fields.optional("env").unwrap_or_default();
-    Some(ToolAction::Command { command: argv?, cwd: cwd?, env })
+    let stdin = fields.optional("stdin");
+    let env = fields.at("env").and_then(|at| environment(&at)).unwrap_or_default();
+    let pass_env = fields.optional("pass_env").unwrap_or_default();
+    let allow_dash = fields.at("allow_dash").and_then(|at| allow_dash(&at, fields)).unwrap_or_default();
+    let ok_exit_codes = match fields.at("ok_exit_codes").map(|at| at.items("exit codes")) {
+        Some(items) => items.into_iter().flatten().filter_map(|at| at.integer(0..=255)).collect(),
+        None => fields.or("ok_exit_codes", Codes(zero())).0,
+    };
+    let json = fields.or("json", false);
+    Some(ToolAction::Command {
+        command: argv?,
+        cwd: cwd?,
+        stdin,
+        env,
+        pass_env,
+        allow_dash,
+        ok_exit_codes,
+        json,
+    })
+}
+
+fn environment(at: &At<'_>) -> Option<IndexMap<String, TextOrSecret>> {
+    for (name, entry) in at.node.as_table().into_iter().flatten() {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let path = at.path.key(name);
+            let message = format!("{} is no name of an environment variable", crate::toml_text::string(name));
+            at.report(crate::ConfigError::new(ConfigErrorKind::InvalidValue, path, message, &entry.key));
+        }
+    }
+    IndexMap::from_node(at)
+}
+
+/// Each must be an input.
+fn allow_dash(at: &At<'_>, fields: &mut Fields<'_>) -> Option<Vec<String>> {
+    let names = Vec::<String>::from_node(at)?;
+    let input = fields.at("input").and_then(|at| at.node.as_table());
+    let properties =
+        |table: &crate::tree::Table| table.get("properties").and_then(|it| it.node.as_table()).cloned();
+    let input = input.map(|table| properties(table).unwrap_or_else(|| table.clone())).unwrap_or_default();
+    let known: Vec<&str> = input.keys().map(String::as_str).collect();
+    for item in at.items("texts")? {
+        if let Some(name) = item.node.as_text().filter(|name| !known.contains(name)) {
+            let message =
+                format!("`{}`: {} is no input of this tool", item.path, crate::toml_text::string(name));
+            let error = item.error(ConfigErrorKind::UnknownReference, message);
+            item.report(error.suggestion(nearest(name, known.iter().copied())).allowed(known.join(", ")));
+        }
+    }
+    Some(names)
 }
 
 fn argv(at: &At<'_>) -> Option<Vec<Template>> {
     const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ksh", "fish", "cmd"];
     if at.node.as_text().is_some() {
         let error = at.wrong_type("a list: the program and each argument");
-        at.report(error.help("no shell reads it: write [\"grep\", \"-rn\", \"{pattern}\", \".\"]"));
+        at.report(error.help("no shell reads it: write [\"grep\", \"-rn\", \"--\", \"{pattern}\", \".\"]"));
         return None;
     }
     let items = at.items("texts")?;
@@ -357,6 +410,16 @@ fn is_script_flag(argument: &str) -> bool {
     argument.starts_with('-') && !argument.starts_with("--") && argument.contains('c')
 }
 
+/// Exit codes as a default that is written out.
+#[derive(Serialize)]
+struct Codes(Vec<u8>);
+
+impl FromNode for Codes {
+    fn from_node(_: &At<'_>) -> Option<Self> {
+        None
+    }
+}
+
 /// A schema as a default that is written out.
 #[derive(Serialize)]
 struct Input(Json);
@@ -369,7 +432,8 @@ impl FromNode for Input {
 
 impl FromNode for Template {
     fn from_node(at: &At<'_>) -> Option<Self> {
-        at.text().map(Self::parse)
+        at.text()?;
+        placeholders::parse(at.node, &at.path).map_err(|error| at.report(error)).ok().flatten()
     }
 }
 
@@ -377,7 +441,7 @@ impl FromNode for Body {
     fn from_node(at: &At<'_>) -> Option<Self> {
         match &at.node.value {
             Value::Table(_) | Value::Array(_) => Some(Self::Json(at.node.to_json())),
-            Value::String(text) => Some(Self::Text(Template::parse(text))),
+            Value::String(_) => Template::from_node(at).map(Self::Text),
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
                 at.report(at.wrong_type("a text, or a table or list that is sent as JSON"));
                 None

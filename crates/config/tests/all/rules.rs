@@ -37,6 +37,7 @@ fn reasoning_models_get_more_time_for_the_first_token() {
     let first = |more: &str| config(&text(more)).models["m"].timeout.first_token.to_string();
     assert_eq!(first(""), "1m");
     assert_eq!(first("reasoning = { effort = \"high\" }"), "5m");
+    assert_eq!(first("reasoning = { effort = \"none\" }"), "1m");
     assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { idle = \"5s\" }"), "5m");
     assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { first_token = \"7s\" }"), "7s");
 }
@@ -70,8 +71,7 @@ fn bodies_are_text_or_json() {
 }
 
 #[test]
-fn the_whole_url_may_be_an_input_and_a_shell_may_get_arguments() {
-    config("[tools.t]\nkind = \"http\"\nurl = \"{url}\"\ninput = { url = \"string\" }\n");
+fn a_url_may_have_inputs_in_path_and_query_and_a_shell_may_get_arguments() {
     config(
         "[tools.t]\nkind = \"http\"\nurl = \"https://example.com:8443/a/{x}?q={x}\"\ninput = { x = \"string\" }\n",
     );
@@ -87,4 +87,15 @@ fn colour_is_used_only_when_asked_for() {
     let errors = load(&options).unwrap_err();
     assert!(errors.render(Style::Color).contains('\u{1b}'));
     assert!(!errors.render(Style::Plain).contains('\u{1b}'));
+}
+
+#[test]
+fn a_fault_found_later_has_its_place() {
+    let mut options = LoadOptions::in_directory("/");
+    options.text = Some("[models.m]\nkind = \"scripted\"\nscript = \"builtin:x\"\n".into());
+    let loaded = load(&options).unwrap();
+    let fault = |path: &[&str]| loaded.fault(path, "there is no such script", None).to_string();
+    assert_eq!(fault(&["models", "m", "script"]), "ambidex.toml:3:10: there is no such script");
+    assert_eq!(fault(&["models", "m", "none"]), "ambidex.toml:1:9: there is no such script");
+    assert_eq!(fault(&["tools", "none"]), "built-in: there is no such script");
 }

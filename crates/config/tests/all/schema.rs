@@ -70,6 +70,11 @@ kind = "command"
 command = ["ls", "{x}"]
 cwd = "/"
 env = { PATH = "/bin", T = { env = "T" } }
+stdin = "{x}"
+pass_env = ["SHELL"]
+allow_dash = ["x"]
+ok_exit_codes = [0, 1]
+json = true
 input = { x = "string" }
 max_output = 4096
 [approvals]
