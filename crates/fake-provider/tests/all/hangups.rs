@@ -87,6 +87,20 @@ async fn an_answer_read_to_its_end_is_no_hangup() {
     assert!(provider.hangups().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_quick_to_leave_after_the_end_are_no_hangups() {
+    let provider = FakeProvider::start(Script::text("fine").with_chunks(1)).await.unwrap();
+    let addr = provider.addr();
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..400 {
+        let wire = Wire::ALL[number % 2];
+        clients.spawn(async move { post(addr, wire, &request(wire, number % 3 > 0)).await.status });
+    }
+    assert!(clients.join_all().await.iter().all(|status| *status == Some(200)));
+    provider.wait_for_open_connections(0).await;
+    assert!(provider.hangups().is_empty());
+}
+
 #[tokio::test]
 async fn two_hundred_clients_leave_at_once() {
     let provider =

@@ -142,6 +142,7 @@ async fn a_record_keeps_what_was_sent() {
 async fn another_process_can_look_in_and_change_the_script() {
     let provider = FakeProvider::start(Script::text("ok")).await.unwrap();
     client::post_as(provider.addr(), Wire::OpenAi, "r1", &request(Wire::OpenAi, false)).await;
+    provider.wait_until_idle().await;
     let get =
         async |path: &str| client::send(provider.addr(), &encode("GET", path, &[], b""), PATIENCE).await;
     let seen = get("/fake/requests").await.json();
