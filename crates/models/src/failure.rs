@@ -121,7 +121,8 @@ impl WireError {
 
     /// The provider's own words, short, on one line and without the key.
     fn quoted(&self, key: Option<&SecretString>) -> String {
-        let words = if self.code.is_empty() { &self.kind } else { &self.code };
+        let code_says = !self.code.is_empty() && self.status.is_none();
+        let words = if code_says || self.kind.is_empty() { &self.code } else { &self.kind };
         let said = quote(&self.message, key);
         match (words.is_empty(), said.is_empty()) {
             (true, true) => "an error without words".to_owned(),

@@ -24,7 +24,8 @@ pub const DEFAULT_MAX_TOKENS: u32 = 16_384;
 pub struct Timeouts {
     /// Name, TCP, proxy and TLS together.
     pub connect: Duration,
-    /// From the request to the first content; none is 60 s, and 300 s where the request asks for reasoning.
+    /// From the request to the head of the answer, and from there to the first content. None is 60 s, and
+    /// 300 s where the request asks for reasoning.
     pub first_token: Option<Duration>,
     /// Without content. Pings extend it to five times as long, at most 300 s.
     pub idle: Duration,

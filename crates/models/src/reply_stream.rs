@@ -7,9 +7,11 @@ use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use ambidex_core::{BoxFuture, Chunk, Context, Error, ErrorKind, Request, Usage};
-use ambidex_http::{EventStream, HeaderMap, IdleLimit, Response, header, retry_after};
+use ambidex_http::{
+    EventStream, HeaderMap, HttpError, HttpErrorKind, IdleLimit, Response, TimeoutPhase, header, retry_after,
+};
 use futures_core::Stream;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::adapter::{Decoder, Seen};
 use crate::failure;
@@ -175,6 +177,10 @@ impl ReplyStream {
                     Err(Error::new(ErrorKind::BadUpstream, text))
                 }
                 Ok(None) => reading.decoder.end(&mut chunks).map(|()| Seen::End),
+                Err(error) if reading.idle.is_some() && is_idle(&error) => {
+                    let text = format!("{error}, before any content; raise `timeout.first_token`");
+                    Err(Error::new(ErrorKind::Timeout, text))
+                }
                 Err(error) => Err(failure::of_http(&self.shared.place, &error, true)),
             };
             let content = chunks.iter().any(Chunk::is_content);
@@ -284,7 +290,6 @@ impl Reading {
 }
 
 async fn open(shared: Arc<Shared>, request: ambidex_http::Request, first_token: Duration) -> Result<Opened, Error> {
-    let started = Instant::now();
     let place = &shared.place;
     let response =
         shared.client.send(request).await.map_err(|error| failure::of_http(place, &error, false))?;
@@ -304,8 +309,7 @@ async fn open(shared: Arc<Shared>, request: ambidex_http::Request, first_token: 
     if kind.contains("event-stream") || !(kind.contains("json") || kind.contains("html")) {
         let limits = &shared.timeouts;
         let after = IdleLimit { silence: limits.idle, pings: limits.pings() };
-        let left = first_token.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
-        let before = IdleLimit { silence: left, pings: left.max(limits.pings()) };
+        let before = IdleLimit { silence: first_token, pings: first_token.max(limits.pings()) };
         let reading = Reading {
             events: response.events().idle(before),
             decoder: shared.adapter.decoder(),
@@ -328,6 +332,10 @@ async fn open(shared: Arc<Shared>, request: ambidex_http::Request, first_token: 
     let mut chunks = Vec::new();
     let error = shared.adapter.decoder().whole(&body, &mut chunks).err();
     Ok(Opened { request_id, body: OpenedBody::Whole(chunks, error) })
+}
+
+fn is_idle(error: &HttpError) -> bool {
+    error.kind() == HttpErrorKind::Timeout(TimeoutPhase::Idle)
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {

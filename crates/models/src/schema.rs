@@ -84,7 +84,8 @@ fn close(schema: &mut Value) -> Option<()> {
     (!open).then_some(())
 }
 
-fn is_object(schema: &Value) -> bool {
+/// Whether a schema describes objects.
+pub(crate) fn is_object(schema: &Value) -> bool {
     is_type(schema.get("type"), "object")
 }
 

@@ -59,14 +59,21 @@ pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Err
         }
         fields.optional("parallel_tool_calls", settings.parallel_tool_calls)?;
     }
-    if let Some(output) = &request.output {
-        fields.field("response_format", &response_format(output))?;
-    }
+    // The format's schemas are objects; anything else is asked for in words.
+    let words = match &request.output {
+        Some(output) if schema::is_object(&output.schema) => {
+            fields.field("response_format", &response_format(output))?;
+            None
+        }
+        Some(output) => Some(schema::in_words(output)),
+        None => None,
+    };
     let mut head = fields.finish()?;
     raw(&mut head, r#","stream":true,"messages":["#);
-    if let Some(instructions) = &request.instructions {
+    let system: Vec<&str> = request.instructions.as_deref().into_iter().chain(words.as_deref()).collect();
+    if !system.is_empty() {
         raw(&mut head, r#"{"role":"system","content":"#);
-        json(&mut head, &**instructions)?;
+        json(&mut head, &system.join("\n\n"))?;
         head.push(b'}');
         if !request.history.is_empty() {
             head.push(b',');
@@ -188,6 +195,8 @@ fn assistant(message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
 /// Reasoning goes back under the field it came in. Plain text only beside tool calls: there its servers
 /// want it, elsewhere some refuse it. Signed details always.
 fn reasoning(message: &Message, has_calls: bool, out: &mut Vec<u8>) -> Result<(), Error> {
+    // A field can be written once; a reply of this format has one part of each.
+    let (mut details, mut plain) = (false, false);
     for part in &message.parts {
         let (text, state) = match part {
             Part::Reasoning { text, state: Some(state) } => (text.as_str(), state),
@@ -197,10 +206,14 @@ fn reasoning(message: &Message, has_calls: bool, out: &mut Vec<u8>) -> Result<()
         if state.format != FORMAT {
             continue;
         }
-        if state.json.starts_with('[') {
+        if state.json.starts_with('[') && !std::mem::replace(&mut details, true) {
             raw(out, r#","reasoning_details":"#);
             raw(out, &state.json);
-        } else if has_calls && !text.is_empty() && state.json.starts_with('"') {
+        } else if has_calls
+            && !text.is_empty()
+            && state.json.starts_with('"')
+            && !std::mem::replace(&mut plain, true)
+        {
             out.push(b',');
             raw(out, &state.json);
             out.push(b':');
