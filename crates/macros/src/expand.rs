@@ -184,7 +184,10 @@ impl Parameter {
             return Err(Error::new(reference.span(), remedy));
         }
         if let Type::ImplTrait(hidden) = &*parameter.ty {
-            return Err(Error::new(hidden.span(), "an argument needs a type of its own to be read from JSON"));
+            return Err(Error::new(
+                hidden.span(),
+                "an argument needs a type of its own to be read from JSON",
+            ));
         }
         Ok(Self { ident, ty: (*parameter.ty).clone(), options, is_context })
     }
@@ -209,8 +212,11 @@ fn check(function: &ItemFn) -> Result<()> {
     let signature = &function.sig;
     let fault = |at: proc_macro2::Span, problem: &str| Err(Error::new(at, problem));
     if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
-        return fault(receiver.span(), "a tool is a free function; make `self` a state that a closure captures, with \
-                                       FunctionTool::new");
+        return fault(
+            receiver.span(),
+            "a tool is a free function; make `self` a state that a closure captures, with \
+                                       FunctionTool::new",
+        );
     }
     if !signature.generics.params.is_empty() {
         return fault(signature.generics.span(), "a tool has no generic parameters; write out the types");

@@ -107,7 +107,8 @@ pub(crate) fn docs(attributes: &[Attribute]) -> Option<String> {
         },
         _ => None,
     });
-    let lines: Vec<String> = lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    let lines: Vec<String> =
+        lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     let text = lines.join("\n").trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -151,7 +152,10 @@ fn milliseconds(text: &LitStr) -> Result<u64> {
     };
     let number = value[..digits].parse::<u64>().ok().filter(|number| *number > 0);
     number.zip(factor).and_then(|(number, factor)| number.checked_mul(factor)).ok_or_else(|| {
-        syn::Error::new(text.span(), "not a duration; write a number and a unit: \"250ms\", \"10s\", \"5m\" or \"1h\"")
+        syn::Error::new(
+            text.span(),
+            "not a duration; write a number and a unit: \"250ms\", \"10s\", \"5m\" or \"1h\"",
+        )
     })
 }
 

@@ -97,7 +97,9 @@ pub fn schema_from(input: &Value) -> Result<Value, Error> {
             Value::String(word) => short_form(name, word).map_err(invalid)?,
             Value::Object(schema) => (of.clone(), schema.contains_key("default")),
             _ => {
-                return Err(invalid(format!("`input.{name}` is a type such as \"string\", or a JSON Schema")));
+                return Err(invalid(format!(
+                    "`input.{name}` is a type such as \"string\", or a JSON Schema"
+                )));
             }
         };
         if !optional {
