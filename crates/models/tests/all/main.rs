@@ -1,9 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod faults;
+mod provider;
 mod requests;
+mod retry;
 mod scripted;
 mod scripted_builtin;
 mod scripted_file;
 mod scripted_stream;
+mod scripted_tools;
 mod scripted_turns;
 mod wire;
