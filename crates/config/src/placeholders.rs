@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::path::KeyPath;
-use crate::reader::{At, Fields};
+use crate::reader::{At, Fields, Reading};
 use crate::suggest::nearest;
 use crate::template::Template;
 use crate::tree::{Node, Value};
@@ -20,11 +20,7 @@ pub(crate) fn check(fields: &mut Fields<'_>, input: &Json, http: bool) {
     for place in places {
         if let Some(at) = fields.at(place) {
             visit(at.node, &at.path, &mut |node, path| {
-                let template = match parse(node, path) {
-                    Ok(Some(template)) => template,
-                    Ok(None) => return,
-                    Err(error) => return at.report(error),
-                };
+                let Some(template) = parse(node, path, at.reading) else { return };
                 for name in template.inputs() {
                     used.insert(name.to_owned());
                     if !inputs.contains(&name) {
@@ -83,14 +79,17 @@ fn may_be_absent(input: &Json, name: &str) -> bool {
     !required && input["properties"][name].get("default").is_none()
 }
 
-/// The template in a node that is a text.
-pub(crate) fn parse(node: &Node, path: &KeyPath) -> Result<Option<Template>, ConfigError> {
-    let Some(text) = node.as_text() else { return Ok(None) };
-    Template::parse(text).map(Some).map_err(|problem| {
-        let message = format!("`{path}` is invalid: {problem}");
-        ConfigError::new(ConfigErrorKind::InvalidValue, path, message, &node.origin)
-            .help("write {name} for an input, {{ and }} for the braces themselves")
-    })
+/// The template in a node that is a text; reports a malformed one.
+pub(crate) fn parse(node: &Node, path: &KeyPath, reading: &Reading) -> Option<Template> {
+    match Template::parse(node.as_text()?) {
+        Ok(template) => Some(template),
+        Err(problem) => {
+            let message = format!("`{path}` is invalid: {problem}");
+            let error = ConfigError::new(ConfigErrorKind::InvalidValue, path, message, &node.origin);
+            reading.report(error.help("write {name} for an input, {{ and }} for the braces themselves"));
+            None
+        }
+    }
 }
 
 fn visit(node: &Node, path: &KeyPath, found: &mut impl FnMut(&Node, &KeyPath)) {

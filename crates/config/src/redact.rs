@@ -53,15 +53,18 @@ fn harmless_scalar(rest: &[char]) -> bool {
 
 /// `https://user:password@host`: the part before the `@`.
 fn redact_credentials(line: String) -> String {
-    let Some(start) = line.find("://").map(|at| at + 3) else { return line };
-    let end = line[start..].find(['/', '"', '\'', ' ']).map_or(line.len(), |at| start + at);
-    match line[start..end].rfind('@') {
-        Some(at) => {
-            let stars = "*".repeat(line[start..start + at].chars().count());
-            format!("{}{stars}{}", &line[..start], &line[start + at..])
+    let mut out = String::new();
+    let mut rest = line.as_str();
+    while let Some(start) = rest.find("://").map(|at| at + 3) {
+        out.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let end = rest.find(['/', '"', '\'', ' ']).unwrap_or(rest.len());
+        if let Some(at) = rest[..end].rfind('@') {
+            out.push_str(&"*".repeat(rest[..at].chars().count()));
+            rest = &rest[at..];
         }
-        None => line,
     }
+    out + rest
 }
 
 fn after_string(chars: &[char], open: usize) -> usize {

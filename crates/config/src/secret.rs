@@ -53,6 +53,8 @@ pub struct SecretError {
 
 /// Longest wait for a command: a password manager may ask its user.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// From the end of its output to the end of the program.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 const SOURCES: &str = "{ env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\", ...] }";
 /// No key is longer.
 const LONGEST: u64 = 64 * 1024;
@@ -141,7 +143,15 @@ impl Secret {
             // Already ended is as good as killed.
             let _ = child.kill();
         }
-        let status = child.wait().map_err(|error| failed(format!("is lost: {error}")))?;
+        // A program may close its output and stay; then its end is not waited for.
+        let (sender, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = sender.send(child.wait());
+        });
+        let status = ended
+            .recv_timeout(END_TIMEOUT)
+            .map_err(|_| failed("closed its output and did not end".into()))?;
+        let status = status.map_err(|error| failed(format!("is lost: {error}")))?;
         let text = read
             .map_err(|_| failed(format!("did not end within {} s", COMMAND_TIMEOUT.as_secs())))?
             .map_err(|error| failed(format!("printed no text: {error}")))?;

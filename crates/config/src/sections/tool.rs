@@ -433,7 +433,7 @@ impl FromNode for Input {
 impl FromNode for Template {
     fn from_node(at: &At<'_>) -> Option<Self> {
         at.text()?;
-        placeholders::parse(at.node, &at.path).map_err(|error| at.report(error)).ok().flatten()
+        placeholders::parse(at.node, &at.path, at.reading)
     }
 }
 

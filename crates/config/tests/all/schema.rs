@@ -14,7 +14,7 @@ fn json(text: &str) -> Option<Json> {
 }
 
 /// One of everything.
-const WHOLE: &str = r#"
+pub const WHOLE: &str = r#"
 default_agent = "a"
 [store]
 url = "memory:"
