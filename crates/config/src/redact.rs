@@ -48,7 +48,7 @@ pub(crate) fn redact_line(line: &str) -> String {
 fn harmless_scalar(rest: &[char]) -> bool {
     let text: String = rest.iter().take_while(|c| !"#,}".contains(**c)).collect();
     let text = text.trim();
-    text == "true" || text == "false" || (text.len() < 8 && text.parse::<f64>().is_ok())
+    text == "true" || text == "false" || (text.len() < 12 && text.replace('_', "").parse::<f64>().is_ok())
 }
 
 /// `https://user:password@host`: the part before the `@`.

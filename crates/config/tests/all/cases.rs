@@ -107,6 +107,14 @@ fn every_error_names_its_place() {
 }
 
 #[test]
+fn what_the_public_surface_names_is_loaded_or_said_to_be_missing() {
+    let case = cases().into_iter().find(|case| case.name == "later_everything").unwrap();
+    for error in &case.errors().unwrap() {
+        assert_eq!(error.kind, ConfigErrorKind::NotSupported, "{error}");
+    }
+}
+
+#[test]
 fn no_message_repeats_a_secret() {
     for case in cases() {
         let errors = case.errors().unwrap();
