@@ -18,11 +18,13 @@ pub fn schema_of<T: JsonSchema + ?Sized>() -> Value {
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(root) = schema.as_object_mut() {
         root.remove("title");
-        if root.get("type").is_none_or(|kind| kind == "null") && !root.contains_key("$ref") {
+        if root.get("type").is_some_and(|kind| kind == "null") {
             // The unit type: a call without arguments is still an object.
+            root.insert("properties".to_owned(), json!({}));
             root.insert("type".to_owned(), json!("object"));
-            root.entry("properties").or_insert_with(|| json!({}));
         }
+        // Beside alternatives or a reference the type is not said, and providers want to see it.
+        root.entry("type").or_insert_with(|| json!("object"));
     }
     close(&mut schema);
     schema

@@ -33,6 +33,13 @@ impl Validator {
             // A pattern comes from a configuration or a client, the text from a model.
             .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS));
         options.build(schema).map(|compiled| Self { compiled }).map_err(|error| {
+            if let Kind::Referencing(problem) = error.kind() {
+                return invalid(format!(
+                    "the JSON Schema refers to something outside of it, which is never fetched ({}); put it under \
+                     `$defs` and refer to `#/$defs/NAME`",
+                    shorten(&problem.to_string())
+                ));
+            }
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
             invalid(format!("the JSON Schema cannot be used{place}: {}", shorten(&error.to_string())))

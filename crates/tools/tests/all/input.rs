@@ -60,6 +60,7 @@ enum Shape {
 #[test]
 fn types_that_recur_refer_to_themselves_within_the_schema() {
     let schema = schema_of::<Tree>();
+    assert_eq!(schema["type"], "object");
     let validator = ambidex_tools::Validator::new(&schema).unwrap();
     assert_eq!(validator.check(&json!({"children": [{"children": []}]})), Ok(()));
     assert!(validator.check(&json!({"children": [{}]})).is_err());
