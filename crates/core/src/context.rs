@@ -19,8 +19,11 @@ pub struct Context {
     attempt: u32,
     token: CancellationToken,
     time_left: Option<Duration>,
-    thread: Option<Arc<Mutex<Option<Box<dyn BlockingThread>>>>>,
+    thread: Option<Reserved>,
 }
+
+/// A thread kept for one effect, until the effect takes it.
+type Reserved = Arc<Mutex<Option<Box<dyn BlockingThread>>>>;
 
 /// What all effects of one run share.
 pub struct RunScope {
