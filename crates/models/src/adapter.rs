@@ -122,7 +122,8 @@ impl fmt::Display for Format {
 pub(crate) fn secret_header(before: &str, key: &SecretString) -> Result<HeaderValue, Error> {
     let text = format!("{before}{}", key.expose_secret().trim());
     let mut value = HeaderValue::from_str(&text).map_err(|_| {
-        let text = "the key has characters that a header cannot carry; check where it comes from for line breaks";
+        let text =
+            "the key has characters that a header cannot carry; check where it comes from for line breaks";
         Error::new(ErrorKind::ConfigInvalid, text)
     })?;
     value.set_sensitive(true);

@@ -79,43 +79,48 @@ impl WireError {
         let is = |names: &[&str]| words.iter().any(|word| names.contains(word));
         let message = self.message.to_ascii_lowercase();
         let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-        let kind = if is(&["insufficient_quota", "billing_error", "billing_hard_limit_reached", "insufficient_balance"])
-            || says(&["credit balance is too low", "insufficient balance", "insufficient credit"])
-        {
-            ErrorKind::QuotaExhausted
-        } else if is(&["context_length_exceeded", "exceed_context_size_error"])
-            || says(&[
-                "prompt is too long",
-                "maximum context length",
-                "exceeds the available context size",
-                "exceed context limit",
-                "input is too long",
-            ])
-        {
-            ErrorKind::ContextTooLong
-        } else if is(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
-            ErrorKind::ContentFilter
-        } else if is(&["overloaded_error", "overloaded", "engine_overloaded", "slow_down"]) {
-            ErrorKind::Overloaded
-        } else if is(&["rate_limit_error", "rate_limit_exceeded", "too_many_requests"]) {
-            ErrorKind::RateLimited
-        } else if is(&["authentication_error", "invalid_api_key"]) {
-            ErrorKind::Unauthorized
-        } else if is(&["permission_error", "permission_denied"]) {
-            ErrorKind::Forbidden
-        } else if is(&["not_found_error", "model_not_found"]) {
-            ErrorKind::NotFound
-        } else if let Some(kind) = status.and_then(of_status) {
-            kind
-        } else if is(&["invalid_request_error", "request_too_large", "invalid_prompt"]) {
-            ErrorKind::InvalidRequest
-        } else if is(&["timeout_error"]) {
-            ErrorKind::Timeout
-        } else if is(&["api_error", "server_error", "internal_error", "internal_server_error"]) {
-            ErrorKind::ProviderError
-        } else {
-            return None;
-        };
+        let kind =
+            if is(&[
+                "insufficient_quota",
+                "billing_error",
+                "billing_hard_limit_reached",
+                "insufficient_balance",
+            ]) || says(&["credit balance is too low", "insufficient balance", "insufficient credit"])
+            {
+                ErrorKind::QuotaExhausted
+            } else if is(&["context_length_exceeded", "exceed_context_size_error"])
+                || says(&[
+                    "prompt is too long",
+                    "maximum context length",
+                    "exceeds the available context size",
+                    "exceed context limit",
+                    "input is too long",
+                ])
+            {
+                ErrorKind::ContextTooLong
+            } else if is(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
+                ErrorKind::ContentFilter
+            } else if is(&["overloaded_error", "overloaded", "engine_overloaded", "slow_down"]) {
+                ErrorKind::Overloaded
+            } else if is(&["rate_limit_error", "rate_limit_exceeded", "too_many_requests"]) {
+                ErrorKind::RateLimited
+            } else if is(&["authentication_error", "invalid_api_key"]) {
+                ErrorKind::Unauthorized
+            } else if is(&["permission_error", "permission_denied"]) {
+                ErrorKind::Forbidden
+            } else if is(&["not_found_error", "model_not_found"]) {
+                ErrorKind::NotFound
+            } else if let Some(kind) = status.and_then(of_status) {
+                kind
+            } else if is(&["invalid_request_error", "request_too_large", "invalid_prompt"]) {
+                ErrorKind::InvalidRequest
+            } else if is(&["timeout_error"]) {
+                ErrorKind::Timeout
+            } else if is(&["api_error", "server_error", "internal_error", "internal_server_error"]) {
+                ErrorKind::ProviderError
+            } else {
+                return None;
+            };
         Some(kind)
     }
 
@@ -168,13 +173,15 @@ pub fn of_response(
         return Error::new(ErrorKind::BadUpstream, text).retryable(false).with_status(status);
     }
     if status < 400 {
-        let text = format!("{provider}: {} answers {status} where 200 is due; check `base_url`", place.base_url);
+        let text =
+            format!("{provider}: {} answers {status} where 200 is due; check `base_url`", place.base_url);
         return Error::new(ErrorKind::BadUpstream, text).with_status(status);
     }
     let said = if is_html(body) { WireError::default() } else { WireError::of_json(body) };
     let kind = said.classify(Some(status)).unwrap_or(ErrorKind::BadUpstream);
     let quoted = if said == WireError::default() { String::new() } else { said.quoted(place.key.as_ref()) };
-    let what = if quoted.is_empty() { format!("answered {status}") } else { format!("answered {status}: {quoted}") };
+    let what =
+        if quoted.is_empty() { format!("answered {status}") } else { format!("answered {status}: {quoted}") };
     let text = match remedy(kind, place) {
         Some(remedy) => format!("{provider}: {what}; {remedy}"),
         None => format!("{provider}: {what}"),
@@ -208,7 +215,9 @@ pub fn of_http(place: &Place, error: &HttpError, answered: bool) -> Error {
         HttpErrorKind::Dns | HttpErrorKind::Connect => {
             (ErrorKind::ConnectFailed, "check `base_url`, and that the server runs")
         }
-        HttpErrorKind::Timeout(TimeoutPhase::Connect) => (ErrorKind::ConnectFailed, "check `base_url` and the network"),
+        HttpErrorKind::Timeout(TimeoutPhase::Connect) => {
+            (ErrorKind::ConnectFailed, "check `base_url` and the network")
+        }
         HttpErrorKind::Tls => (ErrorKind::ConnectFailed, "check the certificate, or set `ca_file`"),
         HttpErrorKind::Proxy => (ErrorKind::ConnectFailed, "check the proxy"),
         HttpErrorKind::Timeout(TimeoutPhase::FirstByte) => {
@@ -220,7 +229,9 @@ pub fn of_http(place: &Place, error: &HttpError, answered: bool) -> Error {
         HttpErrorKind::Closed | HttpErrorKind::Truncated | HttpErrorKind::Reset if answered => {
             (ErrorKind::StreamTruncated, "")
         }
-        HttpErrorKind::Closed | HttpErrorKind::Truncated | HttpErrorKind::Reset => (ErrorKind::ConnectFailed, ""),
+        HttpErrorKind::Closed | HttpErrorKind::Truncated | HttpErrorKind::Reset => {
+            (ErrorKind::ConnectFailed, "")
+        }
         _ => (ErrorKind::BadUpstream, ""),
     };
     let text = quote(&error.to_string(), place.key.as_ref());

@@ -31,7 +31,9 @@ impl<'a> Fields<'a> {
     /// Writes the user's fields and gives the bytes, without the closing brace.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, Error> {
         // What is always ours: the caller appends it.
-        for (name, value) in self.extra.iter().filter(|(name, _)| !["messages", "stream"].contains(&name.as_str())) {
+        for (name, value) in
+            self.extra.iter().filter(|(name, _)| !["messages", "stream"].contains(&name.as_str()))
+        {
             self.write(name, value)?;
         }
         Ok(self.out)
@@ -49,8 +51,9 @@ impl<'a> Fields<'a> {
 
 /// Appends a value as JSON.
 pub(crate) fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-    serde_json::to_writer(out, value)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("a request cannot be written as JSON: {error}")))
+    serde_json::to_writer(out, value).map_err(|error| {
+        Error::new(ErrorKind::Internal, format!("a request cannot be written as JSON: {error}"))
+    })
 }
 
 /// Appends text as it is.

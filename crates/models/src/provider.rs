@@ -215,9 +215,10 @@ impl Shared {
     fn encode(&self, request: &Request, context: &Context) -> Result<Vec<Bytes>, Error> {
         let frame = self.frame(request)?;
         let adapter = self.adapter;
-        let messages = context
-            .wire()
-            .encode(adapter.format(), &request.history, |before, message, out| adapter.message(before, message, out))?;
+        let messages =
+            context.wire().encode(adapter.format(), &request.history, |before, message, out| {
+                adapter.message(before, message, out)
+            })?;
         let mut body = Vec::with_capacity(messages.len() + 2);
         body.push(frame.head);
         body.extend(messages);
@@ -245,8 +246,12 @@ impl Shared {
     fn frame(&self, request: &Request) -> Result<Frame, Error> {
         let empty = request.history.is_empty();
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = frames.iter().rposition(|(key, _)| key.empty == empty && same_frame(&key.request, request)) {
-            return frames.get(at).map_or_else(|| self.adapter.frame(request, &self.endpoint), |(_, it)| Ok(it.clone()));
+        if let Some(at) =
+            frames.iter().rposition(|(key, _)| key.empty == empty && same_frame(&key.request, request))
+        {
+            return frames
+                .get(at)
+                .map_or_else(|| self.adapter.frame(request, &self.endpoint), |(_, it)| Ok(it.clone()));
         }
         let frame = self.adapter.frame(request, &self.endpoint)?;
         if frames.len() >= FRAMES {
@@ -272,7 +277,8 @@ fn same_frame(a: &Request, b: &Request) -> bool {
         _ => false,
     };
     let tools = Arc::ptr_eq(&a.tools, &b.tools)
-        || (a.tools.len() == b.tools.len() && a.tools.iter().zip(b.tools.iter()).all(|(a, b)| Arc::ptr_eq(a, b)));
+        || (a.tools.len() == b.tools.len()
+            && a.tools.iter().zip(b.tools.iter()).all(|(a, b)| Arc::ptr_eq(a, b)));
     instructions
         && output
         && tools

@@ -43,11 +43,17 @@ pub(crate) struct ReplyStream {
 }
 
 enum State {
-    Start { request: Request, context: Context },
+    Start {
+        request: Request,
+        context: Context,
+    },
     Opening(BoxFuture<'static, Result<Opened, Error>>),
     Reading(Box<Reading>),
     /// The reply is whole; its connection is read to the end.
-    Ending { reading: Box<Reading>, timer: Option<Pin<Box<Sleep>>> },
+    Ending {
+        reading: Box<Reading>,
+        timer: Option<Pin<Box<Sleep>>>,
+    },
     Over,
 }
 
@@ -97,10 +103,10 @@ impl ReplyStream {
         Ok(())
     }
 
-    /// Takes what one event gave.
-    fn take(&mut self, mut chunks: Vec<Chunk>) {
+    /// Counts and prices what one event gave, and turns it round: the next one to give is the last.
+    fn take(&mut self) {
         let mut at = 0;
-        while let Some(chunk) = chunks.get_mut(at) {
+        while let Some(chunk) = self.ready.get_mut(at) {
             match chunk {
                 Chunk::Text { text, .. }
                 | Chunk::Reasoning { text, .. }
@@ -112,14 +118,14 @@ impl ReplyStream {
                 }
                 Chunk::End(_) if !self.counted => {
                     self.counted = true;
-                    chunks.insert(at, Chunk::Usage(self.estimate()));
+                    let usage = self.estimate();
+                    self.ready.insert(at, Chunk::Usage(usage));
                 }
                 _ => {}
             }
             at += 1;
         }
-        chunks.reverse();
-        self.ready = chunks;
+        self.ready.reverse();
     }
 
     /// The usage of a reply whose provider counted nothing.
@@ -139,7 +145,8 @@ impl ReplyStream {
     fn named(&self, error: Error) -> Error {
         let provider = &self.shared.info.provider;
         let id = error.request_id().map(str::to_owned).or_else(|| self.request_id.clone());
-        let error = if error.message().starts_with(provider.as_str()) { error } else { error.context(provider) };
+        let error =
+            if error.message().starts_with(provider.as_str()) { error } else { error.context(provider) };
         error.with_provider(provider.as_str()).with_request_id(id)
     }
 
@@ -166,30 +173,27 @@ impl ReplyStream {
                     };
                 }
             };
-            let mut chunks = Vec::with_capacity(1);
+            let chunks = &mut self.ready;
             let result = match event {
                 Ok(Some(event)) => {
                     reading.any_event = true;
-                    reading.decoder.event(event.event.as_deref(), &event.data, &mut chunks)
+                    reading.decoder.event(event.event.as_deref(), &event.data, chunks)
                 }
                 Ok(None) if !reading.any_event => {
                     let text = "the answer has status 200, but holds no event; check `base_url`";
                     Err(Error::new(ErrorKind::BadUpstream, text))
                 }
-                Ok(None) => reading.decoder.end(&mut chunks).map(|()| Seen::End),
+                Ok(None) => reading.decoder.end(chunks).map(|()| Seen::End),
                 Err(error) if reading.idle.is_some() && is_idle(&error) => {
                     let text = format!("{error}, before any content; raise `timeout.first_token`");
                     Err(Error::new(ErrorKind::Timeout, text))
                 }
                 Err(error) => Err(failure::of_http(&self.shared.place, &error, true)),
             };
-            let content = chunks.iter().any(Chunk::is_content);
-            if !chunks.is_empty() {
-                self.take(chunks);
-            }
-            if content {
+            if reading.idle.is_some() && self.ready.iter().any(Chunk::is_content) {
                 reading = reading.with_idle_limit();
             }
+            self.take();
             match result {
                 Ok(Seen::Life) => reading.events.mark_ping(),
                 Ok(Seen::Content) => {}
@@ -252,7 +256,8 @@ impl Stream for ReplyStream {
                             }
                             OpenedBody::Whole(mut chunks, error) => {
                                 chunks.insert(0, start);
-                                this.take(chunks);
+                                this.ready = chunks;
+                                this.take();
                                 if let Some(error) = error {
                                     this.fail(error);
                                 }
@@ -289,7 +294,11 @@ impl Reading {
     }
 }
 
-async fn open(shared: Arc<Shared>, request: ambidex_http::Request, first_token: Duration) -> Result<Opened, Error> {
+async fn open(
+    shared: Arc<Shared>,
+    request: ambidex_http::Request,
+    first_token: Duration,
+) -> Result<Opened, Error> {
     let place = &shared.place;
     let response =
         shared.client.send(request).await.map_err(|error| failure::of_http(place, &error, false))?;
@@ -323,7 +332,8 @@ async fn open(shared: Arc<Shared>, request: ambidex_http::Request, first_token: 
         let text = format!("no whole answer within {first_token:?}; raise `timeout.first_token`");
         Error::new(ErrorKind::Timeout, text).with_request_id(request_id.clone())
     })?;
-    let body = body.map_err(|error| failure::of_http(place, &error, true).with_request_id(request_id.clone()))?;
+    let body =
+        body.map_err(|error| failure::of_http(place, &error, true).with_request_id(request_id.clone()))?;
     if failure::is_html(&body) || body.trim_ascii().is_empty() {
         let what = if body.trim_ascii().is_empty() { "an empty body" } else { "an HTML page" };
         let text = format!("{} answers 200 with {what}, not with a reply; check `base_url`", place.base_url);
@@ -342,5 +352,6 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     let value = ["x-request-id", "request-id"].iter().find_map(|name| headers.get(*name))?;
     // Shown to people and written to logs: a token, not a text.
     let text = value.to_str().ok()?;
-    (!text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+    (!text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .then(|| text.to_owned())
 }

@@ -11,9 +11,24 @@ const SINGLE: [&str; 2] = ["items", "not"];
 
 /// Keywords that strict mode refuses.
 const NOT_STRICT: [&str; 18] = [
-    "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas",
-    "patternProperties", "unevaluatedProperties", "unevaluatedItems", "propertyNames", "minProperties",
-    "maxProperties", "contains", "minContains", "maxContains", "uniqueItems",
+    "allOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependentRequired",
+    "dependentSchemas",
+    "patternProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "contains",
+    "minContains",
+    "maxContains",
+    "uniqueItems",
 ];
 
 /// String formats that both vendors know.
@@ -34,8 +49,10 @@ pub(crate) fn strict(schema: &Value) -> Option<Value> {
             names.is_some_and(|names| names.iter().any(|known| known.as_str() == Some(name)))
         };
         let complete = fields.get("properties").and_then(Value::as_object);
-        !NOT_STRICT.iter().any(|keyword| fields.contains_key(*keyword))
-            && !(fields.contains_key("$ref") && fields.len() > 1)
+        let refused = NOT_STRICT.iter().any(|keyword| fields.contains_key(*keyword));
+        let mixed = fields.contains_key("$ref") && fields.len() > 1;
+        !refused
+            && !mixed
             && fields.get("format").and_then(Value::as_str).is_none_or(|format| FORMATS.contains(&format))
             && complete.is_none_or(|properties| properties.keys().all(required))
     })
@@ -52,8 +69,16 @@ pub(crate) fn bounded(schema: &Value) -> Option<Value> {
     close(&mut bounded)?;
     each(&mut bounded, &mut |fields| {
         const BOUNDS: [&str; 10] = [
-            "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
-            "maxLength", "maxItems", "uniqueItems", "pattern",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+            "minLength",
+            "maxLength",
+            "maxItems",
+            "uniqueItems",
+            "pattern",
         ];
         for keyword in BOUNDS {
             fields.shift_remove(keyword);
@@ -144,7 +169,8 @@ fn has_loop(schema: &Value) -> bool {
                         return true;
                     }
                 }
-                let inside = fields.iter().filter(|(name, _)| !["$defs", "definitions"].contains(&name.as_str()));
+                let inside =
+                    fields.iter().filter(|(name, _)| !["$defs", "definitions"].contains(&name.as_str()));
                 inside.into_iter().any(|(_, child)| visit(root, child, path))
             }
             Value::Array(list) => list.iter().any(|child| visit(root, child, path)),

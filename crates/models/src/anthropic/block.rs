@@ -39,7 +39,8 @@ impl Block {
     /// Begins a block and appends what its start already holds.
     pub(super) fn start(index: u32, json: &RawValue, out: &mut Vec<Chunk>) -> Result<Self, Error> {
         let start: BlockStart<'_> = parse(json.get())?;
-        let text_of = |text: Option<crate::adapter::Text<'_>>| text.map(|text| text.0.into_owned()).unwrap_or_default();
+        let text_of =
+            |text: Option<crate::adapter::Text<'_>>| text.map(|text| text.0.into_owned()).unwrap_or_default();
         let kind = match &*start.r#type.0 {
             "text" => {
                 let text = text_of(start.text);
@@ -63,7 +64,9 @@ impl Block {
                 }
                 out.push(Chunk::ToolCall { part: index, id, name });
                 let input = start.input.map(|input| input.get().trim().to_owned());
-                Kind::ToolUse { input: input.filter(|input| !matches!(input.as_str(), "{}" | "null" | "\"\"")) }
+                Kind::ToolUse {
+                    input: input.filter(|input| !matches!(input.as_str(), "{}" | "null" | "\"\"")),
+                }
             }
             _ => Kind::Opaque {
                 block: parse(json.get())?,
@@ -175,5 +178,6 @@ fn state(json: String) -> ProviderState {
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
-    serde_json::from_str(json).map_err(|error| malformed(&format!("a content block is not as it should be: {error}")))
+    serde_json::from_str(json)
+        .map_err(|error| malformed(&format!("a content block is not as it should be: {error}")))
 }

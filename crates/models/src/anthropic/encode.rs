@@ -59,7 +59,11 @@ pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Err
 
     let words = request.output.as_deref().filter(|output| schema::bounded(&output.schema).is_none());
     let words = words.map(schema::in_words);
-    let mut system: Vec<TextBlock<'_>> = request.instructions.as_deref().into_iter().chain(words.as_deref())
+    let mut system: Vec<TextBlock<'_>> = request
+        .instructions
+        .as_deref()
+        .into_iter()
+        .chain(words.as_deref())
         .filter(|text| !text.trim().is_empty())
         .map(|text| TextBlock { r#type: "text", text, cache_control: None })
         .collect();
@@ -172,7 +176,9 @@ pub(super) fn message(before: Option<&Message>, message: &Message, out: &mut Vec
     let before = blocks.out.len();
     // The vendor wants results before anything else the user says.
     let is_result = |part: &&Part| matches!(part, Part::ToolResult(_));
-    for part in message.parts.iter().filter(is_result).chain(message.parts.iter().filter(|part| !is_result(part))) {
+    for part in
+        message.parts.iter().filter(is_result).chain(message.parts.iter().filter(|part| !is_result(part)))
+    {
         block(message.role, part, &mut blocks)?;
     }
     // A message must hold something, also when all it had belongs to another format.

@@ -81,13 +81,14 @@ impl Calls {
         match index {
             Some(_) => {
                 let at = last_of(&|call| call.index == index)?;
-                let another = !id.is_empty() && !name.is_empty() && self.0.get(at).is_some_and(|call| call.id != id);
+                let another =
+                    !id.is_empty() && !name.is_empty() && self.0.get(at).is_some_and(|call| call.id != id);
                 (!another).then_some(at)
             }
             // An id whose name is still awaited is not a new call.
-            None if !name.is_empty() => {
-                last_of(&|call| call.waiting.is_some() && call.index.is_none() && (id.is_empty() || call.id == id))
-            }
+            None if !name.is_empty() => last_of(&|call| {
+                call.waiting.is_some() && call.index.is_none() && (id.is_empty() || call.id == id)
+            }),
             None if !id.is_empty() => last_of(&|call| call.id == id),
             None => self.0.len().checked_sub(1),
         }

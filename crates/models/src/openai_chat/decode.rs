@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::FORMAT;
 use super::calls::Calls;
-use super::event::{CallDelta, Choice, Delta, Event};
+use super::event::{CallDelta, Choice, Delta, Event, First};
 use crate::adapter::{Decoder, Seen, check_depth, malformed, truncated};
 use crate::failure::WireError;
 
@@ -69,7 +69,7 @@ impl ChatDecoder {
         if let Some(usage) = event.usage {
             out.push(Chunk::Usage(Usage::from(usage)));
         }
-        for choice in event.choices.into_iter().flatten().filter(|choice| choice.index.unwrap_or(0) == 0) {
+        if let Some(First(Some(choice))) = event.choices {
             self.choice(choice, out)?;
         }
         if out.len() > before {
@@ -97,7 +97,10 @@ impl ChatDecoder {
         match choice.finish_reason.as_ref().map(|reason| &*reason.0) {
             None | Some("") => {}
             Some("error") => {
-                return Err(Error::new(ErrorKind::ProviderError, "the provider ended the answer with an error"));
+                return Err(Error::new(
+                    ErrorKind::ProviderError,
+                    "the provider ended the answer with an error",
+                ));
             }
             Some(reason) => self.finish = Some(finish(reason)),
         }

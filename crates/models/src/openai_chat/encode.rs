@@ -1,6 +1,8 @@
 //! Requests as Chat Completions.
 
-use ambidex_core::message::{Arguments, Image, ImageSource, Message, Part, ProviderState, ToolCall, ToolResult};
+use ambidex_core::message::{
+    Arguments, Image, ImageSource, Message, Part, ProviderState, ToolCall, ToolResult,
+};
 use ambidex_core::model::{OutputSchema, Reasoning, ToolChoice};
 use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Error, Request, Role};
@@ -178,7 +180,11 @@ fn assistant(message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
         .collect();
     let has_calls = message.tool_calls().next().is_some();
     raw(out, r#"{"role":"assistant","content":"#);
-    if text.is_empty() && (has_calls || !refusal.is_empty()) { raw(out, "null") } else { json(out, &text)? }
+    if text.is_empty() && (has_calls || !refusal.is_empty()) {
+        raw(out, "null")
+    } else {
+        json(out, &text)?
+    }
     if !refusal.is_empty() {
         raw(out, r#","refusal":"#);
         json(out, &refusal)?;

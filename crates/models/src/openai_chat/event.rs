@@ -17,7 +17,7 @@ pub(super) struct Event<'a> {
     #[serde(borrow, default)]
     pub model: Option<Text<'a>>,
     #[serde(borrow, default)]
-    pub choices: Option<Vec<Choice<'a>>>,
+    pub choices: Option<First<'a>>,
     #[serde(default)]
     pub usage: Option<WireUsage>,
     #[serde(borrow, default)]
@@ -25,6 +25,33 @@ pub(super) struct Event<'a> {
     /// `error` where the server puts the error's fields at the top.
     #[serde(borrow, default)]
     pub object: Option<Text<'a>>,
+}
+
+/// The choice that we read: the one with index 0. No list is made for it.
+pub(super) struct First<'a>(pub Option<Choice<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FirstVisitor;
+        impl<'de> Visitor<'de> for FirstVisitor {
+            type Value = First<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut choices: A) -> Result<Self::Value, A::Error> {
+                let mut first = None;
+                while let Some(choice) = choices.next_element::<Choice<'de>>()? {
+                    if first.is_none() && choice.index.unwrap_or(0) == 0 {
+                        first = Some(choice);
+                    }
+                }
+                Ok(First(first))
+            }
+        }
+        deserializer.deserialize_seq(FirstVisitor)
+    }
 }
 
 #[derive(Deserialize)]
@@ -103,7 +130,9 @@ impl Thinking<'_> {
     fn collect(self, all: &mut String) {
         match self {
             Self::Text(text) => all.push_str(&text),
-            Self::Parts(parts) => parts.iter().filter_map(|part| part.text.as_ref()).for_each(|it| all.push_str(&it.0)),
+            Self::Parts(parts) => {
+                parts.iter().filter_map(|part| part.text.as_ref()).for_each(|it| all.push_str(&it.0))
+            }
         }
     }
 }

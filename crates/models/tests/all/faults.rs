@@ -8,7 +8,9 @@ use ambidex_core::reply::Reply;
 use ambidex_core::{Context, Error, Finish, Model, Request, ToolSpec};
 use ambidex_fake_provider::{Demand, FakeProvider, Fault, Part, Script, Turn, When, Wire};
 use ambidex_http::Client;
-use ambidex_models::{Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts, collect};
+use ambidex_models::{
+    Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts, collect,
+};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -99,15 +101,16 @@ fn is_whole(row: &Row) -> bool {
 fn codes(fault: Fault) -> &'static [&'static str] {
     use Fault::*;
     match fault {
-        TruncateClean | TruncateFin | TruncateReset | TruncateMidEvent | TruncateMidEventFin | TruncateUntilClose
-        | ShortBody | MissingFinish | MissingMessageStop | DoneWithoutFinish | ResetAfterHead => {
-            &["stream_truncated", "bad_upstream"]
-        }
+        TruncateClean | TruncateFin | TruncateReset | TruncateMidEvent | TruncateMidEventFin
+        | TruncateUntilClose | ShortBody | MissingFinish | MissingMessageStop | DoneWithoutFinish
+        | ResetAfterHead => &["stream_truncated", "bad_upstream"],
         CloseBeforeResponse | ResetBeforeResponse | TruncateHead => &["connect_failed"],
         StallBeforeHead | StallAfterHead | StallPingsFirst => &["timeout"],
         StallSilent | StallPings | StallAtEnd => &["idle_timeout"],
         GarbageChunkSize | GarbageData | Html200 | HtmlEventStream | Empty200 | JsonNotReply | HugeEvent
-        | HugeAnswer | DeepJson | DuplicateIdUnequal | Redirect301 | Redirect302 | Redirect307 => &["bad_upstream"],
+        | HugeAnswer | DeepJson | DuplicateIdUnequal | Redirect301 | Redirect302 | Redirect307 => {
+            &["bad_upstream"]
+        }
         RateLimitSeconds | RateLimitFraction | RateLimitDate | RateLimitPastDate | RateLimitMillis
         | RateLimitHuge | RateLimitMissing | RateLimitInvalid | RateLimitNegative => &["rate_limited"],
         QuotaExhausted => &["quota_exhausted"],
@@ -144,14 +147,16 @@ fn fault_of(row: &Row) -> Option<String> {
     match row.fault.demand() {
         Demand::Whole => (!is_whole(row) || row.requests != 1).then(|| "not delivered whole".into()),
         // The core sees this one only when the reply is put together.
-        Demand::Unusable if row.fault == Fault::DuplicateIdUnequal => (!right_code).then(|| "not refused".into()),
-        Demand::Unusable if always => {
-            (!right_code || row.requests != 3).then(|| "not tried three times, then failed with its code".into())
+        Demand::Unusable if row.fault == Fault::DuplicateIdUnequal => {
+            (!right_code).then(|| "not refused".into())
         }
+        Demand::Unusable if always => (!right_code || row.requests != 3)
+            .then(|| "not tried three times, then failed with its code".into()),
         // On a busy machine a stall's short limits may strike the second attempt too.
         Demand::Unusable => {
             let most = if row.fault.name().starts_with("stall") { 3 } else { 2 };
-            (!is_whole(row) || !(2..=most).contains(&row.requests)).then(|| "the next attempt is not whole".into())
+            (!is_whole(row) || !(2..=most).contains(&row.requests))
+                .then(|| "the next attempt is not whole".into())
         }
         Demand::Final => {
             let finish = row.result.as_ref().ok().map(|reply| reply.finish);

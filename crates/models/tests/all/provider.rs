@@ -74,7 +74,8 @@ async fn a_conversation_with_thinking_and_parallel_calls_goes_back_as_it_came() 
 #[tokio::test]
 async fn every_feature_is_written_as_the_vendor_accepts_it() {
     let schema = |schema| Some(Arc::new(OutputSchema { name: "answer".into(), schema }));
-    let object = json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]});
+    let object =
+        json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]});
     let nested = json!({"type": "object", "required": ["a"], "properties": {
         "a": {"type": "array", "items": {"type": "object", "properties": {"s": {"type": "string", "maxLength": 9}}}}}});
     let image = ambidex_core::message::Image {
@@ -89,8 +90,14 @@ async fn every_feature_is_written_as_the_vendor_accepts_it() {
         Request { output: schema(object.clone()), ..request() },
         Request { output: schema(object), ..Request::user("n?") },
         Request { output: schema(nested), ..Request::user("n?") },
-        Request { output: schema(json!({"type": "array", "items": {"type": "string"}})), ..Request::user("n?") },
-        Request { output: schema(json!({"type": "object", "additionalProperties": {"type": "integer"}})), ..Request::user("n?") },
+        Request {
+            output: schema(json!({"type": "array", "items": {"type": "string"}})),
+            ..Request::user("n?")
+        },
+        Request {
+            output: schema(json!({"type": "object", "additionalProperties": {"type": "integer"}})),
+            ..Request::user("n?")
+        },
         Request { history: Arc::new(vec![seen]), ..Request::default() },
         Request {
             settings: Arc::new(Settings {
@@ -132,7 +139,10 @@ async fn errors_say_where_to_look_and_never_show_the_key() {
         assert_eq!(unauthorized.status(), Some(401));
         assert!(unauthorized.request_id().is_some());
         let missing = ask(Fault::Status404).await;
-        assert!(missing.message().contains("`fake-1`") && missing.message().contains("base_url"), "{missing}");
+        assert!(
+            missing.message().contains("`fake-1`") && missing.message().contains("base_url"),
+            "{missing}"
+        );
         let moved = ask(Fault::Redirect307).await;
         assert!(moved.message().contains("127.0.0.1") && !moved.is_retryable(), "{moved}");
         let limited = ask(Fault::RateLimitHuge).await;
@@ -227,7 +237,8 @@ async fn the_price_gives_the_cost_and_missing_counts_are_estimated() {
     let provider = FakeProvider::start(Script::text("twelve bytes")).await.unwrap();
     let mut request = request();
     let extra = json!({"stream_options": {"include_usage": false}});
-    request.settings = Arc::new(Settings { extra: extra.as_object().unwrap().clone(), ..Settings::default() });
+    request.settings =
+        Arc::new(Settings { extra: extra.as_object().unwrap().clone(), ..Settings::default() });
     let reply = collect(model(&provider, Wire::OpenAi).stream(request, Context::detached())).await.unwrap();
     assert!(reply.usage.estimated && reply.usage.output_tokens == 3 && reply.usage.input_tokens > 50);
     provider.shutdown().await;

@@ -24,7 +24,8 @@ pub fn client() -> Client {
 
 fn body(model: &ProviderModel, request: &Request, context: &Context) -> Value {
     let body = model.encode(request, context).unwrap().concat();
-    serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)))
+    serde_json::from_slice(&body)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)))
 }
 
 fn request(messages: Vec<Arc<Message>>) -> Request {
@@ -83,9 +84,14 @@ fn provider_parts() -> Request {
             Role::Assistant,
             vec![
                 reasoning("of Anthropic", Some(state("anthropic", "\"c2ln+/==\""))),
-                Part::Opaque { state: state("anthropic", r#"{"type":"redacted_thinking","data":"EmwK/8="}"#) },
+                Part::Opaque {
+                    state: state("anthropic", r#"{"type":"redacted_thinking","data":"EmwK/8="}"#),
+                },
                 reasoning("of a chat server", Some(state("openai-chat", "\"reasoning_content\""))),
-                reasoning("details", Some(state("openai-chat", r#"[{"type":"reasoning.text","text":"details"}]"#))),
+                reasoning(
+                    "details",
+                    Some(state("openai-chat", r#"[{"type":"reasoning.text","text":"details"}]"#)),
+                ),
                 reasoning("of nobody", None),
                 Part::ToolCall(signed.clone()),
             ],
@@ -109,7 +115,8 @@ fn images() -> Request {
 }
 
 fn cases() -> Vec<(&'static str, Request)> {
-    let closed = json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]});
+    let closed =
+        json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]});
     let optional = json!({"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "string"}}, "required": ["n"]});
     let open = json!({"type": "object", "additionalProperties": {"type": "integer"}});
     let list = json!({"type": "array", "items": {"type": "string", "maxLength": 3}});
@@ -213,7 +220,11 @@ fn a_frame_follows_the_request_it_is_for() {
         for round in 0..2 {
             for (name, request) in cases() {
                 let alone = body(&self::model(format), &request, &Context::detached());
-                assert_eq!(body(&model, &request, &Context::detached()), alone, "{format} {name}, round {round}");
+                assert_eq!(
+                    body(&model, &request, &Context::detached()),
+                    alone,
+                    "{format} {name}, round {round}"
+                );
             }
         }
     }
@@ -252,7 +263,9 @@ fn a_wrong_address_or_key_is_a_config_error_that_names_the_provider() {
         config.key = key.map(Into::into);
         ProviderModel::new(config, client()).unwrap_err()
     };
-    for error in [new("localhost:8080", None), new("ftp://x/v1", None), new("https://api.example.com", Some("a\nb"))] {
+    for error in
+        [new("localhost:8080", None), new("ftp://x/v1", None), new("https://api.example.com", Some("a\nb"))]
+    {
         assert_eq!(error.code(), "config_invalid");
         assert!(error.message().contains("acme"), "{error}");
     }

@@ -161,9 +161,10 @@ async fn after_the_first_token_the_text_is_void_or_the_call_fails() {
     assert!(position(|chunk| matches!(chunk, Chunk::Text { text, .. } if text == "half")).unwrap() < void);
     assert!(position(|chunk| matches!(chunk, Chunk::Text { text, .. } if text == "good")).unwrap() > void);
     let told = Told::new(attempts());
-    let reply = collect(retry(&told, RetryPolicy::default(), 0.0).stream(Request::user("Hi"), Context::detached()))
-        .await
-        .unwrap();
+    let reply =
+        collect(retry(&told, RetryPolicy::default(), 0.0).stream(Request::user("Hi"), Context::detached()))
+            .await
+            .unwrap();
     assert_eq!(reply.text(), "good");
     assert_eq!(reply.usage.output_tokens, 7, "the voided attempt was paid for too");
 

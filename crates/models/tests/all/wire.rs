@@ -132,7 +132,9 @@ fn any_chunking_of_the_bytes_gives_the_same() {
 /// The stream cut anywhere before its terminal event is never a success.
 #[test]
 fn a_stream_cut_anywhere_before_its_end_is_an_error() {
-    for (format, end) in [(Format::OpenAiChat, "\"finish_reason\":\"stop\""), (Format::Anthropic, "message_stop\"}")] {
+    for (format, end) in
+        [(Format::OpenAiChat, "\"finish_reason\":\"stop\""), (Format::Anthropic, "message_stop\"}")]
+    {
         let bytes = std::fs::read(folder(&format.to_string()).join("text.sse")).unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         let whole = text.find(end).unwrap() + end.len();
