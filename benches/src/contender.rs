@@ -1,5 +1,5 @@
 //! What a contender does, and the list of them. A new one is a file that implements [`Contender`],
-//! a line in [`Name`] and an arm in `measure::client`.
+//! a line in [`Name`] and an arm in `measure::contend`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub enum Name {
     Hyper,
     /// reqwest + serde
     Reqwest,
+    /// Ambidex
+    Ambidex,
 }
 
 impl Name {
@@ -46,6 +48,7 @@ impl Name {
         match self {
             Name::Hyper => "hyper",
             Name::Reqwest => "reqwest",
+            Name::Ambidex => "ambidex",
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Name {
         out.write_str(match self {
             Name::Hyper => "hyper + serde",
             Name::Reqwest => "reqwest + serde",
+            Name::Ambidex => "Ambidex",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `ambidex-benches run` measures; the other verbs are the processes it starts. See README.md.
 
+mod ambidex;
 mod bare;
 mod chat_loop;
 mod contender;

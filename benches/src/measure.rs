@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use crate::ambidex::Ambidex;
 use crate::bare::Bare;
 use crate::chat_loop::ChatLoop;
 use crate::contender::{Contender, Name, Setup};
@@ -68,6 +69,7 @@ async fn contend(job: &Job) -> Result<Sample> {
     let setup = job.setup();
     match job.contender {
         Name::Hyper => measure(ChatLoop::new(Hyper::new(&setup.upstream)?, &setup)?, setup, job).await,
+        Name::Ambidex => measure(Ambidex::new(&setup)?, setup, job).await,
         Name::Reqwest => measure(ChatLoop::new(Reqwest::new(&setup.upstream)?, &setup)?, setup, job).await,
     }
 }

@@ -18,7 +18,7 @@ pub struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
     /// Whom to measure; the ratios are to reqwest and hyper where they take part
-    #[arg(long, value_delimiter = ',', default_value = "hyper,reqwest")]
+    #[arg(long, value_delimiter = ',', default_value = "hyper,reqwest,ambidex")]
     contenders: Vec<Name>,
     /// What to measure
     #[arg(long, value_delimiter = ',', default_value = "chat,agent,tokens,waiting,long")]

@@ -60,11 +60,16 @@ impl Project {
                 spec.concurrency = Some(tool.concurrency);
                 Ok(Arc::new(HttpTool::new(name, spec)?))
             }
-            ToolAction::Command { command, cwd, env } => {
+            ToolAction::Command { command, cwd, env, stdin, pass_env, allow_dash, ok_exit_codes, json } => {
                 let mut spec = CommandSpec::new(command.iter().map(|part| part.as_str().to_owned()));
                 for (name, value) in &env {
                     spec.env.insert(name.clone(), self.text(value)?);
                 }
+                spec.stdin = stdin.map(|stdin| stdin.as_str().to_owned());
+                spec.pass_env = pass_env;
+                spec.allow_dash = allow_dash;
+                spec.ok_exit_codes = ok_exit_codes.into_iter().map(i32::from).collect();
+                spec.json = json;
                 spec.description = description;
                 spec.cwd = Some(cwd);
                 spec.input = tool.input;
