@@ -345,7 +345,8 @@ impl BlockingTool {
         Self { spec, function: Arc::new(f), pool: None }
     }
 
-    /// Runs on this pool instead of its context's.
+    /// Runs on this pool instead of its context's. A call that waits for a thread of it has started as far
+    /// as its driver knows.
     #[must_use]
     pub fn on(mut self, pool: &BlockingPool) -> Self {
         self.pool = Some(pool.clone());

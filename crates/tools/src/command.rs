@@ -17,7 +17,7 @@ use ambidex_core::tool::EffectClass;
 use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Tool, ToolOutput, ToolSpec};
 use futures_util::FutureExt;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -44,7 +44,7 @@ const ERROR_OUTPUT: usize = 4 * 1024;
 const PASSED: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
 
 /// A command tool as it stands in a configuration.
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandSpec {
     #[serde(default)]
@@ -56,20 +56,20 @@ pub struct CommandSpec {
     #[serde(default = "no_input")]
     pub input: Value,
     /// Text for standard input, with `{placeholders}`; without it there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub stdin: Option<String>,
     /// The folder to run in; the working directory of this process where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub cwd: Option<PathBuf>,
     /// Variables to set.
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Variables to pass on, besides PATH, HOME, LANG, LC_ALL, LC_CTYPE, TZ and TMPDIR.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub pass_env: Vec<String>,
     /// Arguments whose value may begin with `-` although nothing in the template keeps the program from
     /// reading it as an option.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub allow_dash: Vec<String>,
     /// Exit codes that are no failure; 0 where it is not given.
     #[serde(default = "zero")]
@@ -80,17 +80,17 @@ pub struct CommandSpec {
     #[serde(default)]
     pub effect: EffectClass,
     /// Such as `10s`; 30 s where it is not given.
-    #[serde(default, deserialize_with = "duration::optional", skip_serializing)]
+    #[serde(default, deserialize_with = "duration::optional")]
     #[schemars(with = "Option<String>")]
     pub timeout: Option<Duration>,
     /// Bytes of output that are kept, the head and the tail; 256 KiB where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub max_output: Option<usize>,
     #[serde(default)]
     pub exclusive: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub attempts: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub concurrency: Option<u32>,
 }
 

@@ -15,7 +15,7 @@ use ambidex_http::{Client, HeaderMap, HttpError, HttpErrorKind, Method, Response
 use futures_util::FutureExt;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::duration;
@@ -30,7 +30,7 @@ const MAX_OUTPUT: usize = 256 * 1024;
 const ERROR_BODY: usize = 2 * 1024;
 
 /// An HTTP tool as it stands in a configuration.
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSpec {
     #[serde(default)]
@@ -41,38 +41,38 @@ pub struct HttpSpec {
     /// With `{placeholders}` in path and query; never in scheme and host.
     pub url: String,
     /// Values with `{placeholders}`.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub headers: IndexMap<String, String>,
     /// Appended to the URL's query. A parameter whose placeholder has no value is left out.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub query: IndexMap<String, String>,
     /// A JSON document: text that is one `{placeholder}` becomes the value with its type, a member whose
     /// value is absent is left out. Text alone is sent as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub body: Option<Value>,
     /// Names with types, or a JSON Schema; see [`schema_from`].
     #[serde(default = "no_input")]
     pub input: Value,
     /// `read` for GET and HEAD, undeclared for the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub effect: Option<EffectClass>,
     /// Whether addresses may be reached that are not public.
     #[serde(default)]
     pub allow_private: bool,
     /// Such as `10s`; 30 s where it is not given.
-    #[serde(default, deserialize_with = "duration::optional", skip_serializing)]
+    #[serde(default, deserialize_with = "duration::optional")]
     #[schemars(with = "Option<String>")]
     pub timeout: Option<Duration>,
     /// Most bytes of the response's body that are read; 256 KiB where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub max_output: Option<usize>,
     #[serde(default)]
     pub exclusive: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub attempts: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub concurrency: Option<u32>,
 }
 

@@ -68,16 +68,20 @@ async fn a_nul_character_is_refused() {
 
 #[tokio::test]
 async fn the_environment_has_only_what_is_declared() {
-    // The test's own environment has this one, as cargo sets it.
-    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    // Something that this test has and no tool is given.
+    let ours = std::env::vars()
+        .map(|(name, _)| name)
+        .find(|name| name.starts_with("CARGO") || name == "SHLVL")
+        .unwrap();
     let mut description = spec(&["env"], json!({}));
     description.env.insert("SECRET_OF_TOOL".into(), "s3".into());
     assert!(!format!("{description:?}").contains("s3"));
     let told = text(&tool(description.clone()), json!({})).await;
     assert!(told.contains("PATH=") && told.contains("SECRET_OF_TOOL=s3"), "{told}");
-    assert!(!told.contains("CARGO"), "{told}");
-    description.pass_env.push("CARGO_MANIFEST_DIR".into());
-    assert!(text(&tool(description), json!({})).await.contains("CARGO_MANIFEST_DIR="));
+    let has = |told: &str| told.lines().any(|line| line.starts_with(&format!("{ours}=")));
+    assert!(!has(&told), "{told}");
+    description.pass_env.push(ours.clone());
+    assert!(has(&text(&tool(description), json!({})).await));
 }
 
 #[tokio::test]
