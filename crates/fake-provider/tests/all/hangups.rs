@@ -87,6 +87,20 @@ async fn an_answer_read_to_its_end_is_no_hangup() {
     assert!(provider.hangups().is_empty());
 }
 
+#[tokio::test]
+async fn a_client_done_with_sending_is_no_hangup_once_it_has_its_answer() {
+    let provider =
+        FakeProvider::start(Script::text("x").with_fault(Fault::Status500, When::Always)).await.unwrap();
+    let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+    stream.write_all(&post_bytes(Wire::OpenAi, &[], &request(Wire::OpenAi, true))).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 500"));
+    provider.wait_for_open_connections(0).await;
+    assert!(provider.hangups().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clients_quick_to_leave_after_the_end_are_no_hangups() {
     let provider = FakeProvider::start(Script::text("fine").with_chunks(1)).await.unwrap();

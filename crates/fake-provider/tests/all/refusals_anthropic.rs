@@ -388,6 +388,10 @@ async fn prefill_is_allowed_where_the_script_says_so() {
     let trailing = post(provider.addr(), Wire::Anthropic, &prefill("Sure: ")).await;
     assert_eq!(trailing.status, Some(400));
     assert!(trailing.text().contains("final assistant content cannot end with trailing whitespace"));
+    let open = then(json!([{"role": "assistant", "content": [call("a")]}]));
+    let open = post(provider.addr(), Wire::Anthropic, &open).await;
+    assert_eq!(open.status, Some(400));
+    assert!(open.text().contains("messages.1: `tool_use` ids were found without `tool_result` blocks"));
     let thinks = post(provider.addr(), Wire::Anthropic, &thinking(prefill("Sure:"))).await;
     assert_eq!(thinks.status, Some(400));
 }
