@@ -226,21 +226,19 @@ impl Shared {
         Ok(body)
     }
 
-    /// The HTTP request, and how long the first token may take.
-    pub(crate) fn request(
-        &self,
-        request: &Request,
-        context: &Context,
-    ) -> Result<(ambidex_http::Request, Duration), Error> {
-        let body: Body = self.encode(request, context)?.into();
-        let first_token = self.timeouts.first_token(request);
+    /// The body, and how long the first token may take.
+    pub(crate) fn prepare(&self, request: &Request, context: &Context) -> Result<(Body, Duration), Error> {
+        Ok((self.encode(request, context)?.into(), self.timeouts.first_token(request)))
+    }
+
+    /// The HTTP request with this body.
+    pub(crate) fn http_request(&self, body: Body, first_token: Duration) -> ambidex_http::Request {
         let timeouts =
             ambidex_http::Timeouts { connect: Some(self.timeouts.connect), first_byte: Some(first_token) };
-        let http = ambidex_http::Request::post(self.url.clone())
+        ambidex_http::Request::post(self.url.clone())
             .headers(self.headers.clone())
             .body(body)
-            .timeouts(timeouts);
-        Ok((http, first_token))
+            .timeouts(timeouts)
     }
 
     fn frame(&self, request: &Request) -> Result<Frame, Error> {

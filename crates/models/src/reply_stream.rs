@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use ambidex_core::{BoxFuture, Chunk, Context, Error, ErrorKind, Request, Usage};
 use ambidex_http::{
-    EventStream, HeaderMap, HttpError, HttpErrorKind, IdleLimit, Response, TimeoutPhase, header, retry_after,
+    Body, EventStream, HeaderMap, HttpError, HttpErrorKind, IdleLimit, Response, TimeoutPhase, header,
+    retry_after,
 };
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep, timeout};
@@ -94,12 +95,12 @@ impl ReplyStream {
         if context.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let (http, first_token) = self.shared.request(request, context)?;
-        self.sent = http.body.len();
+        let (body, first_token) = self.shared.prepare(request, context)?;
+        self.sent = body.len();
         let total = self.shared.timeouts.total;
         let limit = context.time_left().map_or(total, |left| left.min(total));
         self.deadline = Some(Box::pin(sleep(limit)));
-        self.state = State::Opening(Box::pin(open(self.shared.clone(), http, first_token)));
+        self.state = State::Opening(Box::pin(open(self.shared.clone(), body, first_token)));
         Ok(())
     }
 
@@ -294,14 +295,10 @@ impl Reading {
     }
 }
 
-async fn open(
-    shared: Arc<Shared>,
-    request: ambidex_http::Request,
-    first_token: Duration,
-) -> Result<Opened, Error> {
+async fn open(shared: Arc<Shared>, body: Body, first_token: Duration) -> Result<Opened, Error> {
     let place = &shared.place;
     let response =
-        shared.client.send(request).await.map_err(|error| failure::of_http(place, &error, false))?;
+        send(&shared, body, first_token).await.map_err(|error| failure::of_http(place, &error, false))?;
     let request_id = request_id(response.headers());
     let status = response.status().as_u16();
     if status != 200 {
@@ -342,6 +339,21 @@ async fn open(
     let mut chunks = Vec::new();
     let error = shared.adapter.decoder().whole(&body, &mut chunks).err();
     Ok(Opened { request_id, body: OpenedBody::Whole(chunks, error) })
+}
+
+/// Sends, and once more when a connection from the pool turns out closed: that says nothing about the
+/// provider, and asking a model twice does no harm.
+async fn send(shared: &Shared, body: Body, first_token: Duration) -> Result<Response, HttpError> {
+    let request = shared.http_request(body.clone(), first_token);
+    match shared.client.send(request).await {
+        Err(error)
+            if error.on_reused_connection()
+                && matches!(error.kind(), HttpErrorKind::Closed | HttpErrorKind::Reset) =>
+        {
+            shared.client.send(shared.http_request(body, first_token)).await
+        }
+        answer => answer,
+    }
 }
 
 fn is_idle(error: &HttpError) -> bool {

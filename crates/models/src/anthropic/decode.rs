@@ -30,6 +30,10 @@ impl Decoder for MessagesDecoder {
             return Ok(Seen::Life);
         }
         check_depth(data)?;
+        // llama.cpp sends the error's fields without the envelope.
+        if name == Some(b"error") {
+            return Err(error(data));
+        }
         let event: Event<'_> = serde_json::from_slice(data)
             .map_err(|error| malformed(&format!("an event is not the JSON of this format: {error}")))?;
         let kind = match &event.r#type {
@@ -56,8 +60,8 @@ impl Decoder for MessagesDecoder {
                 self.close(out)?;
                 return Ok(Seen::End);
             }
-            b"error" => return Err(error(&event, data)),
-            _ if event.error.is_some_and(|error| error.get() != "null") => return Err(error(&event, data)),
+            b"error" => return Err(error(data)),
+            _ if event.error.is_some_and(|error| error.get() != "null") => return Err(error(data)),
             _ => return Ok(Seen::Life),
         }
         Ok(Seen::Content)
@@ -136,8 +140,12 @@ impl MessagesDecoder {
     }
 }
 
-fn error(event: &Event<'_>, data: &[u8]) -> Error {
-    let id = event.request_id.as_ref().map(|id| id.0.to_string());
+fn error(data: &[u8]) -> Error {
+    #[derive(Deserialize)]
+    struct Id {
+        request_id: Option<String>,
+    }
+    let id = serde_json::from_slice::<Id>(data).ok().and_then(|id| id.request_id);
     WireError::of_json(data).into_error().with_request_id(id)
 }
 

@@ -23,8 +23,6 @@ pub(super) struct Event<'a> {
     pub usage: Option<WireUsage>,
     #[serde(borrow, default)]
     pub error: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub request_id: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,9 @@ use ambidex_fake_provider::{FakeProvider, Fault, Part as FakePart, Script, Turn,
 use ambidex_models::{ModelConfig, ProviderModel, Timeouts, collect};
 use futures_util::StreamExt;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::faults::{config, request};
 use crate::requests::client;
@@ -270,4 +273,48 @@ async fn the_end_is_the_last_chunk_and_comes_once() {
         assert!(ends == 1 && matches!(items.last(), Some(Ok(Chunk::End(Finish::Stop)))), "{items:?}");
         provider.shutdown().await;
     }
+}
+
+/// A server that closes a kept connection just as the next request arrives: the request goes out again
+/// on a new one, and no retry is spent.
+#[tokio::test]
+async fn a_pooled_connection_that_was_closed_is_replaced() {
+    const REPLY: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"fine\"},\"finish_reason\":\"stop\"}]}\n\n\
+                         data: [DONE]\n\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/v1", listener.local_addr().unwrap());
+    let mut servers = JoinSet::new();
+    // Each connection answers one request, reads a second one and closes.
+    servers.spawn(async move {
+        let mut requests = 0;
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            requests += u32::from(read_request(&mut stream).await);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length";
+            stream.write_all(format!("{head}: {}\r\n\r\n{REPLY}", REPLY.len()).as_bytes()).await.unwrap();
+            requests += u32::from(read_request(&mut stream).await);
+        }
+        requests
+    });
+    let config = ModelConfig::new(ambidex_models::Format::OpenAiChat, "local", "m", base);
+    let model = ProviderModel::new(config, client()).unwrap();
+    for _ in 0..2 {
+        let reply = collect(model.stream(Request::user("Hi"), Context::detached())).await.unwrap();
+        assert_eq!(reply.text(), "fine");
+    }
+    drop(model);
+    assert_eq!(servers.join_next().await.unwrap().unwrap(), 3);
+}
+
+/// Whether a whole request came before the connection's end.
+async fn read_request(stream: &mut TcpStream) -> bool {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"]}") {
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return false,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+    true
 }

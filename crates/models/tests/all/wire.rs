@@ -111,6 +111,30 @@ fn every_stream_is_decoded_as_its_file_says() {
     }
 }
 
+/// What a server sends that does not stream: `<case>.body` beside its `<case>.json`.
+#[test]
+fn every_whole_body_is_decoded_as_its_file_says() {
+    for format in FORMATS {
+        for case in cases(&folder(&format.to_string()), "body") {
+            let bytes = std::fs::read(&case).unwrap();
+            let mut chunks = Vec::new();
+            let error = format.adapter().decoder().whole(&bytes, &mut chunks).err();
+            let found = json!({
+                "chunks": chunks.iter().map(shown).collect::<Vec<_>>(),
+                "error": error,
+                "reply": reply(&chunks, error.as_ref()),
+            });
+            check(&case.with_extension("json"), &found);
+            // Cut anywhere, it is no reply.
+            for at in 0..bytes.len() - 2 {
+                let mut chunks = Vec::new();
+                let cut = format.adapter().decoder().whole(bytes.get(..at).unwrap(), &mut chunks);
+                assert!(cut.is_err(), "{} cut at {at}: {chunks:?}", case.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn any_chunking_of_the_bytes_gives_the_same() {
     for format in FORMATS {
