@@ -178,7 +178,12 @@ impl ReplyStream {
             let result = match event {
                 Ok(Some(event)) => {
                     reading.any_event = true;
-                    reading.decoder.event(event.event.as_deref(), &event.data, chunks)
+                    let seen = reading.decoder.event(event.event.as_deref(), &event.data, chunks);
+                    // The decoder keeps it for later, so it counts now.
+                    if chunks.is_empty() && matches!(seen, Ok(Seen::Content)) {
+                        self.received += event.data.len();
+                    }
+                    seen
                 }
                 Ok(None) if !reading.any_event => {
                     let text = "the answer has status 200, but holds no event; check `base_url`";

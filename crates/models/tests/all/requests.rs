@@ -107,6 +107,17 @@ fn provider_parts() -> Request {
     ])
 }
 
+/// Ids of other providers: characters that one refuses, and none at all.
+fn foreign_ids() -> Request {
+    let calls = ["functions.read:0", "", "call_1"].map(|id| call(id, Arguments::Json(json!({}))));
+    let mut messages = vec![
+        Message::user("Read."),
+        Message::new(Role::Assistant, calls.iter().cloned().map(Part::ToolCall).collect()),
+    ];
+    messages.extend(calls.iter().map(|call| Message::tool_result(call, "ok", false)));
+    request(messages)
+}
+
 fn images() -> Request {
     let image = |source| Part::Image(Image { media_type: "image/png".into(), source });
     let data = image(ImageSource::Base64("aGk=".into()));
@@ -127,6 +138,7 @@ fn cases() -> Vec<(&'static str, Request)> {
         ("text", Request::user("Hi")),
         ("conversation", conversation()),
         ("provider_parts", provider_parts()),
+        ("foreign_ids", foreign_ids()),
         ("images", images()),
         ("tool_choice_none", choice(ToolChoice::None)),
         ("tool_choice_required", choice(ToolChoice::Required)),

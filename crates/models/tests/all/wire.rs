@@ -153,6 +153,44 @@ fn any_chunking_of_the_bytes_gives_the_same() {
     }
 }
 
+/// Bytes changed at random, the same in each run: an error or chunks, but neither a panic nor chunks
+/// that do not fit together.
+#[test]
+fn changed_bytes_never_give_chunks_that_do_not_fit() {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).unwrap()
+    };
+    for format in FORMATS {
+        for case in cases(&folder(&format.to_string()), "sse") {
+            let original = std::fs::read(&case).unwrap();
+            for _ in 0..100 {
+                let mut bytes = original.clone();
+                for _ in 0..=next(3) {
+                    let at = next(bytes.len());
+                    match next(3) {
+                        0 => bytes[at] = b"\"{}[],:\\n0\n\xff"[next(12)],
+                        1 => drop(bytes.remove(at)),
+                        _ => {
+                            let from = next(bytes.len());
+                            let piece = bytes[from..(from + next(40)).min(bytes.len())].to_vec();
+                            bytes.splice(at..at, piece);
+                        }
+                    }
+                }
+                let (chunks, error) = decode(format.adapter(), std::iter::once(bytes.as_slice()));
+                // Fails inside where a piece does not fit.
+                let shown = reply(&chunks, error.as_ref());
+                let whole = matches!(chunks.last(), Some(Chunk::End(_)));
+                assert!(whole || shown.get("error").is_some(), "{}: {shown}", case.display());
+            }
+        }
+    }
+}
+
 /// The stream cut anywhere before its terminal event is never a success.
 #[test]
 fn a_stream_cut_anywhere_before_its_end_is_an_error() {
