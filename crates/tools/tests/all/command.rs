@@ -207,11 +207,23 @@ fn alive(group: i32) -> Vec<i32> {
     alive
 }
 
-/// Waits until the last process of a group has gone: the kernel delivers SIGKILL in its own time.
-fn gone(group: i32) {
-    while !alive(group).is_empty() {
+/// Waits until something has come true; the bound only keeps a failing test from hanging.
+fn until(what: &str, true_now: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !true_now() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "never came true: {what}");
         std::thread::yield_now();
     }
+}
+
+/// Waits until the last process of a group has gone: the kernel delivers SIGKILL in its own time.
+fn gone(group: i32) {
+    until("the group is gone", || alive(group).is_empty());
+}
+
+/// Waits until the child was reaped.
+fn reaped(child: i32) {
+    until("the child is reaped", || !Path::new(&format!("/proc/{child}")).exists());
 }
 
 /// A tool whose script writes to a pipe `ready`, and what it wrote there.
@@ -304,9 +316,7 @@ async fn a_call_that_is_dropped_ends_the_family_at_once() {
     assert!(call.await.unwrap_err().is_cancelled());
     gone(group);
     // Reaped as well, by the thread that started it.
-    while Path::new(&format!("/proc/{group}")).exists() {
-        std::thread::yield_now();
-    }
+    reaped(group);
 }
 
 #[test]
@@ -318,9 +328,7 @@ fn a_runtime_that_ends_takes_its_children_along() {
     drop(runtime);
     drop(call);
     gone(group);
-    while Path::new(&format!("/proc/{group}")).exists() {
-        std::thread::yield_now();
-    }
+    reaped(group);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
