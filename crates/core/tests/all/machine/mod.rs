@@ -1,0 +1,12 @@
+//! The machine by its rules, one file per kind.
+
+mod approvals;
+mod calls;
+mod cancelling;
+mod endings;
+mod events;
+mod limits;
+mod output;
+mod recovery;
+mod steering;
+mod time;

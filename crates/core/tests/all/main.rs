@@ -1,0 +1,13 @@
+//! The core as its users see it: the machine through inputs and records, the parts through their own doors.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod dependencies;
+mod errors;
+mod machine;
+mod memory;
+mod properties;
+mod reply;
+mod schema;
+mod support;
+mod wire;
+mod world;
