@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ambidex_core::chunk::{Chunk, RouteNote};
@@ -14,13 +15,13 @@ use ambidex_core::tool::EffectClass;
 use ambidex_core::{BoxFuture, Context, Error, ErrorKind, ToolOutput};
 use ambidex_tools::cap::OutputCap;
 use ambidex_tools::{Registered, registry};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use serde_json::Value;
 
 use crate::agent::AgentRuntime;
 use crate::check;
 use crate::hook::{ToolDecision, ToolInvocation};
-use crate::permits::Permit;
+use crate::permits::{Permit, Places};
 use crate::retry;
 use crate::run_loop::EffectResult;
 
@@ -43,18 +44,20 @@ pub(crate) async fn model(agent: Arc<AgentRuntime>, history: History, context: C
     tokio::select! {
         biased;
         () = token.cancelled() => Err(Error::cancelled()).into(),
-        reply = reply(&agent, history, &context) => reply.map(|reply| Output::Reply(Box::new(reply))).into(),
+        reply = guard(ErrorKind::Internal, || reply(&agent, history, &context)) => {
+            reply.map(|reply| Output::Reply(Box::new(reply))).into()
+        }
     }
 }
 
 async fn reply(agent: &AgentRuntime, history: History, context: &Context) -> Result<Reply, Error> {
     let mut request = agent.request(history);
     for hook in &agent.hooks {
-        request = hook.before_model(context, request).await?;
+        request = guard(ErrorKind::HookFailed, || hook.before_model(context, request)).await?;
     }
     let mut reply = collect(agent, request, context).await?;
     for hook in &agent.hooks {
-        reply = hook.after_model(context, reply).await?;
+        reply = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await?;
     }
     check::reply(agent, &mut reply);
     if let Some(stop_when) = &agent.stop_when {
@@ -68,46 +71,99 @@ async fn collect(
     request: ambidex_core::Request,
     context: &Context,
 ) -> Result<Reply, Error> {
-    let watched = context.is_watched();
     let mut stream = agent.model.stream(request, context.clone());
+    let mut shown = context.is_watched().then(|| Shown::new(context));
     let mut builder = ReplyBuilder::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        match &chunk {
-            Chunk::Note(RouteNote::Restarted { .. }) => builder.restart(),
-            Chunk::End(_) => {}
-            _ => {}
+    let next = |cx: &mut std::task::Context<'_>| loop {
+        match stream.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(chunk))) => {
+                if let Some(shown) = &mut shown {
+                    shown.take(&chunk);
+                }
+                if matches!(chunk, Chunk::Note(RouteNote::Restarted { .. })) {
+                    builder.restart();
+                }
+                if let Err(error) = builder.push(chunk) {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+            Poll::Ready(None) => return Poll::Ready(Ok(())),
+            Poll::Pending => {
+                if let Some(shown) = &mut shown {
+                    shown.flush();
+                }
+                return Poll::Pending;
+            }
         }
-        if watched {
-            show(context, &chunk);
-        }
-        builder.push(chunk)?;
+    };
+    let ended = std::future::poll_fn(next).await;
+    if let Some(shown) = &mut shown {
+        shown.flush();
     }
-    builder.finish()
+    ended.and_then(|()| builder.finish())
 }
 
-/// What watchers see of a chunk.
-fn show(context: &Context, chunk: &Chunk) {
-    match chunk {
-        Chunk::Text { text, .. } | Chunk::Refusal { text, .. } => {
-            context.emit(EventKind::ModelDelta { text: text.clone() });
+/// What watchers see of a reply. Text that came in together is shown together: one event and one wake-up
+/// for all tokens of one read.
+struct Shown<'a> {
+    context: &'a Context,
+    text: String,
+    reasoning: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self { context, text: String::new(), reasoning: false }
+    }
+
+    fn take(&mut self, chunk: &Chunk) {
+        match chunk {
+            Chunk::Text { text, .. } | Chunk::Refusal { text, .. } => self.add(text, false),
+            Chunk::Reasoning { text, .. } => self.add(text, true),
+            Chunk::Note(note) => {
+                self.flush();
+                self.context.emit(note_event(note));
+            }
+            _ => {}
         }
-        Chunk::Reasoning { text, .. } => context.emit(EventKind::ModelReasoning { text: text.clone() }),
-        Chunk::Note(RouteNote::Restarted { error, .. }) => {
-            context.emit(EventKind::ModelRestarted { reason: error.to_string() });
+    }
+
+    fn add(&mut self, text: &str, reasoning: bool) {
+        if self.reasoning != reasoning {
+            self.flush();
+            self.reasoning = reasoning;
         }
-        Chunk::Note(RouteNote::Retry { target, attempt, error, wait_ms }) => {
+        self.text.push_str(text);
+    }
+
+    fn flush(&mut self) {
+        if self.text.is_empty() {
+            return;
+        }
+        let text = std::mem::take(&mut self.text);
+        self.context.emit(if self.reasoning {
+            EventKind::ModelReasoning { text }
+        } else {
+            EventKind::ModelDelta { text }
+        });
+    }
+}
+
+fn note_event(note: &RouteNote) -> EventKind {
+    match note {
+        RouteNote::Restarted { error, .. } => EventKind::ModelRestarted { reason: error.to_string() },
+        RouteNote::Retry { target, attempt, error, wait_ms } => {
             #[expect(clippy::cast_precision_loss, reason = "waits are far below 2^52 ms")]
             let seconds = *wait_ms as f64 / 1000.0;
-            context.emit(EventKind::RouteAttempt {
+            EventKind::RouteAttempt {
                 route: target.clone(),
                 target: target.clone(),
                 attempt: *attempt,
                 reason: error.to_string(),
                 seconds,
-            });
+            }
         }
-        _ => {}
     }
 }
 
@@ -116,7 +172,7 @@ pub(crate) async fn finish_hook(agent: Arc<AgentRuntime>, outcome: Outcome, cont
     let hooks = async {
         let mut outcome = outcome;
         for hook in &agent.hooks {
-            outcome = hook.on_finish(&context, outcome).await?;
+            outcome = guard(ErrorKind::HookFailed, || hook.on_finish(&context, outcome)).await?;
         }
         Ok(Output::Outcome(Box::new(outcome)))
     };
@@ -147,14 +203,25 @@ pub(crate) async fn tool(
     let Some(registered) = agent.tools.get(&name) else {
         return Err(registry::unknown_tool(&name, agent.tools.keys().map(String::as_str))).into();
     };
+    let token = context.token().clone();
+    let permit = tokio::select! {
+        biased;
+        () = token.cancelled() => return Err(Error::cancelled()).into(),
+        permit = admitted(&agent, &name, permit) => permit,
+    };
     let mut call = ToolInvocation { id: context.effect().to_owned(), name, arguments };
-    let mut permit = permit.unwrap_or_default();
-    let context = match permit.thread.take() {
+    let (places, thread) = permit.into_parts();
+    let context = match thread {
         Some(thread) => context.with_thread(thread),
         None => context,
     };
     for hook in &agent.hooks {
-        match guard(hook.before_tool(&context, call.clone())).await {
+        let decided = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(Error::cancelled()).into(),
+            decided = guard(ErrorKind::HookFailed, || hook.before_tool(&context, call.clone())) => decided,
+        };
+        match decided {
             Ok(ToolDecision::Run(changed)) => call = changed,
             Ok(ToolDecision::Answer(output)) => return Ok(Output::Tool(output)).into(),
             Err(error) => return Err(error).into(),
@@ -163,15 +230,28 @@ pub(crate) async fn tool(
     if let Err(error) = registered.check(&call.arguments) {
         return Err(error).into();
     }
-    let mut result = match attempts(registered, &call, class, &context).await {
+    let mut result = match attempts(&agent, registered, &call, class, context.clone(), &places).await {
         Attempted::Result(result) => result,
         Attempted::Lost => return Ended::Lost,
     };
     for hook in &agent.hooks {
-        result = guard(hook.after_tool(&context, &call, result)).await;
+        // The hook first: a result that is there is seen by it, also when the run is being cancelled.
+        result = tokio::select! {
+            biased;
+            result = guard(ErrorKind::HookFailed, || hook.after_tool(&context, &call, result)) => result,
+            () = token.cancelled() => Err(cancelled(class)),
+        };
     }
-    drop(permit);
+    drop(places);
     result.map(|output| Output::Tool(OutputCap::default().keep(output))).into()
+}
+
+/// The permit of a call. One that goes on from another process, or after a doubt, has none yet.
+async fn admitted(agent: &AgentRuntime, tool: &str, permit: Option<Permit>) -> Permit {
+    match permit {
+        Some(permit) => permit,
+        None => agent.gates(tool).pass().await.unwrap_or_default(),
+    }
 }
 
 enum Attempted {
@@ -180,15 +260,17 @@ enum Attempted {
 }
 
 async fn attempts(
+    agent: &AgentRuntime,
     registered: &Registered,
     call: &ToolInvocation,
     class: EffectClass,
-    context: &Context,
+    mut context: Context,
+    places: &Places,
 ) -> Attempted {
     let attempts = if class.repeatable() { registered.spec().attempts.unwrap_or(retry::ATTEMPTS) } else { 1 };
     let mut attempt = 1;
     loop {
-        let result = match once(registered, call, context).await {
+        let result = match once(registered, call, &context).await {
             Ok(result) => result,
             Err(Unfinished::Cancelled) => return Attempted::Result(Err(cancelled(class))),
             Err(Unfinished::TimedOut) if class == EffectClass::Once => return Attempted::Lost,
@@ -208,6 +290,17 @@ async fn attempts(
             () = context.token().cancelled() => return Attempted::Result(Err(Error::cancelled())),
             () = tokio::time::sleep(wait) => {}
         }
+        if registered.tool().blocks() {
+            let token = context.token().clone();
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return Attempted::Result(Err(Error::cancelled())),
+                Ok(thread) = agent.engine.threads().reserve() => {
+                    context = context.with_thread(places.kept_by(thread));
+                }
+                else => {}
+            }
+        }
     }
 }
 
@@ -224,7 +317,8 @@ async fn once(
 ) -> Result<Result<ToolOutput, Error>, Unfinished> {
     let own = context.child();
     let token = own.token().clone();
-    let mut calling = Box::pin(guard(registered.tool().call(call.arguments.clone(), own)));
+    let mut calling =
+        Box::pin(guard(ErrorKind::ToolFailed, || registered.tool().call(call.arguments.clone(), own)));
     let why = tokio::select! {
         biased;
         () = token.cancelled() => Unfinished::Cancelled,
@@ -240,14 +334,17 @@ async fn once(
     Err(why)
 }
 
-/// A panic in a tool or hook fails its call, not the run.
-async fn guard<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match AssertUnwindSafe(work).catch_unwind().await {
+/// A panic in a model, tool or hook fails its effect, not the driver; also one before its first await.
+async fn guard<T, W>(kind: ErrorKind, work: impl FnOnce() -> W) -> Result<T, Error>
+where
+    W: Future<Output = Result<T, Error>>,
+{
+    match AssertUnwindSafe(async { work().await }).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
             let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(Error::new(ErrorKind::ToolFailed, format!("it panicked: {words}")))
+            Err(Error::new(kind, format!("it panicked: {words}")))
         }
     }
 }
