@@ -1,10 +1,10 @@
 //! The sync door: runs on a runtime that the engine owns, while the calling thread waits on a channel.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ambidex_core::{Error, ErrorKind, Event};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::agent::{Agent, RunEvents, RunOptions, Task};
 use crate::result::{RunError, RunResult};
@@ -12,20 +12,22 @@ use crate::result::{RunError, RunResult};
 /// The runtime of an engine's sync door, made when it is first needed.
 #[derive(Default)]
 pub(crate) struct OwnedRuntime {
-    runtime: OnceLock<Arc<Runtime>>,
+    runtime: Mutex<Option<Runtime>>,
     warned: AtomicBool,
 }
 
 impl OwnedRuntime {
-    fn get(&self) -> Result<&Arc<Runtime>, Error> {
-        if let Some(runtime) = self.runtime.get() {
-            return Ok(runtime);
+    /// A handle to it. Made under the lock: one made in vain could not be dropped inside another runtime.
+    fn get(&self) -> Result<Handle, Error> {
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*runtime {
+            return Ok(runtime.handle().clone());
         }
         let made = tokio::runtime::Builder::new_multi_thread().thread_name("ambidex").enable_all().build();
         let made = made.map_err(|error| {
             Error::new(ErrorKind::Internal, format!("the runtime's threads cannot be started: {error}"))
         })?;
-        Ok(self.runtime.get_or_init(|| Arc::new(made)))
+        Ok(runtime.insert(made).handle().clone())
     }
 
     fn warn_inside_a_runtime(&self) {
@@ -40,7 +42,7 @@ impl OwnedRuntime {
 impl Drop for OwnedRuntime {
     fn drop(&mut self) {
         // The last owner may be dropped inside another runtime, where waiting for threads is not allowed.
-        if let Some(runtime) = self.runtime.take().and_then(Arc::into_inner) {
+        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
         }
     }
@@ -81,7 +83,7 @@ impl BlockingAgent {
                 // The caller waits; it is gone only when its thread is.
                 let _ = sender.send(handle.outcome().await);
             },
-            runtime.handle(),
+            &runtime,
         );
         receiver.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's runtime was shut down during the run").into())

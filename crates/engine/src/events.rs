@@ -54,6 +54,9 @@ impl EventQueue {
         if state.abandoned {
             return;
         }
+        // What a thread that outlived its call still has to say comes too late.
+        state.ended |=
+            matches!(occurrences.last(), Some(last) if matches!(last.kind, EventKind::RunFinished { .. }));
         state.waiting.extend(occurrences.into_iter().map(|occurrence| Waiting {
             at,
             step: occurrence.step.map(|(id, attempt)| (id.shared(), attempt)),

@@ -17,7 +17,7 @@ use crate::agent::{Agent, OnWaiting, RunOptions};
 use crate::engine::Engine;
 use crate::events::{EventQueue, EventStream};
 use crate::hook::steering;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Unsent};
 use crate::result::{RunError, RunResult};
 use crate::run_loop::RunLoop;
 
@@ -103,7 +103,7 @@ impl RunHandle {
     /// Gives the model a message before its next call.
     ///
     /// # Errors
-    /// `busy`: too many messages wait already.
+    /// `busy`: too many messages wait already. `invalid_request`: the run has come to rest.
     pub fn steer(&self, text: impl Into<String>) -> Result<(), Error> {
         self.send(Input::Message(steering(text)))
     }
@@ -119,8 +119,13 @@ impl RunHandle {
     }
 
     fn send(&self, input: Input) -> Result<(), Error> {
-        let full = |_| Error::new(ErrorKind::Busy, "the run has not taken in earlier messages yet");
-        self.mailbox.send(input).map_err(full)
+        self.mailbox.send(input).map_err(|unsent| match unsent {
+            Unsent::Full => Error::new(ErrorKind::Busy, "the run has not taken in earlier messages yet"),
+            Unsent::Closed => {
+                let text = "the run has come to rest; resume it, or start another";
+                Error::new(ErrorKind::InvalidRequest, text)
+            }
+        })
     }
 
     /// Answers a question of this run.
@@ -152,7 +157,12 @@ impl RunHandle {
     /// The run failed, was cancelled, or could not be driven on (its store failed or another process
     /// took it).
     pub async fn outcome(mut self) -> Result<RunResult, RunError> {
-        let lost = || Error::new(ErrorKind::Internal, "the run's driver is gone: its runtime was shut down");
+        let lost = || {
+            Error::new(
+                ErrorKind::Internal,
+                "the run's driver is gone: its runtime was shut down, or it failed",
+            )
+        };
         let Some(receiver) = self.outcome.take() else {
             return Err(lost().into());
         };

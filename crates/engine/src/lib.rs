@@ -6,6 +6,7 @@
 mod agent;
 mod blocking;
 mod builder;
+mod call;
 mod check;
 mod clock;
 mod engine;

@@ -1,6 +1,6 @@
 //! How the world outside reaches a run under way.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ambidex_core::record::Input;
 use tokio::sync::Notify;
@@ -8,32 +8,61 @@ use tokio::sync::Notify;
 /// Inputs for one run. Bounded: a run that does not keep up refuses more.
 #[derive(Default)]
 pub(crate) struct Mailbox {
-    inputs: Mutex<Vec<Input>>,
+    waiting: Mutex<Waiting>,
     arrived: Notify,
 }
 
-/// The mailbox is full.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Full;
+#[derive(Default)]
+struct Waiting {
+    inputs: Vec<Input>,
+    closed: bool,
+}
+
+/// Why an input was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    Full,
+    /// The run has come to rest.
+    Closed,
+}
 
 impl Mailbox {
     const BOUND: usize = 100;
 
-    pub(crate) fn send(&self, input: Input) -> Result<(), Full> {
-        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        if inputs.len() >= Self::BOUND {
-            return Err(Full);
+    pub(crate) fn send(&self, input: Input) -> Result<(), Unsent> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(Unsent::Closed);
         }
-        inputs.push(input);
-        drop(inputs);
+        if waiting.inputs.len() >= Self::BOUND {
+            return Err(Unsent::Full);
+        }
+        waiting.inputs.push(input);
+        drop(waiting);
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// What has come, without waiting.
+    pub(crate) fn take(&self) -> Vec<Input> {
+        std::mem::take(&mut self.lock().inputs)
+    }
+
+    /// Takes no more; gives what came before.
+    pub(crate) fn close(&self) -> Vec<Input> {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        std::mem::take(&mut waiting.inputs)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is at least one. Dropping the future loses nothing.
     pub(crate) async fn receive(&self) -> Vec<Input> {
         loop {
-            let inputs = std::mem::take(&mut *self.inputs.lock().unwrap_or_else(PoisonError::into_inner));
+            let inputs = self.take();
             if !inputs.is_empty() {
                 return inputs;
             }

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::agent::AgentRuntime;
 use crate::check;
+use crate::engine::Engine;
 use crate::hook::{ToolDecision, ToolInvocation};
 use crate::permits::{Permit, Places};
 use crate::retry;
@@ -230,7 +231,7 @@ pub(crate) async fn tool(
     if let Err(error) = registered.check(&call.arguments) {
         return Err(error).into();
     }
-    let mut result = match attempts(&agent, registered, &call, class, context.clone(), &places).await {
+    let mut result = match attempts(&agent.engine, registered, &call, class, context.clone(), &places).await {
         Attempted::Result(result) => result,
         Attempted::Lost => return Ended::Lost,
     };
@@ -254,13 +255,29 @@ async fn admitted(agent: &AgentRuntime, tool: &str, permit: Option<Permit>) -> P
     }
 }
 
+/// Calls a tool outside any run.
+pub(crate) async fn call(
+    engine: &Engine,
+    registered: &Registered,
+    arguments: Value,
+    context: Context,
+) -> Result<ToolOutput, Error> {
+    registered.check(&arguments)?;
+    let spec = registered.spec();
+    let call = ToolInvocation { id: context.effect().to_owned(), name: spec.name.clone(), arguments };
+    match attempts(engine, registered, &call, spec.effect, context, &Places::default()).await {
+        Attempted::Result(result) => result,
+        Attempted::Lost => Err(timed_out(registered, spec.effect)),
+    }
+}
+
 enum Attempted {
     Result(Result<ToolOutput, Error>),
     Lost,
 }
 
 async fn attempts(
-    agent: &AgentRuntime,
+    engine: &Engine,
     registered: &Registered,
     call: &ToolInvocation,
     class: EffectClass,
@@ -295,10 +312,13 @@ async fn attempts(
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Attempted::Result(Err(Error::cancelled())),
-                Ok(thread) = agent.engine.threads().reserve() => {
-                    context = context.with_thread(places.kept_by(thread));
+                thread = engine.threads().reserve() => {
+                    // Without one the tool asks for a thread itself, and says so.
+                    context = match thread {
+                        Ok(thread) => context.with_thread(places.kept_by(thread)),
+                        Err(_) => context,
+                    };
                 }
-                else => {}
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ambidex_core::blocking::{BlockingThread, BlockingThreads};
+use ambidex_core::blocking::{BlockingJob, BlockingThread, BlockingThreads};
 use ambidex_core::effect::EffectId;
 use ambidex_core::run::Admission;
 use ambidex_core::{BoxFuture, Error};
@@ -17,9 +17,44 @@ use crate::agent::AgentRuntime;
 /// What a call holds while it runs.
 #[derive(Default)]
 pub(crate) struct Permit {
-    _tool: Option<OwnedSemaphorePermit>,
-    _process: Option<OwnedSemaphorePermit>,
-    pub(crate) thread: Option<Box<dyn BlockingThread>>,
+    places: Places,
+    thread: Option<Box<dyn BlockingThread>>,
+}
+
+/// Places among the calls of a tool and of the process. Free again when the last clone is gone.
+#[derive(Clone, Default)]
+pub(crate) struct Places {
+    _held: Arc<(Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>)>,
+}
+
+impl Permit {
+    /// The places, and the thread, which keeps them too until its job has returned.
+    pub(crate) fn into_parts(self) -> (Places, Option<Box<dyn BlockingThread>>) {
+        let thread = self.thread.map(|thread| self.places.kept_by(thread));
+        (self.places, thread)
+    }
+}
+
+impl Places {
+    /// The same thread; it keeps these places until its job has returned, also when nobody waits for it.
+    pub(crate) fn kept_by(&self, thread: Box<dyn BlockingThread>) -> Box<dyn BlockingThread> {
+        Box::new(Keeper { thread, places: self.clone() })
+    }
+}
+
+struct Keeper {
+    thread: Box<dyn BlockingThread>,
+    places: Places,
+}
+
+impl BlockingThread for Keeper {
+    fn run(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
+        let Self { thread, places } = *self;
+        thread.run(Box::new(move || {
+            let _places = places;
+            job();
+        }))
+    }
 }
 
 /// The permits of one run's calls: granted ones and places in queues.
@@ -41,7 +76,7 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    async fn pass(self) -> Result<Permit, Error> {
+    pub(crate) async fn pass(self) -> Result<Permit, Error> {
         let closed = |_| Error::new(ambidex_core::ErrorKind::Busy, "the engine is shutting down");
         let tool = match self.tool {
             Some(tool) => Some(tool.acquire_owned().await.map_err(closed)?),
@@ -52,7 +87,7 @@ impl Gates {
             Some(threads) => Some(threads.reserve().await?),
             None => None,
         };
-        Ok(Permit { _tool: tool, _process: process, thread })
+        Ok(Permit { places: Places { _held: Arc::new((tool, process)) }, thread })
     }
 }
 
@@ -60,6 +95,11 @@ impl Permits {
     /// The permit of a call that starts; without one it was admitted by another process.
     pub(crate) fn take(&mut self, effect: &EffectId) -> Option<Permit> {
         self.granted.remove(effect)
+    }
+
+    /// Whether a call waits in a queue.
+    pub(crate) fn are_awaited(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Ready when a queued call got its permit; pending for ever when none is queued.

@@ -13,7 +13,7 @@ use ambidex_core::store::Batch;
 use ambidex_core::{BoxFuture, Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::AgentRuntime;
@@ -89,9 +89,7 @@ impl RunLoop {
         // What was in flight when the driver failed is dropped before anybody hears of it.
         self.in_flight.clear();
         self.tools.shutdown().await;
-        if let Some(events) = &self.events {
-            events.end();
-        }
+        self.mailbox.close();
         driven?;
         Ok(RunResult::of(&self.run, self.now()))
     }
@@ -107,8 +105,17 @@ impl RunLoop {
                 Phase::New | Phase::Running | Phase::Paused(_) => {}
             }
             self.start_open();
-            if self.at_rest() {
-                return Ok(());
+            // A question may have been answered before this process took the run over.
+            while let Some(Some(done)) = self.in_flight.next().now_or_never() {
+                self.ready.push(done);
+            }
+            if self.ready.is_empty() && self.at_rest() {
+                // What was taken is kept.
+                inputs = self.mailbox.close();
+                if inputs.is_empty() {
+                    return Ok(());
+                }
+                continue;
             }
             inputs = self.next_inputs().await;
         }
@@ -117,8 +124,11 @@ impl RunLoop {
     /// Nothing will happen without somebody outside, and nobody is waited for.
     fn at_rest(&self) -> bool {
         match self.run.phase() {
+            _ if self.cancelled.is_cancelled() => false,
             Phase::Paused(_) => self.run.effects().all(|open| open.intent.waits_for_a_person()),
-            Phase::Running => self.return_when_waiting && self.run.waits_for_a_person(),
+            Phase::Running => {
+                self.return_when_waiting && self.run.waits_for_a_person() && !self.permits.are_awaited()
+            }
             _ => false,
         }
     }
@@ -181,6 +191,10 @@ impl RunLoop {
     }
 
     fn start_open(&mut self) {
+        // Looked at right before the effects: they start cancelled, once the wish is stored.
+        if self.cancelled.is_cancelled() && !matches!(self.run.phase(), Phase::Stopping(_)) {
+            return;
+        }
         let left = self.run.time_left(self.now()).map(Duration::from_millis);
         let run = &self.run;
         let fresh = |open: &&Open| !self.started.contains(&(open.intent.id.clone(), open.attempt));
@@ -231,7 +245,7 @@ impl RunLoop {
                 biased;
                 () = self.cancelled.cancelled(), if !stopping => inputs.push(Input::Cancel),
                 Some(done) = self.in_flight.next() => inputs.push(done.input()),
-                Some(joined) = self.tools.join_next() => inputs.extend(joined.ok().map(Done::input)),
+                Some(joined) = self.tools.join_next() => inputs.extend(ended(joined)),
                 () = self.permits.granted() => inputs.push(Input::Tick),
                 received = self.mailbox.receive() => inputs.extend(received),
                 () = tick, if has_tick => inputs.push(Input::Tick),
@@ -241,14 +255,35 @@ impl RunLoop {
             inputs.push(done.input());
         }
         while let Some(joined) = self.tools.try_join_next() {
-            inputs.extend(joined.ok().map(Done::input));
+            inputs.extend(ended(joined));
         }
+        // First: a message that came beside a last reply gets another turn.
+        inputs.splice(0..0, self.mailbox.take());
         for input in &inputs {
             if let Input::Done { effect, attempt, .. } | Input::Lost { effect, attempt } = input {
                 self.started.remove(&(effect.clone(), *attempt));
             }
         }
         inputs
+    }
+}
+
+/// Whoever drops the run, its watcher does not wait for ever.
+impl Drop for RunLoop {
+    fn drop(&mut self) {
+        if let Some(events) = &self.events {
+            events.end();
+        }
+    }
+}
+
+/// What a task ended with; nothing when it was aborted. A panic that user code is not to blame for ends the
+/// driver: an effect that never reports would hold the run up for ever.
+fn ended(joined: Result<Done, JoinError>) -> Option<Input> {
+    match joined.map_err(JoinError::try_into_panic) {
+        Ok(done) => Some(done.input()),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => None,
     }
 }
 
