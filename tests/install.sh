@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs what lint and test need: a C compiler and make (Debian packages, where that is allowed),
+# the crates of Cargo.lock, cargo-deny into target/tools, and the upstreams of the tests. Does nothing
+# when all is there.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+tools=${CARGO_TARGET_DIR:-target}/tools
+cargo_deny=0.20.2
+
+say() { echo "install: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# apt NAME...: installs Debian packages, as root or through sudo without a password.
+apt() {
+  local as=()
+  command -v apt-get >/dev/null || fail "missing $*; install what your system calls them"
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null || fail "missing $*; run: apt-get install $*"
+    as=(sudo -n)
+  fi
+  say "installing $*"
+  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2 ||
+    { "${as[@]}" apt-get update -q >&2 &&
+      "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2; }
+}
+
+command -v cargo >/dev/null || fail "missing a Rust toolchain, 1.95 or newer: see https://rustup.rs"
+for part in rustfmt:cargo-fmt clippy:cargo-clippy; do
+  command -v "${part#*:}" >/dev/null || fail "missing ${part%:*}; run: rustup component add ${part%:*}"
+done
+
+packages=()
+command -v cc >/dev/null || packages+=(gcc libc6-dev)
+command -v make >/dev/null || packages+=(make)
+[ ${#packages[@]} = 0 ] || apt "${packages[@]}"
+
+# All platforms: licences and the core's dependencies are checked for each.
+cargo fetch --locked --quiet
+
+installed=$("$tools/bin/cargo-deny" --version 2>/dev/null | cut -d' ' -f2 || true)
+if [ "$installed" != "$cargo_deny" ]; then
+  say "building cargo-deny $cargo_deny into $tools"
+  # It looks at some hundred licences: unoptimised it needs a second and compiles in a third of the time.
+  CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$tools" "cargo-deny@$cargo_deny" >&2
+fi
+
+tests/upstreams/install.sh
