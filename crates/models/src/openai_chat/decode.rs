@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::FORMAT;
 use super::calls::Calls;
 use super::event::{CallDelta, Choice, Delta, Event, First};
+use super::token::Token;
 use crate::adapter::{Decoder, Seen, check_depth, malformed, truncated};
 use crate::failure::WireError;
 
@@ -52,6 +53,9 @@ impl Decoder for ChatDecoder {
 
 impl ChatDecoder {
     fn json(&mut self, data: &[u8], out: &mut Vec<Chunk>) -> Result<Seen, Error> {
+        if let Some(seen) = self.token(data, out)? {
+            return Ok(seen);
+        }
         check_depth(data)?;
         let event: Event<'_> = serde_json::from_slice(data)
             .map_err(|error| malformed(&format!("an event is not the JSON of this format: {error}")))?;
@@ -76,6 +80,26 @@ impl ChatDecoder {
             seen = Seen::Content;
         }
         Ok(seen)
+    }
+
+    /// The short way, for the events between the first and the last.
+    fn token(&mut self, data: &[u8], out: &mut Vec<Chunk>) -> Result<Option<Seen>, Error> {
+        let between = self.text.is_some() || !self.calls.is_empty();
+        match if between { Token::read(data) } else { None } {
+            None => return Ok(None),
+            Some(Token::Text(text)) => {
+                let part = part(&mut self.text, &mut self.next_part);
+                out.push(Chunk::Text { part, text: text.0.into_owned() });
+            }
+            Some(Token::Arguments { index, text }) => {
+                let before = out.len();
+                self.calls.push(CallDelta::arguments(index, text), &self.id, &mut self.next_part, out)?;
+                if out.len() == before {
+                    return Ok(Some(Seen::Life));
+                }
+            }
+        }
+        Ok(Some(Seen::Content))
     }
 
     fn start(&mut self, event: &Event<'_>, out: &mut Vec<Chunk>) {

@@ -104,6 +104,14 @@ pub(super) struct FunctionDelta<'a> {
     pub arguments: Option<ArgumentText<'a>>,
 }
 
+impl<'a> CallDelta<'a> {
+    /// A further piece of the arguments of one call.
+    pub(super) fn arguments(index: u32, text: Text<'a>) -> Self {
+        let function = FunctionDelta { name: None, arguments: Some(ArgumentText(text.0)) };
+        Self { index: Some(index), function: Some(function), ..Self::default() }
+    }
+}
+
 /// The text of a delta: a string, or with some servers a list of parts.
 pub(super) struct Content<'a> {
     pub text: Cow<'a, str>,

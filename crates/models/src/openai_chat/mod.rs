@@ -6,6 +6,7 @@ mod calls;
 mod decode;
 mod encode;
 mod event;
+mod token;
 
 use ambidex_core::message::Message;
 use ambidex_core::{Error, Request};
