@@ -1,0 +1,168 @@
+//! Questions of a run, asked and answered at the terminal.
+
+use std::collections::VecDeque;
+
+use ambidex_core::question::{Answer, Question, Why};
+use serde_json::Value;
+
+use crate::console::{columns, printable};
+use crate::paint::Paint;
+
+/// What a person is asked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub id: String,
+    pub tool: String,
+    pub args: Value,
+    pub why: Why,
+}
+
+impl From<Question> for Asked {
+    fn from(question: Question) -> Self {
+        Self { id: question.id, tool: question.tool, args: question.args, why: question.why }
+    }
+}
+
+/// What a line typed by a person means.
+pub enum Said {
+    /// A question is answered.
+    Answered { id: String, answer: Answer },
+    /// Ask on, after saying this.
+    Again(Option<String>),
+}
+
+/// Questions in their order; the first is the one that is asked.
+#[derive(Default)]
+pub struct Approvals {
+    open: VecDeque<Asked>,
+    stage: Stage,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Choice,
+    Reason,
+    Edit,
+    Result,
+}
+
+impl Approvals {
+    pub fn ask(&mut self, question: Asked) {
+        self.open.push_back(question);
+    }
+
+    /// A question that needs no answer any more.
+    pub fn withdraw(&mut self, id: &str) {
+        if self.open.front().is_some_and(|question| question.id == id) {
+            self.stage = Stage::Choice;
+        }
+        self.open.retain(|question| question.id != id);
+    }
+
+    pub fn is_asking(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The question in full, shown once before its prompt.
+    pub fn describe(&self, paint: Paint, width: usize) -> Option<String> {
+        self.open.front().map(|question| describe(question, paint, width))
+    }
+
+    pub fn prompt(&self, paint: Paint) -> String {
+        let text = match (self.stage, self.open.front().map(|question| question.why)) {
+            (Stage::Choice, Some(Why::InDoubt)) => "[r]un it again, [n]o, or [a]nswer with its result? ",
+            (Stage::Choice, _) => "[y]es, [n]o, [e]dit the arguments, or [a]nswer yourself? ",
+            (Stage::Reason, _) => "reason, for the model: ",
+            (Stage::Edit, _) => "arguments as JSON: ",
+            (Stage::Result, _) => "result, JSON or text: ",
+        };
+        paint.bold(text)
+    }
+
+    pub fn line(&mut self, line: &str) -> Said {
+        let Some(question) = self.open.front() else { return Said::Again(None) };
+        let line = line.trim();
+        let doubt = question.why == Why::InDoubt;
+        let answer = match self.stage {
+            Stage::Choice => match line.to_lowercase().as_str() {
+                "y" | "yes" if !doubt => Answer::Approve,
+                "r" | "repeat" if doubt => Answer::Repeat,
+                "n" | "no" => return self.turn_to(Stage::Reason),
+                "e" | "edit" if !doubt => return self.turn_to(Stage::Edit),
+                "a" | "answer" => return self.turn_to(Stage::Result),
+                "" => return Said::Again(None),
+                other => return Said::Again(Some(format!("`{other}` is none of these"))),
+            },
+            Stage::Reason => Answer::Reject { reason: reason(line) },
+            Stage::Edit => match arguments(line) {
+                Ok(args) => Answer::Edit { args },
+                Err(why) => {
+                    self.stage = Stage::Choice;
+                    return Said::Again(Some(why));
+                }
+            },
+            Stage::Result => Answer::Answer { answer: json_or_text(line) },
+        };
+        let id = question.id.clone();
+        self.open.pop_front();
+        self.stage = Stage::Choice;
+        Said::Answered { id, answer }
+    }
+
+    fn turn_to(&mut self, stage: Stage) -> Said {
+        self.stage = stage;
+        Said::Again(None)
+    }
+}
+
+/// The words for a call that is not to run.
+pub fn reason(text: &str) -> String {
+    if text.is_empty() { "a person said no".to_owned() } else { text.to_owned() }
+}
+
+/// The arguments of a call, an object.
+pub fn arguments(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err("arguments are a JSON object, such as {\"path\": \".\"}".to_owned()),
+        Err(error) => Err(format!("this is not JSON: {error}")),
+    }
+}
+
+pub fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// The question with its arguments, framed.
+pub fn describe(question: &Asked, paint: Paint, width: usize) -> String {
+    let head = match question.why {
+        Why::Approval => format!("May `{}` run?", question.tool),
+        Why::InDoubt => format!("Did `{}` happen? It was under way when its process ended.", question.tool),
+    };
+    let bar = paint.yellow("│");
+    let mut out = format!("{} {}\n", paint.yellow("╭─"), paint.bold(&printable(&head)));
+    let arguments = serde_json::to_string_pretty(&question.args).unwrap_or_default();
+    let room = width.saturating_sub(3).max(20);
+    for line in printable(&arguments).lines() {
+        for piece in wrapped(line, room) {
+            out.push_str(&format!("{bar} {piece}\n"));
+        }
+    }
+    out.push_str(&paint.yellow("╰─"));
+    out
+}
+
+fn wrapped(line: &str, width: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for c in line.chars() {
+        if let Some(last) = pieces.last_mut() {
+            if columns(last) >= width {
+                pieces.push(c.to_string());
+            } else {
+                last.push(c);
+            }
+        }
+    }
+    pieces
+}

@@ -1,0 +1,251 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs LLM agents: `ambidex run "TASK"` works until the task is done.
+#[derive(Debug, Parser)]
+#[command(name = "ambidex", version, disable_help_subcommand = true, infer_subcommands = false)]
+#[command(after_help = "Without a configuration an offline model answers; `ambidex demo` shows a whole run.
+`ambidex help codes` lists exit codes and error codes. `ambidex VERB --help` says more about a verb.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// Where the configuration comes from, and how much is said.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Override a setting, such as -c agents.writer.model=big
+    #[arg(short = 'c', value_name = "KEY=VALUE", global = true, help_heading = "Everywhere")]
+    pub overrides: Vec<String>,
+    /// Use this file instead of the nearest ambidex.toml
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Everywhere")]
+    pub config: Option<PathBuf>,
+    /// Lay the settings of [profiles.NAME] over the others
+    #[arg(long, value_name = "NAME", global = true, help_heading = "Everywhere")]
+    pub profile: Option<String>,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run one task to its end
+    Run(Box<RunArgs>),
+    /// Talk with an agent, line by line
+    Chat(ChatArgs),
+    /// List the configured models, or test them with one tiny call each
+    #[command(subcommand)]
+    Models(ModelsVerb),
+    /// List tools, show their schemas, call one
+    #[command(subcommand)]
+    Tools(ToolsVerb),
+    /// Show, check, begin the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Look for what would not work here, and say what to do
+    Doctor,
+    /// Show a whole autonomous run on real files; needs no key
+    Demo(DemoArgs),
+    /// Print a JSON Schema
+    Schema {
+        /// Of what
+        of: SchemaOf,
+    },
+    /// Print completions for a shell
+    Completion {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+    /// Explain a verb, or list the codes: `ambidex help codes`
+    Help {
+        /// A verb, or `codes`
+        topic: Vec<String>,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+#[command(after_help = "What stdin holds is appended to TASK, unless it is a terminal.
+The result goes to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 run failed, 2 usage, 3 waits for a person, 4 paused (budget or max_iterations),
+5 cancelled, 6 configuration invalid, 7 no server, 8 timeout.")]
+pub struct RunArgs {
+    /// What is to be done
+    pub task: Option<String>,
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// Active time until the run fails, such as 90s or 5m
+    #[arg(long, value_name = "TIME", conflicts_with = "resume")]
+    pub timeout: Option<ambidex_config::Duration>,
+    /// Append a text file to the task
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "resume")]
+    pub file: Vec<PathBuf>,
+    /// Show the model an image (PNG, JPEG, GIF, WebP)
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "resume")]
+    pub image: Vec<PathBuf>,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print one JSON object at the end
+    #[arg(long, conflicts_with = "json")]
+    pub result_json: bool,
+    /// Hand the run to a running server
+    #[arg(long)]
+    pub detach: bool,
+
+    /// Go on with a run that waits or is paused
+    #[arg(long, value_name = "FILE", conflicts_with = "task", help_heading = "Runs that wait")]
+    pub resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+
+    // Known, but not in this version; `verbs::run` says so.
+    #[arg(short = 'i', value_name = "KEY=VALUE", hide = true)]
+    pub input: Vec<String>,
+    #[arg(short = 'w', long, value_name = "WORKFLOW", hide = true)]
+    pub workflow: Option<String>,
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub stage: Option<String>,
+    #[arg(long, value_name = "ID", hide = true)]
+    pub thread: Option<String>,
+    #[arg(long, value_name = "URL", hide = true)]
+    pub db: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct AgentArgs {
+    /// The agent to run; the default one when none is named
+    #[arg(short, long)]
+    pub agent: Option<String>,
+    /// Another model than the agent's: a configured name or PROVIDER:NAME
+    #[arg(short, long)]
+    pub model: Option<String>,
+    /// Model calls before the run pauses; on --resume, how many more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_iterations: Option<u32>,
+    /// US dollars before the run pauses; on --resume, how many more
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    pub max_usd: Option<f64>,
+}
+
+/// What a person decides about the calls that a run waits with.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Runs that wait")]
+#[group(id = "decision", multiple = false)]
+pub struct AnswerArgs {
+    /// Let the calls run
+    #[arg(long, group = "decision", requires = "resume")]
+    pub yes: bool,
+    /// Do not let them run; the model is told the reason
+    #[arg(long, value_name = "REASON", group = "decision", requires = "resume", num_args = 0..=1, default_missing_value = "")]
+    pub no: Option<String>,
+    /// Run the call with these arguments
+    #[arg(long, value_name = "JSON", group = "decision", requires = "resume")]
+    pub edit: Option<String>,
+    /// Do not run the call; this is its result
+    #[arg(long, value_name = "JSON", group = "decision", requires = "resume")]
+    pub answer: Option<String>,
+    /// Answer only this question, where several wait
+    #[arg(long, value_name = "ID", requires = "decision")]
+    pub question: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Lines that begin with / are for Ambidex: /help lists them.")]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Run the task on this model: a configured name or PROVIDER:NAME
+    #[arg(short, long)]
+    pub model: Option<String>,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print one JSON object at the end
+    #[arg(long, conflicts_with = "json")]
+    pub result_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsVerb {
+    /// List the configured models
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call each model once
+    Test {
+        /// Configured names or PROVIDER:NAME; all configured models when none is given
+        names: Vec<String>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ToolsVerb {
+    /// List the tools
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a model is told about a tool
+    Schema { name: String },
+    /// Call a tool once, with the checks and limits of a run
+    Call {
+        name: String,
+        /// The arguments as a JSON object
+        arguments: Option<String>,
+        /// One argument
+        #[arg(short = 'i', value_name = "KEY=VALUE", conflicts_with = "arguments")]
+        input: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print the settings in effect, secrets redacted
+    Show {
+        /// Say where each value was written
+        #[arg(long)]
+        origin: bool,
+        #[arg(long, conflicts_with = "origin")]
+        json: bool,
+    },
+    /// Check the configuration with all its profiles
+    Check,
+    /// Print the JSON Schema of ambidex.toml, for editors
+    Schema,
+    /// Write an ambidex.toml to begin with
+    Init {
+        /// The folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SchemaOf {
+    Events,
+    Records,
+    Config,
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(usd) if usd.is_finite() && usd > 0.0 => Ok(usd),
+        _ => Err("write an amount above 0, such as 0.50".into()),
+    }
+}

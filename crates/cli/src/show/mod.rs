@@ -1,0 +1,354 @@
+//! A run as it is shown: its events while it is under way, its result at the end.
+
+mod json;
+mod line;
+pub mod number;
+mod spinner;
+
+use std::io;
+
+use ambidex_core::Usage;
+use ambidex_core::event::{Event, EventKind, Status};
+use ambidex_engine::{RunError, RunResult};
+
+use crate::console::{Console, one_line, printable};
+use crate::hint::hint;
+use crate::markdown::Markdown;
+
+pub use json::pretty;
+use spinner::Spinner;
+
+/// Text wider than this is hard to read.
+const WIDEST: usize = 100;
+
+/// What stdout gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The words as they stream on a terminal, the final text alone elsewhere.
+    Text,
+    /// Every event as a line of JSON.
+    Events,
+    /// One object at the end.
+    Result,
+}
+
+/// Shows one run.
+pub struct Show {
+    format: Format,
+    /// Words are shown as they come.
+    streams: bool,
+    /// Calls and retries are told on stderr.
+    progress: bool,
+    /// The final reply is JSON; it is shown when it is whole.
+    structured: bool,
+    markdown: Markdown,
+    reply: Reply,
+    spinner: Spinner,
+    last: Last,
+    usage: Usage,
+    calls: u32,
+    tools: u64,
+    /// The summary is said at the end.
+    pub summary: bool,
+}
+
+/// The reply under way.
+#[derive(Default)]
+struct Reply {
+    /// Some of its text was shown.
+    shown: bool,
+    /// It is JSON and held back.
+    held: bool,
+    begun: bool,
+    reasoning: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Nothing,
+    Words,
+    Lines,
+}
+
+impl Show {
+    pub fn new(console: &Console, format: Format, structured: bool) -> Self {
+        let streams = format == Format::Text && console.stdout_is_terminal();
+        let progress = match format {
+            Format::Text => true,
+            Format::Events => false,
+            Format::Result => console.stderr_is_terminal(),
+        };
+        let width = console.width().min(WIDEST);
+        Self {
+            format,
+            streams,
+            progress,
+            structured,
+            markdown: Markdown::new(console.stdout_paint(), width),
+            reply: Reply::default(),
+            spinner: Spinner::default(),
+            last: Last::Nothing,
+            usage: Usage::default(),
+            calls: 0,
+            tools: 0,
+            summary: true,
+        }
+    }
+
+    pub fn has_spinner(&self, console: &Console) -> bool {
+        self.progress && console.stderr_is_terminal() && !console.quiet
+    }
+
+    /// Shows one event.
+    pub fn event(&mut self, console: &mut Console, event: &Event) -> io::Result<()> {
+        self.count(&event.kind);
+        if self.format == Format::Events {
+            let line = serde_json::to_string(event).map_err(io::Error::other)?;
+            console.print_line(&line)?;
+            return console.flush();
+        }
+        match &event.kind {
+            EventKind::ModelStarted { model } => {
+                self.reply = Reply::default();
+                self.spinner.model(model);
+            }
+            EventKind::ModelDelta { text } => self.words(console, text)?,
+            EventKind::ModelReasoning { text } => {
+                self.reply.reasoning.push_str(&printable(text));
+                self.spinner.thought(&self.reply.reasoning);
+            }
+            EventKind::ModelFinished { .. } => {
+                self.end_words(console)?;
+                self.thought(console);
+                self.spinner.model_ended();
+            }
+            EventKind::ModelRestarted { reason } => {
+                self.end_words(console)?;
+                self.reply = Reply::default();
+                let reason = one_line(reason, console.width().saturating_sub(30));
+                self.line(console, &format!("  ↻ the answer begins again: {reason}"));
+            }
+            EventKind::RouteAttempt { target, attempt, reason, seconds, .. } => {
+                self.end_words(console)?;
+                let wait = number::seconds(*seconds);
+                let reason = one_line(reason, console.width().saturating_sub(target.len() + 30));
+                self.line(
+                    console,
+                    &format!("  ↻ {target}: attempt {attempt} failed, again in {wait}: {reason}"),
+                );
+            }
+            EventKind::ToolCalled { id, name, args } => {
+                self.end_words(console)?;
+                self.spinner.tool(id, name, line::arguments(args));
+            }
+            EventKind::ToolProgress { id, data } => self.tool_progress(console, id, data),
+            EventKind::ToolFinished { id, name, ok, output, seconds } => {
+                self.end_words(console)?;
+                let args = self.spinner.tool_ended(id);
+                let (paint, width) = (console.stderr_paint(), console.width());
+                let text = line::tool(name, &args, *ok, output, *seconds, paint, width);
+                self.line(console, &text);
+            }
+            EventKind::ApprovalAsked { .. } => self.end_words(console)?,
+            EventKind::ApprovalAnswered { decision, .. } => {
+                self.line(console, &format!("  ▸ answered: {decision}"));
+            }
+            EventKind::Note { text } => self.line(console, &format!("  · {}", printable(text))),
+            EventKind::RunFinished { .. } => {
+                self.end_words(console)?;
+                console.wipe();
+            }
+            EventKind::RunCreated { .. }
+            | EventKind::RunStarted {}
+            | EventKind::RunStatus { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::StepFinished { .. }
+            | EventKind::BudgetReached { .. }
+            | EventKind::Error { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::ModelFinished { usage, .. } => {
+                self.calls += 1;
+                self.usage.add(usage);
+            }
+            EventKind::ToolFinished { .. } => self.tools += 1,
+            _ => {}
+        }
+    }
+
+    /// Turns the spinner.
+    pub fn tick(&mut self, console: &mut Console) {
+        let width = console.width().saturating_sub(1);
+        if let Some(line) = self.spinner.turn(console.stderr_paint(), width) {
+            console.show_transient(&line);
+        }
+    }
+
+    fn words(&mut self, console: &mut Console, text: &str) -> io::Result<()> {
+        if !self.streams {
+            return Ok(());
+        }
+        if !self.reply.begun && !text.trim().is_empty() {
+            self.thought(console);
+            self.reply.begun = true;
+            self.reply.held = self.structured && text.trim_start().starts_with(['{', '[']);
+            self.spinner.writes();
+            if !self.reply.held && self.last == Last::Lines {
+                console.print("\n")?;
+            }
+        }
+        if self.reply.held || !self.reply.begun {
+            return Ok(());
+        }
+        self.reply.shown = true;
+        self.last = Last::Words;
+        let shown = self.markdown.push(text);
+        console.print(&shown)?;
+        console.flush()
+    }
+
+    fn end_words(&mut self, console: &mut Console) -> io::Result<()> {
+        let rest = self.markdown.finish();
+        console.print(&rest)?;
+        console.flush()
+    }
+
+    /// A line for a stretch of reasoning.
+    fn thought(&mut self, console: &mut Console) {
+        let reasoning = std::mem::take(&mut self.reply.reasoning);
+        if reasoning.trim().is_empty() {
+            return;
+        }
+        let words = reasoning.split_whitespace().count() as u64;
+        let count = format!(" ({})", number::counted(words, "word"));
+        let room = console.width().min(WIDEST).saturating_sub(count.len() + 4);
+        let text = format!("  ∴ {}{count}", one_line(&reasoning, room));
+        let text = console.stderr_paint().with("2;3", &text);
+        self.line(console, &text);
+    }
+
+    fn tool_progress(&mut self, console: &mut Console, id: &str, data: &serde_json::Value) {
+        let (Some(attempt), Some(after)) = (data["attempt"].as_u64(), data["after"].as_str()) else { return };
+        let name = self.spinner.name_of(id).unwrap_or(id).to_owned();
+        let after = one_line(after, console.width().saturating_sub(name.len() + 24));
+        self.line(console, &format!("  ↻ {name}: attempt {attempt} after {after}"));
+    }
+
+    fn line(&mut self, console: &mut Console, text: &str) {
+        if !self.progress {
+            return;
+        }
+        if self.last == Last::Words && self.streams && console.stderr_is_terminal() {
+            console.say("");
+        }
+        self.last = Last::Lines;
+        console.say(text);
+    }
+
+    /// Shows how the run came to rest. What a person has to do next is the caller's to say.
+    pub fn end(&mut self, console: &mut Console, ended: &Result<RunResult, RunError>) -> io::Result<()> {
+        console.wipe();
+        self.end_words(console)?;
+        let result = match ended {
+            Ok(result) => Some(result),
+            Err(error) => error.result.as_deref(),
+        };
+        match self.format {
+            Format::Events => {}
+            Format::Result => {
+                let object = match (result, ended) {
+                    (Some(result), _) => result.to_json(),
+                    (None, Err(error)) => without_a_result(error),
+                    (None, Ok(_)) => serde_json::Value::Null,
+                };
+                console.print_line(&object.to_string())?;
+            }
+            Format::Text => {
+                if let Some(result) = result.filter(|result| result.status == Status::Succeeded) {
+                    self.result(console, result)?;
+                }
+            }
+        }
+        console.flush()?;
+        if let Err(error) = ended {
+            self.failure(console, error);
+        }
+        if let Some(result) = result.filter(|_| self.progress && self.summary) {
+            self.sum_up(console, result);
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, console: &mut Console, result: &RunResult) -> io::Result<()> {
+        if let Some(output) = &result.output {
+            if self.streams && self.last != Last::Nothing {
+                console.print("\n")?;
+            }
+            return console.print_line(&pretty(output, console.stdout_paint()));
+        }
+        if !self.streams {
+            return if result.text.is_empty() { Ok(()) } else { console.print_line(&result.text) };
+        }
+        if !self.reply.shown && !result.text.is_empty() {
+            let mut text = self.markdown.push(&result.text);
+            text.push_str(&self.markdown.finish());
+            console.print_line(&text)?;
+        }
+        Ok(())
+    }
+
+    fn failure(&mut self, console: &mut Console, error: &RunError) {
+        use ambidex_core::ErrorKind;
+        if error.kind() == ErrorKind::Cancelled {
+            if self.progress {
+                console.complain("cancelled");
+            }
+            return;
+        }
+        let error = &error.error;
+        let request = error.request_id().map_or_else(String::new, |id| format!(" (request {id})"));
+        let message = format!("{} [{}]{request}", error.message(), error.code());
+        console.error(&message, hint(error));
+    }
+
+    /// What the run used, in one line.
+    fn sum_up(&self, console: &mut Console, result: &RunResult) {
+        let paint = console.stderr_paint();
+        let calls = result.iterations_used.max(self.calls);
+        let text = line::summary(&result.usage, calls, self.tools, result.execution_time);
+        let (mark, word) = match result.status {
+            Status::Succeeded if result.task_completed => (paint.green("✓"), "done"),
+            Status::Succeeded => (paint.yellow("✓"), "done, cut short"),
+            Status::Failed => (paint.red("✗"), "failed"),
+            Status::Cancelled => (paint.yellow("✗"), "cancelled"),
+            Status::Waiting => (paint.yellow("…"), "waits"),
+            Status::Paused => (paint.yellow("…"), "paused"),
+            Status::Queued | Status::Running => (paint.yellow("…"), "under way"),
+        };
+        if console.stderr_is_terminal() {
+            console.say("");
+        }
+        console.say(&format!("{mark} {}", paint.dim(&format!("{word} · {text}"))));
+    }
+}
+
+/// The object for a run that could not be driven to any state.
+fn without_a_result(error: &RunError) -> serde_json::Value {
+    let error = &error.error;
+    serde_json::json!({
+        "run": null,
+        "thread": null,
+        "status": "failed",
+        "text": "",
+        "output": null,
+        "task_completed": false,
+        "iterations_used": 0,
+        "execution_time": 0.0,
+        "usage": Usage::default(),
+        "error": {"code": error.code(), "message": error.message(), "retryable": error.is_retryable()},
+    })
+}

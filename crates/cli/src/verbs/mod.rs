@@ -1,0 +1,81 @@
+//! A file for each verb.
+
+mod chat;
+mod config;
+mod demo;
+mod doctor;
+mod help;
+mod keep;
+mod models;
+mod resume;
+mod run;
+mod schema;
+mod tools;
+mod watch;
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::args::{Cli, Verb};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Verbs of the public surface that this version does not have.
+const LATER: [&str; 14] = [
+    "batch", "serve", "worker", "attach", "threads", "sessions", "runs", "replay", "approve", "relay",
+    "flow", "mcp", "keys", "status",
+];
+
+pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
+    let common = &cli.common;
+    match cli.verb {
+        None => print(console, &Cli::command().render_help().to_string()),
+        Some(Verb::Version) => print(console, &format!("ambidex {}", env!("CARGO_PKG_VERSION"))),
+        Some(Verb::Help { topic }) => help::help(&topic, console),
+        Some(Verb::Completion { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ambidex", &mut script);
+            print(console, &String::from_utf8_lossy(&script))
+        }
+        Some(Verb::Schema { of }) => schema::schema(of, console),
+        Some(Verb::Config(verb)) => config::config(&verb, common, console),
+        Some(Verb::Run(args)) => asynchronously(run::run(&args, common, console)),
+        Some(Verb::Chat(args)) => asynchronously(chat::chat(&args, common, console)),
+        Some(Verb::Models(verb)) => asynchronously(models::models(&verb, common, console)),
+        Some(Verb::Tools(verb)) => asynchronously(tools::tools(&verb, common, console)),
+        Some(Verb::Doctor) => asynchronously(doctor::doctor(common, console)),
+        Some(Verb::Demo(args)) => asynchronously(demo::demo(&args, common, console)),
+    }
+}
+
+/// What to add to a complaint about a verb that exists in no released version yet.
+pub fn known_later(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(verb)) if LATER.contains(&verb.as_str()) => {
+            Some(format!("\n`{verb}` is planned and not in this version ({}).", env!("CARGO_PKG_VERSION")))
+        }
+        _ => None,
+    }
+}
+
+fn print(console: &mut Console, text: &str) -> Result<Exit, Failure> {
+    console.print_line(text).map_err(Failure::from_stdout)?;
+    Ok(Exit::Done)
+}
+
+/// The one place where a command enters the asynchronous world. Threads that cannot be stopped, such as one
+/// that reads stdin, are not waited for.
+fn asynchronously(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("ambidex").enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(Exit::Failed, format!("the runtime's threads cannot be started: {error}"))
+            .help("raise the limit of processes (`ulimit -u`) or of open files (`ulimit -n`)")
+    })?;
+    let ended = runtime.block_on(verb);
+    runtime.shutdown_background();
+    ended
+}

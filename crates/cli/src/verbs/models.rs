@@ -1,0 +1,208 @@
+//! `ambidex models`: what is configured, and whether it answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ambidex_config::{Model as Configured, ModelSource, Script};
+use ambidex_core::{Chunk, Context, Error, ErrorKind, Request, Usage};
+use ambidex_engine::project::{ConfiguredModel, Project};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Common, ModelsVerb};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::hint::hint;
+use crate::interrupts::Interrupts;
+use crate::project;
+use crate::show::{number, pretty};
+use crate::table::table;
+
+/// Of one call of `models test`.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest reply to a test, where the model has no smaller limit; room for a model that thinks first.
+const TOKENS: u32 = 256;
+
+pub async fn models(verb: &ModelsVerb, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
+    match verb {
+        ModelsVerb::List { json } => list(&project::open(common)?, *json, console),
+        ModelsVerb::Test { names, json } => test(project::open(common)?, names, *json, console).await,
+    }
+}
+
+fn list(project: &Project, as_json: bool, console: &mut Console) -> Result<Exit, Failure> {
+    let models = &project.config().models;
+    if as_json {
+        let all: Vec<Value> = models.iter().map(|(name, model)| describe(name, model)).collect();
+        return super::print(console, &pretty(&Value::Array(all), console.stdout_paint()));
+    }
+    let rows: Vec<Vec<String>> = models.iter().map(|(name, model)| row(name, model)).collect();
+    let head = ["MODEL", "PROVIDER", "NAME THERE", "PRICE IN / OUT", "CONTEXT"];
+    super::print(console, &table(&head, &rows, console.stdout_paint()))?;
+    let providers: Vec<_> = project.config().providers.keys().map(|name| format!("{name}:NAME")).collect();
+    console.say(
+        &console.stderr_paint().dim(&format!("also, without being configured: {}", providers.join(", "))),
+    );
+    Ok(Exit::Done)
+}
+
+fn source(model: &Configured) -> (String, String) {
+    match &model.source {
+        ModelSource::Provider { provider, name } => (provider.clone(), name.clone()),
+        ModelSource::Scripted { script: Script::Builtin(name) } => {
+            ("scripted".into(), format!("builtin:{name}"))
+        }
+        ModelSource::Scripted { script: Script::File(path) } => {
+            ("scripted".into(), path.display().to_string())
+        }
+    }
+}
+
+fn row(name: &str, model: &Configured) -> Vec<String> {
+    let (provider, there) = source(model);
+    let price = model
+        .price
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |price| format!("${} / ${} per 1M", price.input, price.output));
+    let context = model.context.map_or_else(|| "-".to_owned(), |tokens| number::grouped(tokens.into()));
+    vec![name.to_owned(), provider, there, price, context]
+}
+
+fn describe(name: &str, model: &Configured) -> Value {
+    let (provider, there) = source(model);
+    json!({
+        "name": name,
+        "provider": provider,
+        "model": there,
+        "price": model.price,
+        "context": model.context,
+        "max_tokens": model.max_tokens,
+    })
+}
+
+struct Tested {
+    first_token: Option<Duration>,
+    total: Duration,
+    ended: Result<Usage, Error>,
+}
+
+async fn test(
+    mut project: Project,
+    names: &[String],
+    as_json: bool,
+    console: &mut Console,
+) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::install().map_err(Failure::internal)?;
+    let stop = CancellationToken::new();
+    interrupts.guard(stop.clone());
+    for name in names {
+        project::check_model(&project, Some(name))?;
+    }
+    let names: Vec<String> =
+        if names.is_empty() { project.config().models.keys().cloned().collect() } else { names.to_vec() };
+    let paint = console.stdout_paint();
+    let (mut failed, mut all) = (false, Vec::new());
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for name in names {
+        let tested = match project.model(&name) {
+            Ok(model) => call(&model, &stop).await,
+            Err(error) => Tested { first_token: None, total: Duration::ZERO, ended: Err(error) },
+        };
+        if stop.is_cancelled() {
+            return Err(Failure::new(Exit::Cancelled, "cancelled"));
+        }
+        failed |= tested.ended.is_err();
+        if as_json {
+            all.push(object(&name, &tested));
+            continue;
+        }
+        let line = match &tested.ended {
+            Ok(usage) => {
+                format!("{} {name:width$}  {}", paint.green("✓"), paint.dim(&timing(&tested, usage)))
+            }
+            Err(error) => {
+                let mut line = format!("{} {name:width$}  {error}", paint.red("✗"));
+                if let Some(hint) = hint(error) {
+                    line.push_str(&format!("\n  {}", paint.dim(&format!("= help: {hint}"))));
+                }
+                line
+            }
+        };
+        super::print(console, &line)?;
+        console.flush().map_err(Failure::from_stdout)?;
+    }
+    if as_json {
+        super::print(console, &pretty(&Value::Array(all), paint))?;
+    }
+    Ok(if failed { Exit::Failed } else { Exit::Done })
+}
+
+fn timing(tested: &Tested, usage: &Usage) -> String {
+    let mut parts = Vec::new();
+    if let Some(first) = tested.first_token {
+        parts.push(format!("first token {}", number::seconds(first.as_secs_f64())));
+    }
+    parts.push(format!("total {}", number::seconds(tested.total.as_secs_f64())));
+    parts.push(format!("{} in / {} out tokens", usage.input_tokens, usage.output_tokens));
+    parts.extend(usage.usd.map(number::dollars));
+    parts.join(" · ")
+}
+
+fn object(name: &str, tested: &Tested) -> Value {
+    let (usage, error) = match &tested.ended {
+        Ok(usage) => (json!(usage), Value::Null),
+        Err(error) => (
+            Value::Null,
+            json!({"code": error.code(), "message": error.message(), "retryable": error.is_retryable()}),
+        ),
+    };
+    json!({
+        "name": name,
+        "ok": tested.ended.is_ok(),
+        "first_token_seconds": tested.first_token.map(|time| time.as_secs_f64()),
+        "seconds": tested.total.as_secs_f64(),
+        "usage": usage,
+        "error": error,
+    })
+}
+
+async fn call(model: &ConfiguredModel, stop: &CancellationToken) -> Tested {
+    let mut settings = model.settings.clone();
+    settings.max_tokens = Some(settings.max_tokens.map_or(TOKENS, |tokens| tokens.min(TOKENS)));
+    let request = Request { settings: Arc::new(settings), ..Request::user("Answer with the word ok.") };
+    let start = Instant::now();
+    let mut first_token = None;
+    let mut stream = model.model.stream(request, Context::detached());
+    let reading = async {
+        let (mut usage, mut whole) = (Usage::default(), false);
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk?;
+            if chunk.is_content() {
+                first_token.get_or_insert_with(|| start.elapsed());
+            }
+            match chunk {
+                Chunk::Usage(latest) => usage = latest,
+                Chunk::End(_) => whole = true,
+                _ => {}
+            }
+        }
+        if whole {
+            Ok(usage)
+        } else {
+            Err(Error::new(ErrorKind::StreamTruncated, "the answer ended before its terminal event"))
+        }
+    };
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(TIMEOUT, reading) => ended.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format!("no whole answer within {TIMEOUT:?}")))
+        }),
+        () = stop.cancelled() => Err(Error::cancelled()),
+    };
+    let ended = ended.map(|mut usage| {
+        usage.usd = usage.usd.or_else(|| model.model.info().price.map(|price| price.cost(&usage)));
+        usage
+    });
+    Tested { first_token, total: start.elapsed(), ended }
+}

@@ -1,0 +1,165 @@
+//! `ambidex run --resume FILE`: goes on with a run that waits or is paused.
+
+use std::path::Path;
+
+use ambidex_core::budget::{Budget, BudgetKind, Grant};
+use ambidex_core::definition::{AgentDefinition, Definition};
+use ambidex_core::question::{Answer, Question, Questions, Why};
+use ambidex_core::record::{Input, Pause};
+use ambidex_core::run::{Phase, Run};
+use ambidex_engine::project::{AgentChanges, Project};
+use ambidex_engine::{OnWaiting, RunFile, RunOptions};
+
+use crate::approvals::{self, Asked};
+use crate::args::{AnswerArgs, Common, RunArgs};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupts::Interrupts;
+use crate::project::{self, Chosen};
+use crate::show::{Format, Show};
+
+use super::keep::settle;
+use super::watch::{Watcher, watch};
+use super::{demo, run};
+
+pub async fn resume(
+    path: &Path,
+    args: &RunArgs,
+    common: &Common,
+    console: &mut Console,
+    interrupts: &Interrupts,
+) -> Result<Exit, Failure> {
+    let file = RunFile::read(path).map_err(|error| {
+        Failure::usage(format!("--resume: {}", error.message()))
+            .help("give the file that `ambidex run` named when the run came to rest")
+    })?;
+    let Definition::Agent(definition) = &*file.stored.definition.definition;
+    let state = Run::fold(file.run.as_str(), file.stored.definition.clone(), &file.stored.records);
+    let state = state.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+    let inputs = inputs(&state, definition, args)?;
+    let mut project = project::open(common)?;
+    let chosen = agent(&mut project, definition, args)?;
+    file.restore(project.store()).map_err(|error| Failure::building(&error))?;
+    let mut open = project.store().open(Some(&file.run)).await;
+    for (id, answer) in answers(&open, &args.answer)? {
+        let answered = project.store().answer(&id, answer).await;
+        answered.map_err(|error| Failure::new(Exit::Failed, format!("{id}: {error}")))?;
+        open.retain(|question| question.id != id);
+    }
+    let format = run::format(args.json, args.result_json);
+    let interactive = console.is_interactive() && format == Format::Text;
+    let options = RunOptions {
+        on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
+        ..RunOptions::default()
+    };
+    let mut show = Show::new(console, format, definition.output.is_some());
+    let handle = chosen.agent.resume(&file.run, inputs, options).await;
+    let handle = handle.map_err(|error| Failure::building(&error))?;
+    let watcher = Watcher {
+        console,
+        show: &mut show,
+        interrupts,
+        lines: &mut None,
+        open: open.into_iter().map(Asked::from).collect(),
+        interactive,
+    };
+    let ended = watch(handle, watcher).await?;
+    show.end(console, &ended).map_err(Failure::from_stdout)?;
+    Ok(settle(&ended, &project, common, Some(path), console).await)
+}
+
+/// The agent of the run, as it is configured now.
+fn agent(project: &mut Project, definition: &AgentDefinition, args: &RunArgs) -> Result<Chosen, Failure> {
+    project::check_model(project, args.agent.model.as_deref())?;
+    let known = project.config().model(&definition.model).is_some();
+    let model = args.agent.model.clone().or_else(|| known.then(|| definition.model.clone()));
+    if definition.name == demo::NAME && !project.config().agents.contains_key(demo::NAME) {
+        let built = demo::agent(project, model.as_deref(), Path::new("."));
+        return built.map_err(|error| Failure::building(&error));
+    }
+    if definition.name != project::ASSISTANT && !project.config().agents.contains_key(&definition.name) {
+        let text =
+            format!("the run belongs to the agent `{}`, which is not configured here", definition.name);
+        return Err(Failure::new(Exit::ConfigInvalid, text)
+            .help("go to the folder of its ambidex.toml, or name that file with --config"));
+    }
+    project::agent(project, &definition.name, &AgentChanges { model, ..AgentChanges::default() })
+}
+
+/// What a paused run is granted.
+fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec<Input>, Failure> {
+    let (iterations, usd) = (args.agent.max_iterations, args.agent.max_usd);
+    match run.phase() {
+        Phase::Paused(pause) => {
+            let mut grant =
+                Grant { iterations: iterations.unwrap_or(0), budget: Budget { usd, ..Budget::default() } };
+            let limit = &definition.budget;
+            match pause {
+                Pause::MaxIterations => grant.iterations = iterations.unwrap_or(definition.max_iterations),
+                Pause::Budget(BudgetKind::Usd) => grant.budget.usd = usd.or(limit.usd),
+                Pause::Budget(BudgetKind::Tokens) => grant.budget.tokens = limit.tokens,
+                Pause::Budget(BudgetKind::ToolCalls) => grant.budget.tool_calls = limit.tool_calls,
+                Pause::Budget(BudgetKind::Wall) => grant.budget.wall_ms = limit.wall_ms,
+                Pause::Operator => {}
+            }
+            Ok(vec![Input::Resume(grant)])
+        }
+        Phase::Finished(_) => {
+            Err(Failure::usage("--resume: the run has ended").help("start a new one with `ambidex run TASK`"))
+        }
+        _ if iterations.is_some() || usd.is_some() => {
+            Err(Failure::usage("--max-iterations, --max-usd: the run is not paused, it waits for an answer")
+                .help("answer with --yes, --no REASON, --edit JSON or --answer JSON"))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The answers that the command line gives.
+fn answers(open: &[Question], args: &AnswerArgs) -> Result<Vec<(String, Answer)>, Failure> {
+    let chosen: Vec<&Question> = match &args.question {
+        Some(id) => {
+            let found: Vec<_> = open.iter().filter(|question| question.id == *id).collect();
+            if found.is_empty() {
+                let ids: Vec<_> = open.iter().map(|question| question.id.as_str()).collect();
+                let text = format!("--question {id}: the run does not ask this");
+                return Err(Failure::usage(text).help(format!("it asks: {}", ids.join(", "))));
+            }
+            found
+        }
+        None => open.iter().collect(),
+    };
+    let only_one = |flag: &str| match chosen.as_slice() {
+        [] | [_] => Ok(()),
+        several => {
+            let ids: Vec<_> = several.iter().map(|question| question.id.as_str()).collect();
+            Err(Failure::usage(format!("{flag}: the run asks {} questions", several.len()))
+                .help(format!("say which with --question: {}", ids.join(", "))))
+        }
+    };
+    let answer = if args.yes {
+        None
+    } else if let Some(reason) = &args.no {
+        Some(Answer::Reject { reason: approvals::reason(reason) })
+    } else if let Some(json) = &args.edit {
+        only_one("--edit")?;
+        let args = approvals::arguments(json).map_err(|why| Failure::usage(format!("--edit: {why}")))?;
+        Some(Answer::Edit { args })
+    } else if let Some(json) = &args.answer {
+        only_one("--answer")?;
+        Some(Answer::Answer { answer: approvals::json_or_text(json) })
+    } else {
+        return Ok(Vec::new());
+    };
+    if open.is_empty() {
+        return Err(Failure::usage("the run asks nothing; it is paused")
+            .help("leave the answer out, or grant more with --max-iterations N"));
+    }
+    let of = |question: &Question| match (&answer, question.why) {
+        (Some(answer), _) => answer.clone(),
+        (None, Why::Approval) => Answer::Approve,
+        (None, Why::InDoubt) => Answer::Repeat,
+    };
+    Ok(chosen.into_iter().map(|question| (question.id.clone(), of(question))).collect())
+}

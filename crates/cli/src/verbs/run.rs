@@ -1,0 +1,91 @@
+//! `ambidex run`: one task to its end.
+
+use ambidex_engine::{OnWaiting, RunOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Common, RunArgs};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input;
+use crate::interrupts::Interrupts;
+use crate::project::{self, Chosen};
+use crate::show::{Format, Show};
+
+use super::keep::settle;
+use super::resume;
+use super::watch::{Watcher, watch};
+
+pub async fn run(args: &RunArgs, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::install().map_err(Failure::internal)?;
+    refuse_what_comes_later(args)?;
+    let stop = CancellationToken::new();
+    interrupts.guard(stop.clone());
+    if let Some(file) = &args.resume {
+        return resume::resume(file, args, common, console, &interrupts).await;
+    }
+    let mut project = project::open(common)?;
+    let chosen = project::choose(&mut project, &args.agent, None)?;
+    let task = input::task(args, console, &stop).await?;
+    tell_of_the_offline_model(&chosen, console);
+    let format = format(args.json, args.result_json);
+    let interactive = console.is_interactive() && format == Format::Text;
+    let options = RunOptions {
+        timeout: Some(args.timeout.map_or(chosen.timeout, ambidex_config::Duration::get)),
+        on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
+        ..RunOptions::default()
+    };
+    let mut show = Show::new(console, format, chosen.agent.definition().output.is_some());
+    let handle = chosen.agent.start(task, options).map_err(|error| Failure::building(&error))?;
+    let watcher = Watcher {
+        console,
+        show: &mut show,
+        interrupts: &interrupts,
+        lines: &mut None,
+        open: Vec::new(),
+        interactive,
+    };
+    let ended = watch(handle, watcher).await?;
+    show.end(console, &ended).map_err(Failure::from_stdout)?;
+    Ok(settle(&ended, &project, common, None, console).await)
+}
+
+pub fn format(json: bool, result_json: bool) -> Format {
+    match (json, result_json) {
+        (true, _) => Format::Events,
+        (_, true) => Format::Result,
+        _ => Format::Text,
+    }
+}
+
+/// A note for those who have not configured anything yet.
+pub fn tell_of_the_offline_model(chosen: &Chosen, console: &mut Console) {
+    if chosen.is_assistant && chosen.agent.definition().model == project::OFFLINE_MODEL {
+        let paint = console.stderr_paint();
+        console.say(&paint.dim(
+            "no agent is configured, so the offline model answers; `ambidex config init` writes an ambidex.toml, \
+             or name a model: -m openai:MODEL, -m anthropic:MODEL",
+        ));
+    }
+}
+
+fn refuse_what_comes_later(args: &RunArgs) -> Result<(), Failure> {
+    let later = [
+        (args.workflow.is_some(), "-w (workflows)"),
+        (!args.input.is_empty(), "-i (inputs of workflows)"),
+        (args.stage.is_some(), "--stage (workflows)"),
+        (args.thread.is_some(), "--thread (stored threads)"),
+        (args.db.is_some(), "--db (stores)"),
+    ];
+    if let Some((_, what)) = later.iter().find(|(given, _)| *given) {
+        let text = format!("{what}: not in this version ({})", env!("CARGO_PKG_VERSION"));
+        return Err(Failure::usage(text).help("leave it out; `ambidex run --help` lists what there is"));
+    }
+    if args.detach {
+        let text = "--detach: no server is running, and this version has none to start";
+        return Err(
+            Failure::new(Exit::NoServer, text).help("leave --detach out: the run then lives in this process")
+        );
+    }
+    Ok(())
+}

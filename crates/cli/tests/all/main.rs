@@ -1,0 +1,10 @@
+//! The command line as its users meet it: the real binary in folders of its own.
+
+mod approvals;
+mod chat;
+mod interrupts;
+mod misuse;
+mod run;
+mod support;
+mod terminal;
+mod verbs;

@@ -1,0 +1,151 @@
+//! The verbs that run no task.
+
+use crate::support::Place;
+
+#[test]
+fn version_and_help_are_results() {
+    let place = Place::new();
+    let version = format!("ambidex {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(place.ambidex(&["version"]).ends(0).out, version);
+    assert_eq!(place.ambidex(&["--version"]).ends(0).out, version);
+    let short = place.ambidex(&[]).ends(0);
+    assert_eq!(short.out, place.ambidex(&["help"]).ends(0).out);
+    assert!(short.out.lines().count() < 45, "short help is short");
+    place.ambidex(&["help", "run"]).ends(0).prints("Exit codes: 0 done");
+    place.ambidex(&["help", "rum"]).ends(2).says("topics are: codes, run");
+}
+
+#[test]
+fn help_codes_lists_every_code() {
+    let ran = Place::new().ambidex(&["help", "codes"]).ends(0);
+    for (kind, meaning, _) in ambidex_core::ErrorKind::ALL {
+        assert!(ran.out.contains(kind.code()) && ran.out.contains(meaning), "{kind}");
+    }
+    for code in 0..=8 {
+        assert!(ran.out.contains(&format!("\n  {code}  ")), "{code}");
+    }
+}
+
+#[test]
+fn schemas_are_schemas() {
+    let place = Place::new();
+    for of in ["events", "records", "config"] {
+        let schema = place.ambidex(&["schema", of]).ends(0).json();
+        jsonschema::validator_for(&schema).expect(of);
+    }
+    assert_eq!(place.ambidex(&["config", "schema"]).out, place.ambidex(&["schema", "config"]).out);
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        place.ambidex(&["completion", shell]).ends(0).prints("doctor");
+    }
+}
+
+#[test]
+fn the_starter_runs_as_it_is_and_is_never_overwritten() {
+    let place = Place::new();
+    place.ambidex(&["config", "init"]).ends(0).says("wrote ./ambidex.toml");
+    place
+        .ambidex(&["config", "check"])
+        .ends(0)
+        .prints("agents: helper")
+        .prints("profiles, checked too: careful");
+    place.ambidex(&["run", "-q", "hello"]).ends(0).prints("offline model");
+    place.write("ambidex.toml", "# mine\n");
+    place.ambidex(&["config", "init"]).ends(1).says("is there already");
+    assert_eq!(place.read("ambidex.toml"), "# mine\n");
+}
+
+#[test]
+fn show_says_where_a_value_comes_from_and_hides_secrets() {
+    let place = Place::new();
+    place.write(
+        "ambidex.toml",
+        "[providers.own]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\nkey = { env = \"OWN\" }\n",
+    );
+    let ran = place
+        .ambidex_with(&["config", "show", "--origin", "-c", "runtime.sync_workers=3"], &[("OWN", "s3cret")]);
+    let ran = ran
+        .ends(0)
+        .prints("key = { env = \"OWN\" }  # ambidex.toml:4:7 (set)")
+        .prints("sync_workers = 3  # -c");
+    assert!(!ran.out.contains("s3cret"));
+    let settings = place.ambidex(&["config", "show", "--json"]).ends(0).json();
+    assert!(
+        settings.as_array().is_some_and(|all| all.iter().any(|it| it["key"] == "providers.own.base_url"))
+    );
+}
+
+#[test]
+fn models_are_listed_and_tested() {
+    let more = "[models.priced]\nprovider = \"openai\"\nname = \"X-1\"\ncontext = 128000\n\
+        price = { input = 1.25, output = 10.0 }\n";
+    let place = Place::scripted("[default]\ntext = \"ok\"\n", more);
+    let ran = place.ambidex(&["models", "list"]).ends(0);
+    let row = ran.out.lines().find(|line| line.starts_with("priced")).expect("a row");
+    assert!(
+        row.contains("openai")
+            && row.contains("X-1")
+            && row.contains("$1.25 / $10")
+            && row.contains("128,000")
+    );
+    let list = place.ambidex(&["models", "list", "--json"]).ends(0).json();
+    assert!(list.as_array().is_some_and(|all| all.iter().any(|it| it["name"] == "script")));
+    place.ambidex(&["models", "test", "script"]).ends(0).prints("✓ script").prints("first token");
+    let tested = place.ambidex(&["models", "test", "script", "priced", "--json"]).ends(1).json();
+    assert_eq!((&tested[0]["ok"], &tested[1]["ok"]), (&true.into(), &false.into()));
+    assert_eq!(tested[1]["error"]["code"], "unauthorized");
+}
+
+const TOOLS: &str = r#"
+[tools.size]
+kind = "command"
+description = "Counts bytes."
+command = ["wc", "-c", "{file}"]
+input = { file = "string", times = "integer?" }
+effect = "read"
+[tools.slow]
+kind = "command"
+command = ["sleep", "60"]
+timeout = "100ms"
+effect = "read"
+retry = { attempts = 1 }
+"#;
+
+#[test]
+fn tools_are_listed_described_and_called() {
+    let place = Place::new();
+    place.write("ambidex.toml", TOOLS);
+    place.write("a.txt", "12345");
+    let ran = place.ambidex(&["tools", "list"]).ends(0);
+    assert!(ran.out.lines().any(|row| row.starts_with("size") && row.contains("file times?")), "{}", ran.out);
+    let schema = place.ambidex(&["tools", "schema", "size"]).ends(0).json();
+    assert_eq!(schema["input"]["required"], serde_json::json!(["file"]));
+    place.ambidex(&["tools", "call", "size", "-i", "file=a.txt"]).ends(0).prints("5 a.txt");
+    place.ambidex(&["tools", "call", "size", r#"{"file": "a.txt"}"#]).ends(0).prints("5 a.txt");
+    place.ambidex(&["tools", "call", "read_file", "-i", "path=a.txt"]).ends(0).prints("12345");
+}
+
+#[test]
+fn a_call_that_cannot_be_made_or_fails_has_an_exit_code() {
+    let place = Place::new();
+    place.write("ambidex.toml", TOOLS);
+    let call = |args: &[&str]| place.ambidex(&[&["tools", "call"], args].concat());
+    call(&["sise"]).ends(2).says("there is no tool `sise`").says("Did you mean `size`?");
+    call(&["size"]).ends(2).says("file").says("ambidex tools schema size");
+    call(&["size", "-i", "file=a", "-i", "times=many"]).ends(2).says("`many` is no integer");
+    call(&["size", "[]"]).ends(2).says("arguments are a JSON object");
+    call(&["size", "-i", "file=none.txt"]).ends(1).says("[tool_failed]");
+    call(&["slow"]).ends(8).says("[tool_timeout]");
+}
+
+#[test]
+fn the_doctor_tells_what_is_wrong_with_the_configuration() {
+    let place = Place::new();
+    place.ambidex(&["doctor"]).ends(0).prints("no ambidex.toml").prints("store").prints("open files");
+    place.write("ambidex.toml", "[agents.a]\nmodel = \"none\"\n");
+    place.ambidex(&["doctor"]).ends(1).prints("✗ configuration").prints("ambidex.toml:2:9");
+}
