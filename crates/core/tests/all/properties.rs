@@ -187,6 +187,6 @@ fn the_worlds_are_rich() {
         let told = ["unknown_tool", "not allowed here", "Do something else", "was empty", "was cut"];
         seen.extend(told.into_iter().filter(|mark| heard.contains(mark)));
     }
-    assert!(doubts > 100 && claims > 300 && happened > 1000, "{doubts} {claims} {happened}");
+    assert!(doubts > 100 && claims > 200 && happened > 1000, "{doubts} {claims} {happened}");
     assert!(seen.len() >= 20, "only {seen:?}");
 }
