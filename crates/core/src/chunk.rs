@@ -15,18 +15,42 @@ use crate::usage::Usage;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chunk {
     /// The provider accepted the request. Not content: a route may still switch.
-    Start { request_id: Option<String>, model: Option<String> },
-    Text { part: u32, text: String },
-    Reasoning { part: u32, text: String },
-    Refusal { part: u32, text: String },
+    Start {
+        request_id: Option<String>,
+        model: Option<String>,
+    },
+    Text {
+        part: u32,
+        text: String,
+    },
+    Reasoning {
+        part: u32,
+        text: String,
+    },
+    Refusal {
+        part: u32,
+        text: String,
+    },
     /// A tool call begins.
-    ToolCall { part: u32, id: String, name: String },
+    ToolCall {
+        part: u32,
+        id: String,
+        name: String,
+    },
     /// A piece of a call's argument text.
-    Arguments { part: u32, text: String },
+    Arguments {
+        part: u32,
+        text: String,
+    },
     /// Provider data that belongs to a part and is sent back verbatim; on a part of its own it is opaque.
-    State { part: u32, state: ProviderState },
+    State {
+        part: u32,
+        state: ProviderState,
+    },
     /// No more pieces of this part will come.
-    PartEnd { part: u32 },
+    PartEnd {
+        part: u32,
+    },
     /// Latest totals of this reply (not a difference).
     Usage(Usage),
     /// What a route or a retry did; no content.

@@ -37,7 +37,7 @@ pub struct RunScope {
 /// Takes what an effect has to say while it is under way.
 pub trait EventSink: Send + Sync {
     /// Never blocks and never fails; a sink that nobody reads forgets.
-    fn emit(&self, effect: &str, attempt: u32, event: EventKind);
+    fn emit(&self, effect: &Arc<str>, attempt: u32, event: EventKind);
 }
 
 impl Context {

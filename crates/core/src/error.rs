@@ -72,7 +72,11 @@ impl ErrorKind {
         (Self::ReplyTruncated, "the reply was cut by the token limit", false),
         (Self::OutputInvalid, "the reply does not match the output schema, also after one repair", false),
         (Self::UnknownTool, "the model called a tool that does not exist", false),
-        (Self::InvalidArguments, "the arguments of a tool call are not JSON or do not match the schema", false),
+        (
+            Self::InvalidArguments,
+            "the arguments of a tool call are not JSON or do not match the schema",
+            false,
+        ),
         (Self::ToolFailed, "the tool failed", false),
         (Self::ToolTimeout, "the tool ran longer than its limit", false),
         (Self::Denied, "the call was not allowed, by policy or by a person", false),

@@ -1,7 +1,11 @@
 //! Events: what doors show. All but deltas, progress and notes can be made again from records.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use crate::chunk::Finish;
@@ -13,20 +17,59 @@ use crate::usage::Usage;
 pub struct Event {
     /// Counts from 1 without gaps per run.
     pub seq: u64,
-    /// RFC 3339, UTC, milliseconds.
-    pub ts: String,
-    pub run: String,
+    pub ts: Timestamp,
+    pub run: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thread: Option<String>,
+    pub thread: Option<Arc<str>>,
     /// The effect it belongs to, such as `m0` or `t0.1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<String>,
+    pub step: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
+    pub agent: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+/// Wall time in milliseconds since 1970. Written as RFC 3339 in UTC with milliseconds, and only when it is
+/// written: most events are never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        write!(f, "{:.3}", ms.unwrap_or(jiff::Timestamp::MAX))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let time: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
+        u64::try_from(time.as_millisecond()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
 }
 
 /// Type and data of an event.
@@ -73,13 +116,7 @@ pub enum EventKind {
     #[serde(rename = "error")]
     Error { code: String, message: String, retryable: bool },
     #[serde(rename = "run.finished")]
-    RunFinished {
-        status: Status,
-        text: String,
-        output: Option<Value>,
-        usage: Usage,
-        error: Option<Error>,
-    },
+    RunFinished { status: Status, text: String, output: Option<Value>, usage: Usage, error: Option<Error> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

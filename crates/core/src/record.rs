@@ -108,13 +108,24 @@ pub enum Outcome {
 /// What reaches a run from outside.
 #[derive(Clone, Debug)]
 pub enum Input {
-    Accept { input: Vec<Arc<Message>>, thread: Option<String>, deadline_ms: Option<u64> },
+    Accept {
+        input: Vec<Arc<Message>>,
+        thread: Option<String>,
+        deadline_ms: Option<u64>,
+    },
     /// A new owner goes on with a stored run.
     Claim,
-    Done { effect: EffectId, attempt: u32, result: Result<Output, Error> },
+    Done {
+        effect: EffectId,
+        attempt: u32,
+        result: Result<Output, Error>,
+    },
     /// A call that must not be repeated (`once` or undeclared) ended in a way that leaves open whether it
     /// happened.
-    Lost { effect: EffectId, attempt: u32 },
+    Lost {
+        effect: EffectId,
+        attempt: u32,
+    },
     /// Steering: a message for the model, taken in before its next call.
     Message(Arc<Message>),
     Pause,

@@ -31,6 +31,7 @@ pub struct Agent {
 
 /// What the runs of one agent share.
 pub(crate) struct AgentRuntime {
+    pub(crate) name: Arc<str>,
     pub(crate) engine: Engine,
     pub(crate) pinned: Pinned,
     pub(crate) definition: Arc<AgentDefinition>,

@@ -267,6 +267,7 @@ impl AgentBuilder {
         let pinned = pinned.map_err(|error| invalid(format!("its definition cannot be stored: {error}")))?;
         Ok(Agent {
             runtime: Arc::new(AgentRuntime {
+                name: name.into(),
                 engine: self.engine.unwrap_or_default(),
                 pinned,
                 definition,

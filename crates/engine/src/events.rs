@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use ambidex_core::context::EventSink;
-use ambidex_core::event::{Event, EventKind};
+use ambidex_core::event::{Event, EventKind, Timestamp};
 use ambidex_core::run::Occurrence;
 use futures_core::Stream;
 
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
 
 /// Between one run and one watcher. Deltas that the watcher has not taken yet are joined, so the queue is
 /// bounded by the run's steps and not by its tokens; nothing else is dropped. Events are numbered when
@@ -81,13 +81,13 @@ fn wake(mut state: MutexGuard<'_, State>) {
 }
 
 impl EventSink for EventQueue {
-    fn emit(&self, effect: &str, attempt: u32, kind: EventKind) {
+    fn emit(&self, effect: &Arc<str>, attempt: u32, kind: EventKind) {
         let mut state = self.state();
         if state.abandoned || state.ended {
             return;
         }
         let kind = match state.waiting.back_mut() {
-            Some(last) if matches!(&last.step, Some((id, n)) if **id == *effect && *n == attempt) => {
+            Some(last) if matches!(&last.step, Some((id, n)) if id == effect && *n == attempt) => {
                 match last.kind.merge(kind) {
                     Ok(()) => return,
                     Err(kind) => kind,
@@ -96,7 +96,7 @@ impl EventSink for EventQueue {
             _ => kind,
         };
         let at = self.clock.now();
-        state.waiting.push_back(Waiting { at, step: Some((effect.into(), attempt)), kind });
+        state.waiting.push_back(Waiting { at, step: Some((effect.clone(), attempt)), kind });
         wake(state);
     }
 }
@@ -105,14 +105,19 @@ impl EventSink for EventQueue {
 /// that ended. Ends also where the run comes to rest: paused, or waiting for a person.
 pub struct EventStream {
     queue: Arc<EventQueue>,
-    run: String,
-    thread: Option<String>,
-    agent: String,
+    run: Arc<str>,
+    thread: Option<Arc<str>>,
+    agent: Arc<str>,
     seq: u64,
 }
 
 impl EventStream {
-    pub(crate) fn new(queue: Arc<EventQueue>, run: String, thread: Option<String>, agent: String) -> Self {
+    pub(crate) fn new(
+        queue: Arc<EventQueue>,
+        run: Arc<str>,
+        thread: Option<Arc<str>>,
+        agent: Arc<str>,
+    ) -> Self {
         Self { queue, run, thread, agent, seq: 0 }
     }
 
@@ -124,12 +129,12 @@ impl EventStream {
     fn number(&mut self, waiting: Waiting) -> Event {
         self.seq += 1;
         let (step, attempt) = match waiting.step {
-            Some((step, attempt)) => (Some(step.to_string()), Some(attempt)),
+            Some((step, attempt)) => (Some(step), Some(attempt)),
             None => (None, None),
         };
         Event {
             seq: self.seq,
-            ts: rfc3339(waiting.at),
+            ts: Timestamp(waiting.at),
             run: self.run.clone(),
             thread: self.thread.clone(),
             step,

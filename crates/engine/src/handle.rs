@@ -55,11 +55,10 @@ impl RunHandle {
                 (run?, epoch)
             }
         };
-        let thread = options.thread.clone().or_else(|| run.thread().map(str::to_owned));
+        let thread = options.thread.as_deref().or_else(|| run.thread()).map(Arc::from);
         let queue = watched.then(|| EventQueue::new(*engine.clock()));
-        let events = queue
-            .clone()
-            .map(|queue| EventStream::new(queue, id.to_string(), thread, runtime.definition.name.clone()));
+        let events =
+            queue.clone().map(|queue| EventStream::new(queue, id.clone(), thread, runtime.name.clone()));
         let scope = Arc::new(RunScope {
             run: id.clone(),
             wire: WireCache::default(),
@@ -96,7 +95,7 @@ impl RunHandle {
         self.events.take().unwrap_or_else(|| {
             let queue = EventQueue::new(*self.engine.clock());
             queue.end();
-            EventStream::new(queue, self.id.to_string(), None, String::new())
+            EventStream::new(queue, self.id.clone(), None, "".into())
         })
     }
 

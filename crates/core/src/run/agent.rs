@@ -211,7 +211,8 @@ impl Agent {
         self.open_calls(reply);
         match reply.finish {
             Finish::ContentFilter => {
-                return self.fail(ErrorKind::ContentFilter, "the provider's content filter stopped the reply");
+                return self
+                    .fail(ErrorKind::ContentFilter, "the provider's content filter stopped the reply");
             }
             Finish::Refusal => return self.fail(ErrorKind::Refused, refusal(&reply.message)),
             _ => {}
@@ -257,7 +258,8 @@ impl Agent {
             return Some(Error::new(ErrorKind::Denied, text));
         }
         if let Arguments::Invalid { reason, .. } = &call.arguments {
-            let cut = if reply.finish == Finish::Length { "; the reply was cut by the token limit" } else { "" };
+            let cut =
+                if reply.finish == Finish::Length { "; the reply was cut by the token limit" } else { "" };
             let text = format!("{reason}{cut}. Nothing was run; call it again with whole, valid arguments");
             return Some(Error::new(ErrorKind::InvalidArguments, text));
         }
@@ -430,8 +432,9 @@ impl Agent {
                 Repeated::Stop => {
                     let name = open.call().map_or("", |call| &call.name);
                     let times = Repeats::STOP;
-                    let why =
-                        format!("`{name}` was called {times} times with the same arguments and the same result");
+                    let why = format!(
+                        "`{name}` was called {times} times with the same arguments and the same result"
+                    );
                     self.done.get_or_insert(Outcome::Failed(Error::new(ErrorKind::RepeatedCalls, why)));
                 }
             }
@@ -486,8 +489,7 @@ impl Agent {
             if self.calls[index].answer.is_some() {
                 continue;
             }
-            let is_taken =
-                matches!(outcome, Outcome::Succeeded { .. }) && self.is_output(&self.calls[index]);
+            let is_taken = matches!(outcome, Outcome::Succeeded { .. }) && self.is_output(&self.calls[index]);
             self.answer(index, if is_taken { &taken } else { &error });
         }
         self.keep_answers();

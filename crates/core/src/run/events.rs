@@ -135,9 +135,7 @@ impl Run {
             Outcome::Succeeded { text, output, .. } => {
                 (Status::Succeeded, text.clone(), output.clone(), None)
             }
-            Outcome::Failed(error) => {
-                (Status::Failed, self.agent.last_text(), None, Some(error.clone()))
-            }
+            Outcome::Failed(error) => (Status::Failed, self.agent.last_text(), None, Some(error.clone())),
             Outcome::Cancelled => (Status::Cancelled, self.agent.last_text(), None, None),
         };
         EventKind::RunFinished { status, text, output, usage: *self.usage(), error }

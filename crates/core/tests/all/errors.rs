@@ -46,5 +46,8 @@ fn an_error_keeps_what_it_knows_through_its_json() {
     assert_eq!((read.code(), read.provider(), read.status()), ("rate_limited", Some("openai"), Some(429)));
     assert_eq!((read.retry_after(), read.is_retryable()), (Some(Duration::from_millis(1500)), true));
     assert!(!read.retryable(false).is_retryable());
-    assert_eq!(serde_json::to_string(&Error::cancelled()).unwrap(), r#"{"code":"cancelled","message":"cancelled","retryable":false}"#);
+    assert_eq!(
+        serde_json::to_string(&Error::cancelled()).unwrap(),
+        r#"{"code":"cancelled","message":"cancelled","retryable":false}"#
+    );
 }

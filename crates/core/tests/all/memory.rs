@@ -45,7 +45,10 @@ impl Kept {
 
     fn batch(&self, records: Vec<Record>) -> Batch {
         Batch {
-            definition: records.first().filter(|record| record.seq == 0).map(|_| self.run.definition().clone()),
+            definition: records
+                .first()
+                .filter(|record| record.seq == 0)
+                .map(|_| self.run.definition().clone()),
             asked: self.run.asked(&records).collect(),
             withdrawn: self.run.withdrawn(&records).collect(),
             records,
@@ -107,7 +110,10 @@ fn a_commit_is_refused_unless_it_is_the_next_of_its_owner() {
     assert_eq!(now(store.commit("a", 1, length, batch(1))), Err(StoreError::Fenced), "the old owner");
     assert_eq!(now(store.commit("a", 3, length, batch(3))), Err(StoreError::Fenced), "an owner to come");
     assert_eq!(now(store.commit("a", 2, length, batch(2))), Ok(()));
-    assert_eq!(now(store.commit("a", 2, length, batch(2))).unwrap_err(), StoreError::Conflict { expected: length, found: length + 1 });
+    assert_eq!(
+        now(store.commit("a", 2, length, batch(2))).unwrap_err(),
+        StoreError::Conflict { expected: length, found: length + 1 }
+    );
     assert_eq!(now(store.claim("b")), Err(StoreError::UnknownRun("b".into())));
 }
 
@@ -122,7 +128,10 @@ fn a_refused_batch_leaves_nothing_behind() {
     let batch = Batch { definition: None, records, asked: vec![asked], withdrawn: vec![open[0].clone()] };
     assert_eq!(now(store.commit("a", 1, kept.run.next_seq(), batch.clone())), Err(StoreError::Fenced));
     assert_eq!(kept.input(Input::Cancel), Err(StoreError::Fenced));
-    assert_eq!((store.sizes("a"), store.commits(), ids(now(store.open(None)))), (sizes, commits, open.clone()));
+    assert_eq!(
+        (store.sizes("a"), store.commits(), ids(now(store.open(None)))),
+        (sizes, commits, open.clone())
+    );
     assert_eq!(now(store.answer(&open[0], Answer::Approve)), Ok(()), "it was not withdrawn");
 }
 
@@ -130,7 +139,12 @@ fn a_refused_batch_leaves_nothing_behind() {
 fn a_run_is_created_by_its_first_batch_only() {
     let store = MemoryStore::new();
     let definition = pinned(agent(vec![]));
-    let kind = RecordKind::Accepted { definition: definition.hash.clone(), input: vec![], thread: None, deadline_ms: None };
+    let kind = RecordKind::Accepted {
+        definition: definition.hash.clone(),
+        input: vec![],
+        thread: None,
+        deadline_ms: None,
+    };
     let records = vec![Record { v: 1, seq: 0, epoch: 1, at: 1, kind }];
     let first = Batch { definition: Some(definition), records, ..Batch::default() };
     let unknown = Err(StoreError::UnknownRun("a".into()));
@@ -264,7 +278,10 @@ fn a_restored_run_goes_on_in_another_store() {
     other.restore("a", &stored, open.clone()).unwrap();
     assert_eq!(now(other.load("a")).unwrap().records, stored.records);
     assert_eq!(ids(now(other.open(None))), ids(open.clone()));
-    assert_eq!(other.restore("a", &stored, open), Err(StoreError::Conflict { expected: 0, found: stored.records.len() as u64 }));
+    assert_eq!(
+        other.restore("a", &stored, open),
+        Err(StoreError::Conflict { expected: 0, found: stored.records.len() as u64 })
+    );
     assert_eq!(now(other.claim("a")), Ok(3), "above every epoch that wrote");
     kept.store = other.clone();
     kept.epoch = 3;

@@ -155,7 +155,8 @@ fn the_worlds_are_rich() {
             finish_hook: seed % 2 == 0,
             stop_after: seed % 3 == 0,
         };
-        let choices: Vec<u8> = (0..40u8).map(|n| (seed as u8).wrapping_mul(37).wrapping_add(n.wrapping_mul(29))).collect();
+        let choices: Vec<u8> =
+            (0..40u8).map(|n| (seed as u8).wrapping_mul(37).wrapping_add(n.wrapping_mul(29))).collect();
         let mut life = Life::begin(&plan);
         let mut world = World::new(seed);
         life.drive(&mut world, &choices, true);

@@ -66,15 +66,20 @@ fn parts_are_put_together_by_identity_and_stand_in_the_order_of_their_first_piec
     ])
     .unwrap();
     let parts = &reply.message.parts;
-    assert_eq!(parts[0], Part::Reasoning { text: "hm".into(), state: Some(provider("{\"signature\":\"s\"}")) });
+    assert_eq!(
+        parts[0],
+        Part::Reasoning { text: "hm".into(), state: Some(provider("{\"signature\":\"s\"}")) }
+    );
     assert_eq!(parts[1], Part::text("Hello"));
-    let calls: Vec<_> = reply.message.tool_calls().map(|call| (call.id.as_str(), call.arguments.clone())).collect();
+    let calls: Vec<_> =
+        reply.message.tool_calls().map(|call| (call.id.as_str(), call.arguments.clone())).collect();
     assert_eq!(calls, [("a", Arguments::Json(json!({"m": 2}))), ("b", Arguments::Json(json!({"n": 1})))]);
 }
 
 #[test]
 fn unknown_provider_parts_are_kept_in_their_place() {
-    let reply = build(vec![text(0, "a"), state(1, "{\"x\":1}"), text(2, "b"), Chunk::End(Finish::Stop)]).unwrap();
+    let reply =
+        build(vec![text(0, "a"), state(1, "{\"x\":1}"), text(2, "b"), Chunk::End(Finish::Stop)]).unwrap();
     assert_eq!(
         reply.message.parts,
         [Part::text("a"), Part::Opaque { state: provider("{\"x\":1}") }, Part::text("b")]
@@ -84,7 +89,8 @@ fn unknown_provider_parts_are_kept_in_their_place() {
 
 #[test]
 fn a_call_keeps_its_provider_state() {
-    let reply = build(vec![call(0, "a", "look"), state(0, "{\"t\":1}"), Chunk::End(Finish::ToolCalls)]).unwrap();
+    let reply =
+        build(vec![call(0, "a", "look"), state(0, "{\"t\":1}"), Chunk::End(Finish::ToolCalls)]).unwrap();
     assert_eq!(reply.message.tool_calls().next().unwrap().state, Some(provider("{\"t\":1}")));
 }
 
@@ -97,8 +103,16 @@ fn empty_parts_are_left_out() {
         Chunk::End(Finish::Stop),
     ])
     .unwrap();
-    assert_eq!((reply.message.parts.len(), reply.finish), (0, Finish::Stop), "an empty refusal refuses nothing");
-    let reply = build(vec![Chunk::Reasoning { part: 1, text: String::new() }, state(1, "{}"), Chunk::End(Finish::Stop)]);
+    assert_eq!(
+        (reply.message.parts.len(), reply.finish),
+        (0, Finish::Stop),
+        "an empty refusal refuses nothing"
+    );
+    let reply = build(vec![
+        Chunk::Reasoning { part: 1, text: String::new() },
+        state(1, "{}"),
+        Chunk::End(Finish::Stop),
+    ]);
     assert_eq!(reply.unwrap().message.parts.len(), 1, "a hidden thought is kept by its state");
 }
 
@@ -114,7 +128,9 @@ fn arguments_are_parsed_once_strictly_and_whole() {
     assert_eq!(parsed(&["{\"a\":", " [1", ",2]}"], whole), Arguments::Json(json!({"a": [1, 2]})));
     assert_eq!(parsed(&[], whole), Arguments::Json(json!({})));
     assert_eq!(parsed(&["", " \n"], whole), Arguments::Json(json!({})));
-    for broken in ["{\"a\": 1", "{\"a\": 1} trailing", "[1]", "\"{}\"", "null", "{'a': 1}", "{\"a\": 1,}", "{}{}"] {
+    for broken in
+        ["{\"a\": 1", "{\"a\": 1} trailing", "[1]", "\"{}\"", "null", "{'a': 1}", "{\"a\": 1,}", "{}{}"]
+    {
         match parsed(&[broken], whole) {
             Arguments::Invalid { raw, reason } => {
                 assert_eq!(raw, broken);
@@ -144,7 +160,13 @@ fn arguments_that_may_be_cut_are_never_an_empty_object() {
 #[test]
 fn equal_calls_with_one_id_are_one_and_unequal_ones_are_malformed() {
     let twice = |second: Chunk, more: &str| {
-        build(vec![call(0, "a", "look"), arguments(0, "{\"x\":1,\"y\":2}"), second, arguments(1, more), Chunk::End(Finish::ToolCalls)])
+        build(vec![
+            call(0, "a", "look"),
+            arguments(0, "{\"x\":1,\"y\":2}"),
+            second,
+            arguments(1, more),
+            Chunk::End(Finish::ToolCalls),
+        ])
     };
     assert_eq!(twice(call(1, "a", "look"), "{\"y\":2, \"x\":1}").unwrap().message.tool_calls().count(), 1);
     assert_eq!(twice(call(1, "b", "look"), "{\"x\":1,\"y\":2}").unwrap().message.tool_calls().count(), 2);
@@ -190,14 +212,16 @@ fn what_was_learned_at_the_start_is_kept() {
         request_id: request_id.map(Into::into),
         model: model.map(Into::into),
     };
-    let chunks = vec![start(Some("req-1"), None), start(None, Some("m-2")), text(0, "a"), Chunk::End(Finish::Stop)];
+    let chunks =
+        vec![start(Some("req-1"), None), start(None, Some("m-2")), text(0, "a"), Chunk::End(Finish::Stop)];
     let reply = build(chunks).unwrap();
     assert_eq!((reply.request_id.as_deref(), reply.model.as_deref()), (Some("req-1"), Some("m-2")));
 }
 
 #[test]
 fn the_finish_says_what_the_reply_is() {
-    let refused = build(vec![Chunk::Refusal { part: 0, text: "no".into() }, Chunk::End(Finish::Stop)]).unwrap();
+    let refused =
+        build(vec![Chunk::Refusal { part: 0, text: "no".into() }, Chunk::End(Finish::Stop)]).unwrap();
     assert_eq!(refused.finish, Finish::Refusal);
     let none = build(vec![text(0, "a"), Chunk::End(Finish::ToolCalls)]).unwrap();
     assert_eq!(none.finish, Finish::Stop, "no calls, whatever the provider says");
@@ -217,7 +241,8 @@ fn a_restart_voids_all_that_came() {
 
 #[test]
 fn only_what_a_watcher_sees_is_content() {
-    let content = [text(0, ""), Chunk::Reasoning { part: 0, text: String::new() }, call(0, "a", "b"), arguments(0, "")];
+    let content =
+        [text(0, ""), Chunk::Reasoning { part: 0, text: String::new() }, call(0, "a", "b"), arguments(0, "")];
     assert!(content.iter().all(Chunk::is_content));
     let other = [
         Chunk::Start { request_id: None, model: None },

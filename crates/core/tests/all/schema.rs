@@ -28,12 +28,21 @@ fn scripted() -> (Vec<Record>, Vec<Event>) {
     );
     let parts = vec![
         Part::Image(Image { media_type: "image/png".into(), source: ImageSource::Base64("AA==".into()) }),
-        Part::Image(Image { media_type: "image/png".into(), source: ImageSource::Url("https://a.test/i".into()) }),
+        Part::Image(Image {
+            media_type: "image/png".into(),
+            source: ImageSource::Url("https://a.test/i".into()),
+        }),
         Part::Opaque { state: ProviderState { format: "anthropic".into(), json: "{}".into() } },
         Part::Reasoning { text: "hm".into(), state: None },
     ];
     m.input(Input::Message(Message::new(Role::User, parts)));
-    let all = [("look", json!({"n": 1})), ("pay", json!({})), ("send", json!({})), ("look", json!("{")), ("fly", json!({}))];
+    let all = [
+        ("look", json!({"n": 1})),
+        ("pay", json!({})),
+        ("send", json!({})),
+        ("look", json!("{")),
+        ("fly", json!({})),
+    ];
     m.reply(calls(&all));
     m.claim();
     m.answer("doubt:t0.2.1", ambidex_core::question::Answer::Repeat);
@@ -49,7 +58,13 @@ fn scripted() -> (Vec<Record>, Vec<Event>) {
         EventKind::ModelDelta { text: "a".into() },
         EventKind::ModelReasoning { text: "a".into() },
         EventKind::ModelRestarted { reason: "a".into() },
-        EventKind::RouteAttempt { route: "r".into(), target: "t".into(), attempt: 1, reason: "e".into(), seconds: 0.5 },
+        EventKind::RouteAttempt {
+            route: "r".into(),
+            target: "t".into(),
+            attempt: 1,
+            reason: "e".into(),
+            seconds: 0.5,
+        },
         EventKind::ToolProgress { id: "t0.0".into(), data: json!([1]) },
         EventKind::RunFinished {
             status: ambidex_core::event::Status::Failed,
@@ -61,15 +76,18 @@ fn scripted() -> (Vec<Record>, Vec<Event>) {
     ];
     let machine = m.events.into_iter().map(|shown| (shown.step, shown.kind));
     let kinds = machine.chain(shown.into_iter().map(|kind| (None, kind)));
-    let events = (1..).zip(kinds).map(|(seq, (step, kind))| Event {
-        seq,
-        ts: "2026-01-01T00:00:00.000Z".into(),
-        run: "run".into(),
-        thread: (seq % 2 == 0).then(|| "t".into()),
-        step: step.as_ref().map(|(id, _)| id.to_string()),
-        agent: Some("agent".into()),
-        attempt: step.map(|(_, attempt)| attempt),
-        kind,
+    let events = (1..).zip(kinds).map(|(seq, (step, kind)): (u64, _)| {
+        let mut event = serde_json::to_value(kind).unwrap();
+        event["seq"] = seq.into();
+        event["ts"] = "2026-01-01T00:00:00.000Z".into();
+        event["run"] = "run".into();
+        event["agent"] = "agent".into();
+        if let Some((id, attempt)) = step {
+            event["thread"] = "t".into();
+            event["step"] = id.to_string().into();
+            event["attempt"] = attempt.into();
+        }
+        serde_json::from_value(event).unwrap()
     });
     (m.records, events.collect())
 }
@@ -99,8 +117,14 @@ fn records_match_their_schema() {
     let validator = validator(&schema::records());
     let mut records = scripted().0;
     for seed in 0..40 {
-        let plan =
-            Plan { seed, concurrency: 2, iterations: 3, tool_calls: Some(3), finish_hook: true, stop_after: true };
+        let plan = Plan {
+            seed,
+            concurrency: 2,
+            iterations: 3,
+            tool_calls: Some(3),
+            finish_hook: true,
+            stop_after: true,
+        };
         let mut life = Life::begin(&plan);
         life.drive(&mut World::new(seed), &[3, 250, 17, 230, 99, 218, 4], true);
         records.extend(life.records);
@@ -121,7 +145,14 @@ fn records_match_their_schema() {
 #[test]
 fn definitions_match_their_schema() {
     let validator = validator(&schema::definitions());
-    let plan = Plan { seed: 1, concurrency: 2, iterations: 3, tool_calls: Some(3), finish_hook: true, stop_after: true };
+    let plan = Plan {
+        seed: 1,
+        concurrency: 2,
+        iterations: 3,
+        tool_calls: Some(3),
+        finish_hook: true,
+        stop_after: true,
+    };
     let definition = serde_json::to_value(&*plan.definition().definition).unwrap();
     assert_valid(&validator, &definition);
     assert!(!validator.is_valid(&json!({"agent": {"name": "a"}})));

@@ -121,12 +121,12 @@ fn a_long_history_is_few_segments() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn segments_concatenate_to_the_same_bytes(turns in prop::collection::vec(prop::collection::vec(0usize..2000, 0..4), 1..40)) {
         let cache = WireCache::default();
-        let mut history = vec![];
+        let mut history: Vec<Arc<Message>> = vec![];
         for turn in turns {
             history.extend(turn.iter().map(|length| Message::user("x".repeat(*length))));
             let history = Arc::new(history.clone());

@@ -35,8 +35,7 @@ pub struct Plan {
 impl Plan {
     pub fn definition(&self) -> Pinned {
         let mut alone = exclusive("alone");
-        alone.spec =
-            Arc::new(ambidex_core::ToolSpec { effect: EffectClass::Once, ..(*alone.spec).clone() });
+        alone.spec = Arc::new(ambidex_core::ToolSpec { effect: EffectClass::Once, ..(*alone.spec).clone() });
         let tools = vec![
             read("look"),
             tool("put", EffectClass::Idempotent),

@@ -121,14 +121,19 @@ fn what_cannot_be_run_is_told_to_the_model_and_the_rest_runs() {
         ("list", json!({"n": "x"})),
         ("look", json!({"n": 1})),
     ]);
-    reply.faults = vec![CallFault { call: 4, error: Error::new(ErrorKind::InvalidArguments, "`n` is no number") }];
+    reply.faults =
+        vec![CallFault { call: 4, error: Error::new(ErrorKind::InvalidArguments, "`n` is no number") }];
     m.reply(reply);
     assert_eq!(m.open(), ["t0.5"]);
     m.result("t0.5", "seen");
     let heard = m.heard();
     assert_eq!(heard[2], "tool c0: unknown_tool: there is no tool `fly`; there are: look, rm, list");
     assert!(heard[3].starts_with("tool c1: invalid_arguments: the arguments are not JSON"), "{}", heard[3]);
-    assert!(heard[4].starts_with("tool c2: invalid_arguments: the arguments are not a JSON object"), "{}", heard[4]);
+    assert!(
+        heard[4].starts_with("tool c2: invalid_arguments: the arguments are not a JSON object"),
+        "{}",
+        heard[4]
+    );
     assert_eq!(heard[5], "tool c3: denied: the tool `rm` is not allowed here");
     assert_eq!(heard[6], "tool c4: invalid_arguments: `n` is no number");
     assert_eq!(heard[7], "tool c5: seen");
@@ -224,7 +229,10 @@ fn the_same_call_with_the_same_result_is_told_at_three_and_stopped_at_five() {
         assert_eq!(told.contains("Do something else"), matches!(turn, 2 | 3), "turn {turn}: {told}");
     }
     assert_eq!(m.failure().kind(), ErrorKind::RepeatedCalls);
-    assert_eq!(m.failure().message(), "`look` was called 5 times with the same arguments and the same result");
+    assert_eq!(
+        m.failure().message(),
+        "`look` was called 5 times with the same arguments and the same result"
+    );
 }
 
 #[test]

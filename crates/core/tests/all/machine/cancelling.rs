@@ -30,7 +30,12 @@ fn while_tools_run() {
         tool_concurrency: 2,
         ..agent(vec![read("look"), asking("pay", EffectClass::Once)])
     });
-    m.reply(calls(&[("look", json!({"n": 1})), ("look", json!({"n": 2})), ("look", json!({"n": 3})), ("pay", json!({}))]));
+    m.reply(calls(&[
+        ("look", json!({"n": 1})),
+        ("look", json!({"n": 2})),
+        ("look", json!({"n": 3})),
+        ("pay", json!({})),
+    ]));
     m.result("t0.0", "fast");
     assert_eq!(m.open(), ["ask:t0.3", "t0.1", "t0.2"]);
     cancel(&mut m);
@@ -102,7 +107,8 @@ fn a_call_lost_while_stopping_is_not_asked_about() {
 
 #[test]
 fn while_paused_with_nothing_in_flight() {
-    let mut m = Machine::start(ambidex_core::definition::AgentDefinition { max_iterations: 0, ..agent(vec![]) });
+    let mut m =
+        Machine::start(ambidex_core::definition::AgentDefinition { max_iterations: 0, ..agent(vec![]) });
     m.pause();
     cancel(&mut m);
     assert_eq!(m.outcome(), &Outcome::Cancelled);

@@ -96,7 +96,10 @@ fn a_refusal_fails_with_the_models_words() {
     let mut m = Machine::start(agent(vec![]));
     let parts = vec![Part::Refusal { text: "I will not".into() }];
     m.reply(Reply::new(Message::new(Role::Assistant, parts), Finish::Refusal, Usage::default()));
-    assert_eq!((m.failure().kind(), m.failure().message()), (ErrorKind::Refused, "the model refused: I will not"));
+    assert_eq!(
+        (m.failure().kind(), m.failure().message()),
+        (ErrorKind::Refused, "the model refused: I will not")
+    );
     let mut m = Machine::start(agent(vec![]));
     m.reply(ended("sorry", Finish::Refusal));
     assert_eq!(m.failure().message(), "the model refused: sorry");
@@ -166,7 +169,9 @@ fn hooked() -> Machine {
 #[test]
 fn a_finish_hook_sees_the_outcome_and_may_change_it() {
     let mut m = hooked();
-    let Work::FinishHook { outcome: Outcome::Succeeded { text, .. } } = m.effect("finish").work else { panic!() };
+    let Work::FinishHook { outcome: Outcome::Succeeded { text, .. } } = m.effect("finish").work else {
+        panic!()
+    };
     assert_eq!(text, "done");
     let better = Outcome::Succeeded { text: "better".into(), output: None, completed: true };
     m.done("finish", Ok(Output::Outcome(Box::new(better))));

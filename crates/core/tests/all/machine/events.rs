@@ -68,10 +68,14 @@ fn the_end_is_the_last_event_and_comes_once() {
     m.reply(look());
     m.input(Input::Cancel);
     m.stop_all();
-    let ends: Vec<_> = m.events.iter().filter(|event| matches!(event.kind, EventKind::RunFinished { .. })).collect();
+    let ends: Vec<_> =
+        m.events.iter().filter(|event| matches!(event.kind, EventKind::RunFinished { .. })).collect();
     assert_eq!(ends.len(), 1);
     let last = &m.events.last().unwrap().kind;
-    assert!(matches!(last, EventKind::RunFinished { status: Status::Cancelled, error: None, .. }), "{last:?}");
+    assert!(
+        matches!(last, EventKind::RunFinished { status: Status::Cancelled, error: None, .. }),
+        "{last:?}"
+    );
 }
 
 #[test]

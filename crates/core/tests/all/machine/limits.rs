@@ -81,7 +81,8 @@ fn tool_calls() {
     m.reply(calls(&[("look", json!({"n": 1})), ("look", json!({"n": 2}))]));
     m.result("t0.0", "");
     m.result("t0.1", "");
-    let step = m.reply(calls(&[("look", json!({"n": 3})), ("look", json!({"n": 4})), ("look", json!({"n": 5}))]));
+    let step =
+        m.reply(calls(&[("look", json!({"n": 3})), ("look", json!({"n": 4})), ("look", json!({"n": 5}))]));
     assert_eq!(Machine::intents(&step), ["t1.0"], "three and no more");
     assert_eq!(m.pause(), Pause::Budget(BudgetKind::ToolCalls));
     m.result("t1.0", "reports while paused");
@@ -151,7 +152,12 @@ fn somebody_pauses_a_run_with_effects_in_flight() {
         tool_concurrency: 2,
         ..agent(vec![read("look"), asking("pay", ambidex_core::tool::EffectClass::Once)])
     });
-    m.reply(calls(&[("look", json!({"n": 1})), ("look", json!({"n": 2})), ("look", json!({"n": 3})), ("pay", json!({}))]));
+    m.reply(calls(&[
+        ("look", json!({"n": 1})),
+        ("look", json!({"n": 2})),
+        ("look", json!({"n": 3})),
+        ("pay", json!({})),
+    ]));
     m.input(Input::Pause);
     assert_eq!(m.pause(), Pause::Operator);
     assert_eq!(m.input(Input::Pause), [], "paused is paused");

@@ -28,7 +28,10 @@ fn after_a_crash_only_what_may_be_repeated_is() {
     assert_eq!(m.open(), ["doubt:t0.2.1", "doubt:t0.3.1", "t0.0", "t0.1"]);
     assert_eq!((m.effect("t0.0").attempt, m.effect("t0.1").attempt), (2, 2));
     let Work::Ask(question) = m.effect("doubt:t0.2.1").work else { panic!() };
-    assert_eq!((question.why, question.about.as_str(), question.tool.as_str()), (Why::InDoubt, "t0.2", "pay"));
+    assert_eq!(
+        (question.why, question.about.as_str(), question.tool.as_str()),
+        (Why::InDoubt, "t0.2", "pay")
+    );
 
     let late = Input::Done {
         effect: EffectId::new("t0.0"),
@@ -62,7 +65,11 @@ fn a_doubt_nobody_can_clear_is_told_to_the_model() {
     m.answer("doubt:t0.2.1", Answer::Reject { reason: "I cannot tell".into() });
     m.fails("doubt:t0.3.1", ambidex_core::ErrorKind::Timeout);
     let heard = m.heard();
-    assert!(heard[4].starts_with("tool c2: in_doubt: ") && heard[4].contains("I cannot tell"), "{}", heard[4]);
+    assert!(
+        heard[4].starts_with("tool c2: in_doubt: ") && heard[4].contains("I cannot tell"),
+        "{}",
+        heard[4]
+    );
     assert!(heard[5].starts_with("tool c3: in_doubt: "), "{}", heard[5]);
     assert_eq!(m.open(), ["m1"]);
 }
