@@ -85,8 +85,12 @@ fn a_changed_history_is_encoded_anew() {
     changed[3] = user(9);
     let changed = Arc::new(changed);
     assert_eq!(joined(&cache, "a", &changed), whole(&changed));
+    let mut last = changed.to_vec();
+    last[3] = user(10);
+    let last = Arc::new(last);
+    assert_eq!(joined(&cache, "a", &last), whole(&last));
     assert_eq!(joined(&cache, "a", &History::default()), b"");
-    assert_eq!(cache.encoded(), 4 + 2 + 2, "what is unchanged at its head is kept");
+    assert_eq!(cache.encoded(), 4 + 2 + 2 + 4, "what is unchanged at its head is kept");
 }
 
 #[test]
