@@ -1,0 +1,15 @@
+//! The driver: what it promises when it is killed, cancelled, limited, watched.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agent;
+mod blocking;
+mod cancel;
+mod deadly;
+mod hooks;
+mod kill;
+mod leaks;
+mod limits;
+mod process;
+mod questions;
+mod support;
+mod watching;
