@@ -112,7 +112,7 @@ impl MemoryStore {
     }
 
     fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
-        let mut fresh = Records::default();
+        let mut fresh = Records::with_room_for(batch.records.len());
         for record in &batch.records {
             fresh.push(record)?;
         }
@@ -193,6 +193,11 @@ fn too_large() -> StoreError {
 }
 
 impl Records {
+    /// Most records take 100 to 300 bytes.
+    fn with_room_for(records: usize) -> Self {
+        Self { bytes: Vec::with_capacity(records * 256), ends: Vec::with_capacity(records) }
+    }
+
     /// Where a record ends is kept in 32 bits.
     const LIMIT: usize = u32::MAX as usize;
 

@@ -12,9 +12,11 @@ use ambidex_http::{
     retry_after,
 };
 use futures_core::Stream;
+use serde::de::IgnoredAny;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::adapter::{Decoder, Seen};
+use crate::adapter::{Decoder, Seen, truncated};
+use crate::call_ids::CallIds;
 use crate::failure;
 use crate::provider::Shared;
 
@@ -41,6 +43,7 @@ pub(crate) struct ReplyStream {
     sent: u64,
     received: usize,
     counted: bool,
+    calls: CallIds,
 }
 
 enum State {
@@ -88,6 +91,7 @@ impl ReplyStream {
             sent: 0,
             received: 0,
             counted: false,
+            calls: CallIds::default(),
         }
     }
 
@@ -105,9 +109,17 @@ impl ReplyStream {
     }
 
     /// Counts and prices what one event gave, and turns it round: the next one to give is the last.
-    fn take(&mut self) {
+    ///
+    /// # Errors
+    /// The reply came to its end, but is none: the end is not given.
+    fn take(&mut self) -> Result<(), Error> {
         let mut at = 0;
         while let Some(chunk) = self.ready.get_mut(at) {
+            if let Err(error) = self.calls.take(chunk) {
+                self.ready.truncate(at);
+                self.ready.reverse();
+                return Err(error);
+            }
             match chunk {
                 Chunk::Text { text, .. }
                 | Chunk::Reasoning { text, .. }
@@ -127,6 +139,7 @@ impl ReplyStream {
             at += 1;
         }
         self.ready.reverse();
+        Ok(())
     }
 
     /// The usage of a reply whose provider counted nothing.
@@ -183,7 +196,12 @@ impl ReplyStream {
                     if chunks.is_empty() && matches!(seen, Ok(Seen::Content)) {
                         self.received += event.data.len();
                     }
-                    seen
+                    match seen {
+                        Err(error) if reading.is_cut(&event.data, &error, cx) => {
+                            Err(truncated("it ends inside an event"))
+                        }
+                        seen => seen,
+                    }
                 }
                 Ok(None) if !reading.any_event => {
                     let text = "the answer has status 200, but holds no event; check `base_url`";
@@ -199,8 +217,8 @@ impl ReplyStream {
             if reading.idle.is_some() && self.ready.iter().any(Chunk::is_content) {
                 reading = reading.with_idle_limit();
             }
-            self.take();
-            match result {
+            let taken = self.take();
+            match result.and_then(|seen| taken.map(|()| seen)) {
                 Ok(Seen::Life) => reading.events.mark_ping(),
                 Ok(Seen::Content) => {}
                 Ok(Seen::End) => {
@@ -263,8 +281,8 @@ impl Stream for ReplyStream {
                             OpenedBody::Whole(mut chunks, error) => {
                                 chunks.insert(0, start);
                                 this.ready = chunks;
-                                this.take();
-                                if let Some(error) = error {
+                                let taken = this.take();
+                                if let Some(error) = error.or(taken.err()) {
                                     this.fail(error);
                                 }
                             }
@@ -292,6 +310,14 @@ impl Stream for ReplyStream {
 }
 
 impl Reading {
+    /// Whether an event could not be read because the body ends inside it.
+    fn is_cut(&mut self, data: &[u8], error: &Error, cx: &mut std::task::Context<'_>) -> bool {
+        let ends_early = |error: serde_json::Error| error.is_eof();
+        error.kind() == ErrorKind::BadUpstream
+            && serde_json::from_slice::<IgnoredAny>(data).is_err_and(ends_early)
+            && matches!(self.events.poll_next(cx), Poll::Ready(Ok(None)))
+    }
+
     /// The first token has come: from now on the idle limit counts.
     fn with_idle_limit(mut self: Box<Self>) -> Box<Self> {
         let Some(limit) = self.idle.take() else { return self };

@@ -8,7 +8,7 @@ use super::FORMAT;
 use super::calls::Calls;
 use super::event::{CallDelta, Choice, Delta, Event, First};
 use super::token::Token;
-use crate::adapter::{Decoder, Seen, check_depth, malformed, truncated};
+use crate::adapter::{Decoder, Seen, Text, check_depth, malformed, truncated};
 use crate::failure::WireError;
 
 /// Reads one reply.
@@ -84,22 +84,34 @@ impl ChatDecoder {
 
     /// The short way, for the events between the first and the last.
     fn token(&mut self, data: &[u8], out: &mut Vec<Chunk>) -> Result<Option<Seen>, Error> {
-        let between = self.text.is_some() || !self.calls.is_empty();
-        match if between { Token::read(data) } else { None } {
-            None => return Ok(None),
-            Some(Token::Text(text)) => {
-                let part = part(&mut self.text, &mut self.next_part);
-                out.push(Chunk::Text { part, text: text.0.into_owned() });
-            }
-            Some(Token::Arguments { index, text }) => {
-                let before = out.len();
-                self.calls.push(CallDelta::arguments(index, text), &self.id, &mut self.next_part, out)?;
-                if out.len() == before {
-                    return Ok(Some(Seen::Life));
-                }
-            }
+        let between = self.started && self.finish.is_none();
+        let Some(token) = (if between { Token::read(data) } else { None }) else {
+            return Ok(None);
+        };
+        let before = out.len();
+        if let Some(text) = token.text.filter(|text| !text.0.is_empty()) {
+            let part = part(&mut self.text, &mut self.next_part);
+            out.push(Chunk::Text { part, text: text.0.into_owned() });
         }
-        Ok(Some(Seen::Content))
+        if let Some(piece) = token.call {
+            self.calls.push(piece, &self.id, &mut self.next_part, out)?;
+        }
+        self.finished(token.finish.as_ref())?;
+        Ok(Some(if out.len() > before { Seen::Content } else { Seen::Life }))
+    }
+
+    fn finished(&mut self, reason: Option<&Text<'_>>) -> Result<(), Error> {
+        match reason.map(|reason| &*reason.0) {
+            None | Some("") => {}
+            Some("error") => {
+                return Err(Error::new(
+                    ErrorKind::ProviderError,
+                    "the provider ended the answer with an error",
+                ));
+            }
+            Some(reason) => self.finish = Some(finish(reason)),
+        }
+        Ok(())
     }
 
     fn start(&mut self, event: &Event<'_>, out: &mut Vec<Chunk>) {
@@ -118,17 +130,7 @@ impl ChatDecoder {
         if let Some(delta) = choice.delta {
             self.delta(delta, out)?;
         }
-        match choice.finish_reason.as_ref().map(|reason| &*reason.0) {
-            None | Some("") => {}
-            Some("error") => {
-                return Err(Error::new(
-                    ErrorKind::ProviderError,
-                    "the provider ended the answer with an error",
-                ));
-            }
-            Some(reason) => self.finish = Some(finish(reason)),
-        }
-        Ok(())
+        self.finished(choice.finish_reason.as_ref())
     }
 
     fn delta(&mut self, delta: Delta<'_>, out: &mut Vec<Chunk>) -> Result<(), Error> {

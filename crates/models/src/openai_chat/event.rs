@@ -105,10 +105,15 @@ pub(super) struct FunctionDelta<'a> {
 }
 
 impl<'a> CallDelta<'a> {
-    /// A further piece of the arguments of one call.
-    pub(super) fn arguments(index: u32, text: Text<'a>) -> Self {
-        let function = FunctionDelta { name: None, arguments: Some(ArgumentText(text.0)) };
-        Self { index: Some(index), function: Some(function), ..Self::default() }
+    /// A piece of one call, as nearly all servers send it.
+    pub(super) fn piece(
+        index: u32,
+        id: Option<Text<'a>>,
+        name: Option<Text<'a>>,
+        arguments: Text<'a>,
+    ) -> Self {
+        let function = FunctionDelta { name, arguments: Some(ArgumentText(arguments.0)) };
+        Self { index: Some(index), id, function: Some(function), extra_content: None }
     }
 }
 

@@ -6,10 +6,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
+use super::event::CallDelta;
 use crate::adapter::Text;
 
-/// Text, or a further piece of one tool call, and nothing that matters beside it: a field that is not
-/// named here, or that holds something where it should be null, makes this reading fail.
+/// Text, a piece of one tool call, or the finish reason, and nothing that matters beside it: a field that
+/// is not named here, or that holds something where it should be null, makes this reading fail.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenEvent<'a> {
@@ -42,8 +43,8 @@ struct Choice<'a> {
     delta: Delta<'a>,
     #[serde(rename = "logprobs", default)]
     _logprobs: (),
-    #[serde(rename = "finish_reason", default)]
-    _finish_reason: (),
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +60,10 @@ struct Delta<'a> {
 #[serde(deny_unknown_fields)]
 struct Piece<'a> {
     index: u32,
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(rename = "type", default)]
+    _type: Option<IgnoredAny>,
     #[serde(borrow)]
     function: Function<'a>,
 }
@@ -66,27 +71,28 @@ struct Piece<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
     #[serde(borrow)]
     arguments: Text<'a>,
 }
 
 /// What a token event says.
-pub(super) enum Token<'a> {
-    Text(Text<'a>),
-    Arguments { index: u32, text: Text<'a> },
+pub(super) struct Token<'a> {
+    pub(super) text: Option<Text<'a>>,
+    pub(super) call: Option<CallDelta<'a>>,
+    pub(super) finish: Option<Text<'a>>,
 }
 
 impl<'a> Token<'a> {
     /// Reads an event, if it is of the short shape.
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
         let event: TokenEvent<'a> = serde_json::from_slice(data).ok()?;
-        match event.choices.0.delta {
-            Delta { content: Some(text), tool_calls: None } if !text.0.is_empty() => Some(Self::Text(text)),
-            Delta { content: None, tool_calls: Some(One(piece)) } => {
-                Some(Self::Arguments { index: piece.index, text: piece.function.arguments })
-            }
-            _ => None,
-        }
+        let Choice { delta, finish_reason, .. } = event.choices.0;
+        let call = delta.tool_calls.map(|One(piece)| {
+            CallDelta::piece(piece.index, piece.id, piece.function.name, piece.function.arguments)
+        });
+        Some(Self { text: delta.content, call, finish: finish_reason })
     }
 }
 

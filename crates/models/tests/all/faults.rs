@@ -103,7 +103,7 @@ fn codes(fault: Fault) -> &'static [&'static str] {
     match fault {
         TruncateClean | TruncateFin | TruncateReset | TruncateMidEvent | TruncateMidEventFin
         | TruncateUntilClose | ShortBody | MissingFinish | MissingMessageStop | DoneWithoutFinish
-        | ResetAfterHead => &["stream_truncated", "bad_upstream"],
+        | ResetAfterHead => &["stream_truncated"],
         CloseBeforeResponse | ResetBeforeResponse | TruncateHead => &["connect_failed"],
         StallBeforeHead | StallAfterHead | StallPingsFirst => &["timeout"],
         StallSilent | StallPings | StallAtEnd => &["idle_timeout"],
@@ -137,19 +137,12 @@ fn fault_of(row: &Row) -> Option<String> {
     if let Some(error) = error {
         let text = error.to_string();
         if text.contains("very-secret") || error.message().len() > 800 || error.provider() != Some("fake") {
-            let malformed_reply = row.fault == Fault::DuplicateIdUnequal;
-            if !malformed_reply {
-                return Some(format!("a message that is not fit to show: {text}"));
-            }
+            return Some(format!("a message that is not fit to show: {text}"));
         }
     }
     let right_code = error.is_some_and(|error| codes(row.fault).contains(&error.code()));
     match row.fault.demand() {
         Demand::Whole => (!is_whole(row) || row.requests != 1).then(|| "not delivered whole".into()),
-        // The core sees this one only when the reply is put together.
-        Demand::Unusable if row.fault == Fault::DuplicateIdUnequal => {
-            (!right_code).then(|| "not refused".into())
-        }
         Demand::Unusable if always => (!right_code || row.requests != 3)
             .then(|| "not tried three times, then failed with its code".into()),
         // On a busy machine a stall's short limits may strike the second attempt too.
