@@ -44,7 +44,7 @@ pub struct Tool {
     /// How much of its output is kept.
     #[schemars(default = "default_output")]
     pub max_output: Size,
-    /// Default: no retry. Only for the effects `read` and `idempotent`.
+    /// Only for the effects `read` and `idempotent`, whose calls have 3 attempts where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
 }

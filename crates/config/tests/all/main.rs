@@ -5,6 +5,7 @@
 mod any_input;
 mod cases;
 mod layers;
+mod manual;
 mod rules;
 mod schema;
 mod secrets;

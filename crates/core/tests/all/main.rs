@@ -4,6 +4,7 @@
 mod dependencies;
 mod errors;
 mod machine;
+mod manual;
 mod memory;
 mod properties;
 mod reply;
