@@ -162,6 +162,7 @@ impl Status {
 
 impl EventKind {
     /// Joins a delta to the one before it, if both are of one kind. Gives it back otherwise.
+    #[expect(clippy::result_large_err, reason = "it is no error: the next event, given back as it was")]
     pub fn merge(&mut self, next: EventKind) -> Result<(), EventKind> {
         match (self, next) {
             (Self::ModelDelta { text }, Self::ModelDelta { text: more })

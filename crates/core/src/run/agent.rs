@@ -447,7 +447,7 @@ impl Agent {
             return;
         }
         let stops = |open: &&OpenCall| {
-            !open.failed && open.call().is_some_and(|call| after.iter().any(|name| *name == call.name))
+            !open.failed && open.call().is_some_and(|call| after.contains(&call.name))
         };
         let Some(stopping) = self.calls.iter().find(stops) else {
             return;
