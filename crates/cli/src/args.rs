@@ -139,23 +139,29 @@ pub struct AgentArgs {
 /// What a person decides about the calls that a run waits with.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Runs that wait")]
-#[group(id = "decision", multiple = false)]
+#[group(skip)]
 pub struct AnswerArgs {
     /// Let the calls run
-    #[arg(long, group = "decision", requires = "resume")]
+    #[arg(long, group = "decision")]
     pub yes: bool,
     /// Do not let them run; the model is told the reason
-    #[arg(long, value_name = "REASON", group = "decision", requires = "resume", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "REASON", group = "decision", num_args = 0..=1, default_missing_value = "")]
     pub no: Option<String>,
     /// Run the call with these arguments
-    #[arg(long, value_name = "JSON", group = "decision", requires = "resume")]
+    #[arg(long, value_name = "JSON", group = "decision")]
     pub edit: Option<String>,
     /// Do not run the call; this is its result
-    #[arg(long, value_name = "JSON", group = "decision", requires = "resume")]
+    #[arg(long, value_name = "JSON", group = "decision")]
     pub answer: Option<String>,
     /// Answer only this question, where several wait
     #[arg(long, value_name = "ID", requires = "decision")]
     pub question: Option<String>,
+}
+
+impl AnswerArgs {
+    pub fn is_given(&self) -> bool {
+        self.yes || self.no.is_some() || self.edit.is_some() || self.answer.is_some()
+    }
 }
 
 #[derive(Debug, Args)]

@@ -167,7 +167,12 @@ impl Console {
 
 /// Text from outside without what would move a terminal's cursor or change its state.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    text.chars().filter(|c| is_printable(*c) || matches!(c, '\n' | '\t')).collect()
+}
+
+/// Neither moves the cursor nor turns the direction in which text is read.
+pub fn is_printable(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// One line of at most `width` columns; what is left out is marked.
@@ -176,7 +181,7 @@ pub fn one_line(text: &str, width: usize) -> String {
     let mut used = 0;
     let mut blank = false;
     for c in text.trim().chars() {
-        let c = if c.is_whitespace() || c.is_control() { ' ' } else { c };
+        let c = if c.is_whitespace() || !is_printable(c) { ' ' } else { c };
         if c == ' ' && std::mem::replace(&mut blank, c == ' ') {
             continue;
         }

@@ -6,6 +6,7 @@ mod inline;
 mod table;
 mod wrap;
 
+use crate::console::is_printable;
 use crate::paint::Paint;
 
 use block::Block;
@@ -57,7 +58,7 @@ impl Markdown {
         for c in text.chars() {
             if c == '\n' {
                 self.end_of_line(&mut out);
-            } else if c == '\t' || !c.is_control() {
+            } else if c == '\t' || is_printable(c) {
                 self.character(c, &mut out);
             }
         }

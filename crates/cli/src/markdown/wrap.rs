@@ -94,7 +94,10 @@ impl Wrap {
             out.push_str(&self.indent);
             self.column = self.indent_width;
         } else if gap == 1 {
-            out.push(' ');
+            // Lines under and through words go on between them.
+            let lined = self.blank.filter(|style| style.underline || style.strike);
+            let codes = lined.map(Style::codes).unwrap_or_default();
+            out.push_str(&self.paint.with(&codes, " "));
             self.column += 1;
         }
         self.blank = None;

@@ -8,7 +8,7 @@ use ambidex_core::definition::Mode;
 use ambidex_core::message::{Part, Role};
 use ambidex_engine::{OnWaiting, RunOptions};
 
-use crate::args::{AgentArgs, ChatArgs, Common};
+use crate::args::{ChatArgs, Common};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -29,10 +29,8 @@ Ctrl-C ends the answer under way.";
 pub async fn chat(args: &ChatArgs, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::install().map_err(Failure::internal)?;
     let mut project = project::open(common)?;
-    let agent = AgentArgs { ..args.agent.clone() };
-    // A person who talks is answered, also where the agent would work on until it is done.
-    let mode = agent.agent.is_none().then_some(Mode::Chat).filter(|_| project.config().agents.is_empty());
-    let chosen = project::choose(&mut project, &agent, mode)?;
+    // To a person who talks a cut reply is an answer, whatever the agent's mode.
+    let chosen = project::choose(&mut project, &args.agent, Some(Mode::Chat))?;
     tell_of_the_offline_model(&chosen, console);
     let interactive = console.is_interactive();
     if interactive {

@@ -123,15 +123,16 @@ pub fn agent(project: &mut Project, model: Option<&str>, folder: &Path) -> Resul
 fn introduce(agent: &Agent, folder: &Path, console: &mut Console) {
     let paint = console.stderr_paint();
     let shown: PathBuf = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let words = if agent.definition().model == "demo" {
-        "the words are scripted; tools, files, failures and numbers are real"
+    let model = &agent.definition().model;
+    let words = if model == "demo" {
+        "scripted words; the tools, files, failures and numbers are real".to_owned()
     } else {
-        "a real model at work"
+        format!("on {model}")
     };
     console.say(&format!(
-        "{} {}\n  {}\n",
+        "{} {}\n{}\n\n",
         paint.bold("ambidex demo"),
-        paint.dim(&format!("· {} · {words}", agent.definition().model)),
-        paint.dim(&format!("{} in {}", "an autonomous agent with three tools,", shown.display())),
+        paint.dim(&format!("· {words}")),
+        paint.dim(&format!("an autonomous agent with three tools in {}", shown.display())),
     ));
 }

@@ -81,6 +81,11 @@ fn refuse_what_comes_later(args: &RunArgs) -> Result<(), Failure> {
         let text = format!("{what}: not in this version ({})", env!("CARGO_PKG_VERSION"));
         return Err(Failure::usage(text).help("leave it out; `ambidex run --help` lists what there is"));
     }
+    // clap forgets `requires` where the required flag conflicts with something that is there.
+    if args.resume.is_none() && args.answer.is_given() {
+        let text = "--yes, --no, --edit, --answer: they answer a run that waits, and none is named";
+        return Err(Failure::usage(text).help("name its file with --resume FILE"));
+    }
     if args.detach {
         let text = "--detach: no server is running, and this version has none to start";
         return Err(

@@ -98,10 +98,13 @@ fn while_stdin_is_read_ctrl_c_ends_it() {
     let place = Place::new();
     let mut command = place.command(&["run"]);
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("started");
+    // `wait` would close it.
+    let stdin = child.stdin.take().expect("a pipe");
     let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut line = String::new();
     err.read_line(&mut line).expect("a line");
     assert!(line.contains("reading stdin"), "{line}");
     signal(child.id(), SIGINT);
     assert_eq!(code(child.wait().expect("ended")), 5);
+    drop(stdin);
 }

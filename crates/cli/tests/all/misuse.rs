@@ -76,9 +76,9 @@ fn several_agents_without_a_default_must_be_named() {
 #[test]
 fn a_wrong_configuration_is_exit_6_with_its_place() {
     let place = Place::new();
-    place.write("ambidex.toml", "[agents.writer]\nmodle = \"demo\"\n");
+    place.write("ambidex.toml", "[agents.writer]\nmodell = \"demo\"\n");
     let ran = place.ambidex(&["run", "T"]).ends(6).says("ambidex.toml:2:1").says("did you mean: model");
-    assert!(ran.err.contains("2 | modle"), "{}", ran.err);
+    assert!(ran.err.contains("2 | modell"), "{}", ran.err);
     place
         .ambidex(&["--config", "none.toml", "run", "T"])
         .ends(6)

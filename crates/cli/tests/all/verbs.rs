@@ -101,11 +101,11 @@ fn models_are_listed_and_tested() {
 }
 
 const TOOLS: &str = r#"
-[tools.size]
+[tools.start]
 kind = "command"
-description = "Counts bytes."
-command = ["wc", "-c", "{file}"]
-input = { file = "string", times = "integer?" }
+description = "The first bytes."
+command = ["head", "-c", "{bytes}", "{file}"]
+input = { file = "string", bytes = "integer" }
 effect = "read"
 [tools.slow]
 kind = "command"
@@ -121,11 +121,11 @@ fn tools_are_listed_described_and_called() {
     place.write("ambidex.toml", TOOLS);
     place.write("a.txt", "12345");
     let ran = place.ambidex(&["tools", "list"]).ends(0);
-    assert!(ran.out.lines().any(|row| row.starts_with("size") && row.contains("file times?")), "{}", ran.out);
-    let schema = place.ambidex(&["tools", "schema", "size"]).ends(0).json();
-    assert_eq!(schema["input"]["required"], serde_json::json!(["file"]));
-    place.ambidex(&["tools", "call", "size", "-i", "file=a.txt"]).ends(0).prints("5 a.txt");
-    place.ambidex(&["tools", "call", "size", r#"{"file": "a.txt"}"#]).ends(0).prints("5 a.txt");
+    assert!(ran.out.lines().any(|row| row.starts_with("start") && row.contains("file bytes")), "{}", ran.out);
+    let schema = place.ambidex(&["tools", "schema", "start"]).ends(0).json();
+    assert_eq!(schema["input"]["required"], serde_json::json!(["file", "bytes"]));
+    place.ambidex(&["tools", "call", "start", "-i", "file=a.txt", "-i", "bytes=3"]).ends(0).prints("123");
+    place.ambidex(&["tools", "call", "start", r#"{"file": "a.txt", "bytes": 2}"#]).ends(0).prints("12");
     place.ambidex(&["tools", "call", "read_file", "-i", "path=a.txt"]).ends(0).prints("12345");
 }
 
@@ -134,11 +134,11 @@ fn a_call_that_cannot_be_made_or_fails_has_an_exit_code() {
     let place = Place::new();
     place.write("ambidex.toml", TOOLS);
     let call = |args: &[&str]| place.ambidex(&[&["tools", "call"], args].concat());
-    call(&["sise"]).ends(2).says("there is no tool `sise`").says("Did you mean `size`?");
-    call(&["size"]).ends(2).says("file").says("ambidex tools schema size");
-    call(&["size", "-i", "file=a", "-i", "times=many"]).ends(2).says("`many` is no integer");
-    call(&["size", "[]"]).ends(2).says("arguments are a JSON object");
-    call(&["size", "-i", "file=none.txt"]).ends(1).says("[tool_failed]");
+    call(&["stert"]).ends(2).says("there is no tool `stert`").says("Did you mean `start`?");
+    call(&["start"]).ends(2).says("file").says("ambidex tools schema start");
+    call(&["start", "-i", "file=a", "-i", "bytes=many"]).ends(2).says("`many` is no integer");
+    call(&["start", "[]"]).ends(2).says("arguments are a JSON object");
+    call(&["start", "-i", "file=none.txt", "-i", "bytes=1"]).ends(1).says("[tool_failed]");
     call(&["slow"]).ends(8).says("[tool_timeout]");
 }
 
