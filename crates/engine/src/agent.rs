@@ -1,6 +1,5 @@
 //! Agents: a pinned definition with the model, tools and hooks that carry it out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ambidex_core::definition::{AgentDefinition, Pinned};
@@ -12,6 +11,7 @@ use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
 use futures_util::Stream;
+use indexmap::IndexMap;
 
 use crate::builder::AgentBuilder;
 use crate::engine::Engine;
@@ -36,7 +36,8 @@ pub(crate) struct AgentRuntime {
     pub(crate) pinned: Pinned,
     pub(crate) definition: Arc<AgentDefinition>,
     pub(crate) model: Arc<dyn Model>,
-    pub(crate) tools: HashMap<String, Arc<Registered>>,
+    /// In the order of the definition: errors list them, and the same run reads the same everywhere.
+    pub(crate) tools: IndexMap<String, Arc<Registered>>,
     /// What the model is told, the output tool included.
     pub(crate) specs: Arc<[Arc<ToolSpec>]>,
     pub(crate) instructions: Option<Arc<str>>,

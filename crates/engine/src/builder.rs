@@ -1,6 +1,5 @@
 //! Builds agents and checks them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ambidex_core::budget::Budget;
@@ -12,6 +11,7 @@ use ambidex_core::reply::Reply;
 use ambidex_core::tool::{EffectClass, Tool, ToolSpec};
 use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::agent::{Agent, AgentRuntime};
@@ -206,7 +206,7 @@ impl AgentBuilder {
                 return Err(invalid(format!("{what} is 0; give it at least 1")));
             }
         }
-        let mut tools = HashMap::new();
+        let mut tools = IndexMap::new();
         let mut pinned_tools = Vec::new();
         let mut specs: Vec<Arc<ToolSpec>> = Vec::new();
         for registered in self.tools {

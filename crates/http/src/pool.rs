@@ -18,6 +18,7 @@ use std::{
 use http::{Uri, header, uri::Authority};
 use hyper::{body::Incoming, client::conn::TrySendError, client::conn::http2};
 use tokio::{
+    runtime,
     sync::Semaphore,
     time::{Instant, sleep_until, timeout},
 };
@@ -48,16 +49,19 @@ struct State {
     reaping: bool,
 }
 
-/// Hosts compare without case.
+/// Hosts compare without case. A connection is driven by the runtime it was opened in, and stands still or
+/// breaks with it, so exchanges of another runtime do not use it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Origin {
     https: bool,
     authority: Option<Authority>,
+    runtime: Option<runtime::Id>,
 }
 
 impl Origin {
     fn of(url: &Url) -> Self {
-        Self { https: url.is_https(), authority: url.authority().cloned() }
+        let runtime = runtime::Handle::try_current().ok().map(|runtime| runtime.id());
+        Self { https: url.is_https(), authority: url.authority().cloned(), runtime }
     }
 }
 
@@ -267,7 +271,8 @@ impl Pool {
             return;
         }
         state.reaping = true;
-        self.tasks.spawn(reaper(Arc::downgrade(self), Instant::now() + self.settings.idle_timeout));
+        let reaping = Reaping(Arc::downgrade(self));
+        self.tasks.spawn(reaper(reaping, Instant::now() + self.settings.idle_timeout));
     }
 
     /// Closes what rested too long; gives the time of the next look.
@@ -300,7 +305,19 @@ impl Drop for Pool {
     }
 }
 
-async fn reaper(pool: Weak<Pool>, mut at: Instant) {
+/// Lets another reaper start when this one has ended, also with its runtime.
+struct Reaping(Weak<Pool>);
+
+impl Drop for Reaping {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            lock(&pool.state).reaping = false;
+        }
+    }
+}
+
+async fn reaper(reaping: Reaping, mut at: Instant) {
+    let pool = &reaping.0;
     loop {
         sleep_until(at).await;
         let Some(pool) = pool.upgrade() else { return };
