@@ -57,7 +57,7 @@ fn the_core_has_no_http_and_of_tokio_only_sync() {
         "getrandom",
     ];
     for crate_name in tree.iter().filter(|entry| !entry.contains('/')) {
-        let stem = |barred: &&str| crate_name == barred || crate_name.starts_with(&format!("{barred}-"));
-        assert!(!barred.iter().any(|name| stem(&name)), "the core pulls in {crate_name}");
+        let stem = |barred: &str| crate_name == barred || crate_name.starts_with(&format!("{barred}-"));
+        assert!(!barred.iter().any(|name| stem(name)), "the core pulls in {crate_name}");
     }
 }

@@ -154,9 +154,9 @@ impl World {
             let name = names[(own / 11 % 9) as usize].to_owned();
             parts.push(Part::ToolCall(ToolCall { id: format!("w{index}"), name, arguments, state: None }));
         }
-        let finish = if seen % 7 == 0 { Finish::Length } else { Finish::ToolCalls };
+        let finish = if seen.is_multiple_of(7) { Finish::Length } else { Finish::ToolCalls };
         let mut reply = Reply::new(Message::new(Role::Assistant, parts), finish, usage);
-        if seen % 5 == 0 {
+        if seen.is_multiple_of(5) {
             let error = Error::new(ErrorKind::InvalidArguments, "`n` is too small");
             reply.faults = vec![CallFault { call: 0, error }];
         }
@@ -172,7 +172,7 @@ impl World {
         assert_eq!(*known, key, "a repeat has the same key");
         match name.as_str() {
             "look" => Ok(Output::Tool(ToolOutput::Text(format!("seen {arguments}")))),
-            _ if hash((self.seed, effect.id.as_str())) % 5 == 0 => {
+            _ if hash((self.seed, effect.id.as_str())).is_multiple_of(5) => {
                 Err(Error::new(ErrorKind::ToolFailed, format!("{name} failed")))
             }
             "put" => Ok(Output::Tool(ToolOutput::Json(json!({"key": key, "n": 0.1 + 0.2})))),
@@ -212,7 +212,7 @@ impl World {
     pub fn crash(&mut self, run: &Run, chances: u64) {
         for (index, open) in run.effects().enumerate() {
             if let Some(effect) = run.effect(open) {
-                self.dies(&effect, hash((chances, index)) % 2 == 0);
+                self.dies(&effect, hash((chances, index)).is_multiple_of(2));
             }
         }
         self.claims += 1;
@@ -271,7 +271,7 @@ impl Life {
     fn next(&mut self, world: &mut World, choice: u8, step: u64, disturbed: bool) -> Input {
         let open: Vec<_> = self.run.effects().cloned().collect();
         if let Phase::Paused(pause) = self.run.phase()
-            && (open.is_empty() || choice % 2 == 0)
+            && (open.is_empty() || choice.is_multiple_of(2))
         {
             let iterations = u32::from(*pause == Pause::MaxIterations);
             let tool_calls = matches!(pause, Pause::Budget(_)).then_some(2);
@@ -288,7 +288,7 @@ impl Life {
                 Input::Claim
             }
             225..240 if disturbed && !chosen.intent.class.repeatable() => {
-                world.dies(&effect, step % 2 == 0);
+                world.dies(&effect, step.is_multiple_of(2));
                 Input::Lost { effect: effect.id, attempt: effect.attempt }
             }
             215..225 if disturbed && matches!(self.run.phase(), Phase::Running) => Input::Pause,
