@@ -164,12 +164,13 @@ impl Pool {
                 }
                 Taken::Connect(gate) => gate,
             };
-            let (held, reused) =
-                timeout(limit, self.open(url, &origin, gate)).await.unwrap_or_else(|_| {
-                    let message =
-                        format!("no connection within {limit:?}; check the address, proxy and firewall");
-                    Err(HttpError::new(HttpErrorKind::Timeout(TimeoutPhase::Connect), message))
-                })?;
+            // Boxed: connecting is rare, and its state would be in every request under way.
+            let opening = Box::pin(timeout(limit, self.open(url, &origin, gate)));
+            let (held, reused) = opening.await.unwrap_or_else(|_| {
+                let message =
+                    format!("no connection within {limit:?}; check the address, proxy and firewall");
+                Err(HttpError::new(HttpErrorKind::Timeout(TimeoutPhase::Connect), message))
+            })?;
             return Ok(lease(held, reused));
         }
     }
