@@ -42,7 +42,7 @@ pub use ambidex_macros::tool;
 
 /// Models: providers over HTTP, scripts, retry.
 pub mod models {
-    pub use ambidex_http::{Client, HeaderMap};
+    pub use ambidex_http::{Client, HeaderMap, Proxy, Tls};
     pub use ambidex_models::scripted::{Fault, ScriptedModel, Turn, When};
     pub use ambidex_models::{
         AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts,
@@ -62,3 +62,17 @@ pub mod tools {
 pub mod stores {
     pub use ambidex_core::memory::MemoryStore;
 }
+
+/// What `#[tool]` expands to names; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use ambidex_core::tool::EffectClass;
+    pub use ambidex_core::{BoxFuture, Context, Error, Tool, ToolOutput, ToolSpec};
+    pub use ambidex_tools::{BlockingTool, FunctionTool};
+    pub use {schemars, serde, serde_json};
+}
+
+/// The examples of the README compile and hold.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

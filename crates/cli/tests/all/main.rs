@@ -3,6 +3,7 @@
 mod approvals;
 mod chat;
 mod interrupts;
+mod manual;
 mod misuse;
 mod run;
 mod support;

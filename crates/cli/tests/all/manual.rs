@@ -20,7 +20,11 @@ fn manual_lists_every_exit_code() {
     assert_eq!(found, rows, "docs/command-line.md");
     let readme = read("README.md");
     for (exit, _) in Exit::ALL {
-        assert!(readme.contains(&format!("\n| {} | ", exit.code())), "README.md says nothing of {}", exit.code());
+        assert!(
+            readme.contains(&format!("\n| {} | ", exit.code())),
+            "README.md says nothing of {}",
+            exit.code()
+        );
     }
 }
 
@@ -31,5 +35,5 @@ fn the_configuration_in_the_readme_passes_its_check() {
     let (example, _) = rest.split_once("```").unwrap();
     let place = Place::new();
     place.write("ambidex.toml", example);
-    place.run(&["config", "check"]).ends(0).prints("agents: helper").prints("tools: search, ticket");
+    place.ambidex(&["config", "check"]).ends(0).prints("agents: helper").prints("tools: search, ticket");
 }
