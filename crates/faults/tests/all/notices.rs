@@ -35,7 +35,14 @@ async fn a_client_that_takes_a_cut_stream_for_whole_is_caught() {
     let table = Table::of(cut, Arc::new(Naive)).await;
     assert!(!table.holds());
     for (row, violations) in &table.rows {
-        assert!(kinds(row).contains(&Kind::NotWhole), "{}: {violations:?}", row.case.name());
+        // Where only the end is missing, the content of a single lapse is whole by luck.
+        let content_is_whole = matches!(
+            row.case.fault,
+            Fault::MissingFinish | Fault::MissingMessageStop | Fault::DoneWithoutFinish
+        );
+        let by_luck = content_is_whole && row.case.strikes == Strikes::First;
+        let kind = if by_luck { Kind::Attempts } else { Kind::NotWhole };
+        assert!(kinds(row).contains(&kind), "{}: {violations:?}", row.case.name());
     }
     assert_eq!(table.totals().violated, table.rows.len());
 }
@@ -120,7 +127,10 @@ async fn a_wait_too_short_and_a_stall_too_long_are_caught() {
     let row = good(Fault::RateLimitFraction, Strikes::Always).await;
     caught(&row, Kind::Wait, |row| row.provider.waits[0] = Duration::from_millis(100));
     let row = good(Fault::StallSilent, Strikes::Always).await;
-    caught(&row, Kind::Stall, |row| row.provider.hangups[0] += Duration::from_secs(1));
+    caught(&row, Kind::Stall, |row| {
+        row.provider.hangups[0] += Duration::from_secs(2);
+        row.lateness = Duration::ZERO;
+    });
     caught(&row, Kind::HangUp, |row| row.provider.hangups.clear());
 }
 
