@@ -119,10 +119,12 @@ impl Manual<'_> {
                 continue;
             }
             let default = match &schema["default"] {
-                _ if required.as_array().is_some_and(|names| names.iter().any(|it| it == name)) => match prefix {
-                    "" => "required".into(),
-                    table => format!("required in `{}`", table.trim_end_matches('.')),
-                },
+                _ if required.as_array().is_some_and(|names| names.iter().any(|it| it == name)) => {
+                    match prefix {
+                        "" => "required".into(),
+                        table => format!("required in `{}`", table.trim_end_matches('.')),
+                    }
+                }
                 Json::Null | Json::Object(_) => String::new(),
                 value => format!("`{value}`"),
             };
@@ -164,7 +166,9 @@ impl Manual<'_> {
             Some("TextOrSecret") => return "text or secret".into(),
             Some("Proxy") => return "URL, `\"none\"`, secret".into(),
             Some("Body") => return "text, or a table or list sent as JSON".into(),
-            Some("ToolChoice") => return "`\"auto\"`, `\"none\"`, `\"required\"`, `{ tool = \"NAME\" }`".into(),
+            Some("ToolChoice") => {
+                return "`\"auto\"`, `\"none\"`, `\"required\"`, `{ tool = \"NAME\" }`".into();
+            }
             Some("InstructionsSchema") => return "text, `{ file = \"PATH\" }`".into(),
             Some("SchemaOrPath") => return "path, table".into(),
             _ => {}
@@ -234,10 +238,16 @@ fn number(number: &serde_json::Number) -> String {
 
 fn upper(words: &str) -> String {
     let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().collect::<String>() + letters.as_str())
+        .unwrap_or_default()
 }
 
 fn lower(words: &str) -> String {
     let mut letters = words.chars();
-    letters.next().map(|first| first.to_lowercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_lowercase().collect::<String>() + letters.as_str())
+        .unwrap_or_default()
 }
