@@ -446,9 +446,8 @@ impl Agent {
         if after.is_empty() || self.done.is_some() {
             return;
         }
-        let stops = |open: &&OpenCall| {
-            !open.failed && open.call().is_some_and(|call| after.contains(&call.name))
-        };
+        let stops =
+            |open: &&OpenCall| !open.failed && open.call().is_some_and(|call| after.contains(&call.name));
         let Some(stopping) = self.calls.iter().find(stops) else {
             return;
         };

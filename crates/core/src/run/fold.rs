@@ -39,7 +39,7 @@ impl Run {
                 self.agent.start(input);
                 self.phase = Phase::Running;
             }
-            RecordKind::Claimed => self.open.values_mut().for_each(Open::survive),
+            RecordKind::Claimed => self.open.iter_mut().for_each(Open::survive),
             RecordKind::Intent(intent) => {
                 match intent.task {
                     Task::Model => self.agent.take_in_steering(),
@@ -47,7 +47,7 @@ impl Run {
                     Task::FinishHook | Task::Ask { .. } => {}
                 }
                 let open = Open { intent: intent.clone(), attempt: 1, doubt: false, since: record.at };
-                self.open.insert(intent.id.clone(), open);
+                self.open.insert(open);
             }
             RecordKind::Result { effect, attempt, result } => self.apply_result(effect, *attempt, result)?,
             RecordKind::Lost { effect } => match self.open.get_mut(effect) {

@@ -33,13 +33,13 @@ impl Run {
     /// Only what may start now gets an intent: an intent means "may have happened", and a call that was
     /// still queued at a crash must not come back in doubt.
     fn admit(&self, wants: Vec<Want>, at: u64, admission: &mut dyn Admission, kinds: &mut Vec<RecordKind>) {
-        let mut running = self.open.values().filter(|open| is_tool(&open.intent)).count();
-        let mut excluded = self.open.values().any(|open| is_exclusive(&open.intent));
+        let mut running = self.open.iter().filter(|open| is_tool(&open.intent)).count();
+        let mut excluded = self.open.iter().any(|open| is_exclusive(&open.intent));
         let limit = self.agent().tool_concurrency.max(1) as usize;
         let mut started = 0;
         for want in wants {
             let id = &want.intent.id;
-            if self.open.contains_key(id) {
+            if self.open.contains(id) {
                 continue;
             }
             if let Some(kind) = self.agent.budget_reached(self.active_at(at), started, &want.intent) {
@@ -70,7 +70,7 @@ impl Run {
     }
 
     fn ask_about_doubts(&self) -> Vec<RecordKind> {
-        let doubts = self.open.values().filter(|open| open.doubt);
+        let doubts = self.open.iter().filter(|open| open.doubt);
         doubts
             .filter_map(|open| {
                 // The attempt is part of the id: a repeated effect that is lost again is a new question.
@@ -81,13 +81,13 @@ impl Run {
     }
 
     fn give_up_doubts(&self) -> Vec<RecordKind> {
-        let doubts = self.open.values().filter(|open| open.doubt);
+        let doubts = self.open.iter().filter(|open| open.doubt);
         doubts.map(give_up).collect()
     }
 
     fn ask_once(&self, id: String, about: &EffectId, why: Why) -> Option<RecordKind> {
         let id = EffectId::new(id);
-        if self.open.contains_key(&id) {
+        if self.open.contains(&id) {
             return None;
         }
         let task = Task::Ask { about: about.clone(), why };

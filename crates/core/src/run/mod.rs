@@ -10,6 +10,7 @@ mod decide;
 mod events;
 mod fold;
 mod follow;
+mod open;
 mod repeat;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,10 @@ use crate::question::{Question, Why};
 use crate::record::{Input, Outcome, Pause, Record, RecordKind, Refused, Stamp, VERSION};
 use crate::usage::Usage;
 
+use open::OpenEffects;
+
 pub use agent::Agent;
+pub use open::Open;
 
 /// One run: a value made of its records and nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +40,7 @@ pub struct Run {
     seq: u64,
     phase: Phase,
     agent: Agent,
-    open: BTreeMap<EffectId, Open>,
+    open: OpenEffects,
     /// Calls a person has let through, with the arguments where they were edited.
     approved: BTreeMap<EffectId, Option<Value>>,
     time: ActiveTime,
@@ -50,17 +54,6 @@ pub enum Phase {
     Paused(Pause),
     Stopping(Outcome),
     Finished(Outcome),
-}
-
-/// An effect whose intent is recorded and whose result is not.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Open {
-    pub intent: Intent,
-    pub attempt: u32,
-    /// May have happened, and may not simply be repeated.
-    pub doubt: bool,
-    /// Wall time of the intent, in milliseconds.
-    pub since: u64,
 }
 
 /// Time spent working: with work in flight, or queued for a permit to start it. Waiting for a person, a
@@ -117,7 +110,7 @@ impl Run {
             thread: None,
             seq: 0,
             phase: Phase::New,
-            open: BTreeMap::new(),
+            open: OpenEffects::default(),
             approved: BTreeMap::new(),
             time: ActiveTime::default(),
         }
@@ -169,7 +162,7 @@ impl Run {
 
     /// What stands open and should be in flight.
     pub fn effects(&self) -> impl Iterator<Item = &Open> {
-        self.open.values().filter(|open| !open.doubt)
+        self.open.iter().filter(|open| !open.doubt)
     }
 
     /// The same effect with everything needed to perform it.
@@ -265,7 +258,7 @@ impl Run {
 
     /// Ids of the questions that wait for an answer.
     pub fn open_questions(&self) -> impl Iterator<Item = String> {
-        let asked = self.open.values().filter(|open| open.intent.waits_for_a_person());
+        let asked = self.open.iter().filter(|open| open.intent.waits_for_a_person());
         asked.map(|open| format!("{}/{}", self.id, open.intent.id))
     }
 
