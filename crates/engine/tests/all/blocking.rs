@@ -57,7 +57,7 @@ fn first_calls_at_once_inside_a_runtime_share_one_runtime() {
 #[test]
 fn dropping_a_sync_stream_cancels_its_run() {
     let provider_runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let turn = Turn::text("a".repeat(50_000)).chunks(1).pace(Duration::from_millis(1));
+    let turn = Turn::text("a".repeat(2_000)).chunks(1).pace(Duration::from_millis(10));
     let provider = provider_runtime.block_on(FakeProvider::start(Script::new([turn]))).unwrap();
     let agent = Agent::builder().model(model(&provider, Wire::OpenAi, &client())).build().unwrap();
     let mut events = agent.blocking().stream("[run:sync] go").unwrap();
