@@ -113,7 +113,7 @@ faults! {
     ShortBody "short-body" both any Unusable "Content-Length promises more than comes before the connection closes";
     MissingFinish "missing-finish" both stream Unusable "all content and a clean end, but no finish reason and no terminal event";
     MissingMessageStop "missing-message-stop" anthropic stream Unusable "a stop reason, then a clean end without message_stop";
-    DoneWithoutFinish "done-without-finish" openai stream Unusable "[DONE] without any finish reason before it";
+    DoneWithoutFinish "done-without-finish" openai stream Unusable "`[DONE]` without any finish reason before it";
     // The connection breaks.
     CloseBeforeResponse "close-before-response" both any Unusable "the connection closes before the first byte";
     ResetBeforeResponse "reset-before-response" both any Unusable "the connection is reset before the first byte";
@@ -137,7 +137,7 @@ faults! {
     NoSpaceAfterColon "no-space-after-colon" both stream Whole "fields are written without the space after the colon";
     ByteOrderMark "byte-order-mark" both stream Whole "the stream begins with a UTF-8 byte order mark";
     MissingLastBlankLine "missing-last-blank-line" both stream Whole "the last event is not followed by its blank line";
-    MissingDone "missing-done" openai stream Whole "a finish reason and a clean end without [DONE]";
+    MissingDone "missing-done" openai stream Whole "a finish reason and a clean end without `[DONE]`";
     GarbageLine "garbage-line" both stream Whole "lines of binary garbage without a field name between the events";
     UnknownEvent "unknown-event" both stream Whole "well-formed events of a type nobody has heard of";
     // Bytes that are no stream.
