@@ -1,0 +1,60 @@
+//! The effects that stand open.
+
+use crate::effect::{EffectId, Intent};
+
+/// An effect whose intent is recorded and whose result is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    pub intent: Intent,
+    pub attempt: u32,
+    /// May have happened, and may not simply be repeated.
+    pub doubt: bool,
+    /// Wall time of the intent, in milliseconds.
+    pub since: u64,
+}
+
+/// Open effects in the order of their ids, whatever order they were opened in. A list: there are a handful,
+/// and most runs in flight have exactly one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct OpenEffects(Vec<Open>);
+
+impl OpenEffects {
+    pub(super) fn get(&self, id: &EffectId) -> Option<&Open> {
+        self.0.iter().find(|open| open.intent.id == *id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &EffectId) -> Option<&mut Open> {
+        self.0.iter_mut().find(|open| open.intent.id == *id)
+    }
+
+    pub(super) fn contains(&self, id: &EffectId) -> bool {
+        self.get(id).is_some()
+    }
+
+    pub(super) fn insert(&mut self, open: Open) {
+        if self.0.capacity() == 0 {
+            self.0.reserve_exact(1);
+        }
+        match self.0.binary_search_by(|known| known.intent.id.cmp(&open.intent.id)) {
+            Ok(at) => self.0[at] = open,
+            Err(at) => self.0.insert(at, open),
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: &EffectId) -> Option<Open> {
+        let index = self.0.iter().position(|open| open.intent.id == *id)?;
+        Some(self.0.remove(index))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Open> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.0.iter_mut()
+    }
+}
