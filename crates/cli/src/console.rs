@@ -136,7 +136,8 @@ impl Console {
 
     /// Shows a line that the next output wipes away. Only on a terminal, and only at the start of a line.
     pub fn show_transient(&mut self, line: &str) {
-        if !self.stderr || !(self.at_line_start || !self.stdout) {
+        let inside_a_line = self.stdout && !self.at_line_start;
+        if !self.stderr || inside_a_line {
             return;
         }
         let shown = format!("\r\u{1b}[2K{line}");

@@ -23,13 +23,16 @@ fn busy(trap: &str) -> Place {
 fn started(place: &Place) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut child = place.command(&["run", "--json", "Sleep"]).spawn().expect("started");
     let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-    loop {
+    read_to_the_call(&mut out);
+    (child, out)
+}
+
+fn read_to_the_call(out: &mut impl BufRead) {
+    let mut event = Value::Null;
+    while event["type"] != "tool.called" {
         let mut line = String::new();
         assert!(out.read_line(&mut line).expect("a line") > 0, "it ended before the tool was called");
-        let event: Value = serde_json::from_str(&line).expect("an event");
-        if event["type"] == "tool.called" {
-            return (child, out);
-        }
+        event = serde_json::from_str(&line).expect("an event");
     }
 }
 

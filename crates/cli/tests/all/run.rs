@@ -178,7 +178,7 @@ fn a_run_at_its_limit_pauses_and_goes_on_with_more() {
     assert!(ran.err.contains(&format!("ambidex run --resume ./{name}")), "{}", ran.err);
 
     place.ambidex(&["run", "--resume", name, "--max-iterations", "1"]).ends(4);
-    assert_eq!(place.run_files(), [file.clone()], "the file is replaced");
+    assert_eq!(place.run_files(), std::slice::from_ref(&file), "the file is replaced");
     let ran = place.ambidex(&["run", "--resume", name]).ends(0);
     assert_eq!(ran.out, "Counted twice.\n");
     assert!(place.run_files().is_empty(), "a run that has ended leaves no file");
