@@ -11,5 +11,6 @@ mod leaks;
 mod limits;
 mod process;
 mod questions;
+mod slow_store;
 mod support;
 mod watching;
