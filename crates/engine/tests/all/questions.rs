@@ -69,7 +69,7 @@ async fn a_run_that_only_waits_comes_to_rest_and_goes_on_from_a_file() {
         let engine = Engine::builder().store(store.clone()).build();
         let file = RunFile::read(&path).unwrap();
         file.restore(&store).unwrap();
-        assert_eq!(engine.questions().open(None).await, [question.clone()]);
+        assert_eq!(engine.questions().open(None).await, std::slice::from_ref(&question));
         let agent = paying(&world, &engine);
         // Without an answer it comes to rest again, with one given before it goes on.
         let still = agent.resume(&file.run, vec![], resting()).await.unwrap().outcome().await.unwrap();
