@@ -198,7 +198,8 @@ fn life(folder: &Path, commits: usize) -> Option<String> {
     let mut heard = None;
     let mut left = commits;
     for line in &mut lines {
-        if line.ends_with("committed") {
+        // A few more may come before the signal does.
+        if line.ends_with("committed") && left > 0 {
             left -= 1;
             if left == 0 {
                 child.kill().unwrap();
