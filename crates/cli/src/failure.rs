@@ -26,6 +26,11 @@ impl Failure {
         Self::Said { exit, message: message.into(), help: None }
     }
 
+    /// Whether a signal came before there was anything to end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Said { exit: Exit::Cancelled, .. })
+    }
+
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }

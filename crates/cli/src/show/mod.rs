@@ -7,8 +7,8 @@ mod spinner;
 
 use std::io;
 
-use ambidex_core::Usage;
 use ambidex_core::event::{Event, EventKind, Status};
+use ambidex_core::{ErrorKind, Usage};
 use ambidex_engine::{RunError, RunResult};
 
 use crate::console::{Console, one_line, printable};
@@ -302,7 +302,6 @@ impl Show {
     }
 
     fn failure(&mut self, console: &mut Console, error: &RunError) {
-        use ambidex_core::ErrorKind;
         if error.kind() == ErrorKind::Cancelled {
             if self.progress {
                 console.complain("cancelled");
@@ -339,10 +338,11 @@ impl Show {
 /// The object for a run that could not be driven to any state.
 fn without_a_result(error: &RunError) -> serde_json::Value {
     let error = &error.error;
+    let status = if error.kind() == ErrorKind::Cancelled { Status::Cancelled } else { Status::Failed };
     serde_json::json!({
         "run": null,
         "thread": null,
-        "status": "failed",
+        "status": status.as_str(),
         "text": "",
         "output": null,
         "task_completed": false,

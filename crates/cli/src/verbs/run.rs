@@ -1,6 +1,7 @@
 //! `ambidex run`: one task to its end.
 
-use ambidex_engine::{OnWaiting, RunOptions};
+use ambidex_core::Error;
+use ambidex_engine::{OnWaiting, RunError, RunOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Common, RunArgs};
@@ -26,9 +27,20 @@ pub async fn run(args: &RunArgs, common: &Common, console: &mut Console) -> Resu
     }
     let mut project = project::open(common)?;
     let chosen = project::choose(&mut project, &args.agent, None)?;
-    let task = input::task(args, console, &stop).await?;
-    tell_of_the_offline_model(&chosen, console);
     let format = format(args.json, args.result_json);
+    let task = match input::task(args, console, &stop).await {
+        Ok(task) => task,
+        Err(failure) => {
+            if failure.is_cancelled() {
+                // Who reads the result gets one, though there was no run.
+                let structured = chosen.agent.definition().output.is_some();
+                let ended = Err(RunError::from(Error::cancelled()));
+                Show::new(console, format, structured).end(console, &ended).map_err(Failure::from_stdout)?;
+            }
+            return Err(failure);
+        }
+    };
+    tell_of_the_offline_model(&chosen, console);
     let interactive = console.is_interactive() && format == Format::Text;
     let options = RunOptions {
         timeout: Some(args.timeout.map_or(chosen.timeout, ambidex_config::Duration::get)),
