@@ -13,7 +13,7 @@ use crate::sections::ProviderKind;
 use crate::source::{Origin, Source};
 use crate::tree::{self, Entry, Node, Table, Value};
 
-/// The prefix of variables that set a key: `AMBIDEX__RUNTIME__TIMEOUT`.
+/// The prefix of variables that set a key: `AMBIDEX__RUNTIME__SYNC_WORKERS`.
 const PREFIX: &str = "AMBIDEX__";
 /// No configuration is longer; a wrong file may be.
 const LONGEST: u64 = 1024 * 1024;
@@ -24,11 +24,10 @@ pub(crate) struct FileLayer {
     pub profiles: Table,
 }
 
-/// What is there without any file: two providers, a model that needs no key, a place for the store.
-pub(crate) fn built_in(store_url: &str, environment: &Environment) -> Table {
+/// What is there without any file: two providers, a model that needs no key.
+pub(crate) fn built_in(environment: &Environment) -> Table {
     let vendor = |kind: ProviderKind| json!({ "kind": kind, "base_url": kind.default_url(), "key": { "env": kind.default_key() } });
     let values = json!({
-        "store": { "url": store_url },
         "providers": { "openai": vendor(ProviderKind::Openai), "anthropic": vendor(ProviderKind::Anthropic) },
         "models": { "demo": { "kind": "scripted", "script": "builtin:tour" } }
     });
@@ -100,7 +99,7 @@ pub(crate) fn variables(root: &mut Table, environment: &Environment, errors: &mu
         let parts: Vec<&str> = path.split("__").collect();
         if parts.iter().any(|part| part.is_empty()) {
             let message = format!("the environment variable {name} has an empty part between its `__`");
-            let help = "write AMBIDEX__SECTION__KEY, such as AMBIDEX__RUNTIME__TIMEOUT=30s";
+            let help = "write AMBIDEX__SECTION__KEY, such as AMBIDEX__RUNTIME__SYNC_WORKERS=8";
             let origin = source.at(0..name.len());
             errors.push(ConfigError::new(ConfigErrorKind::Syntax, "", message, &origin).help(help));
             continue;
@@ -122,7 +121,7 @@ pub(crate) fn flag(root: &mut Table, text: &str, errors: &mut Vec<ConfigError>) 
     let source = Source::flag(&format!("{FLAG}{text}"));
     let mut refuse = |message: String, span: Range<usize>| {
         let error = ConfigError::new(ConfigErrorKind::Syntax, "", message, &source.at(span));
-        errors.push(error.help("write -c KEY=VALUE, such as -c runtime.timeout=30s"));
+        errors.push(error.help("write -c KEY=VALUE, such as -c runtime.sync_workers=8"));
     };
     let Some(equals) = first_equals(text) else {
         return refuse(

@@ -34,7 +34,7 @@ pub struct LoadOptions {
     pub environment: Environment,
     /// The user's folder for Ambidex, which may hold `ambidex.toml`.
     pub user_folder: Option<PathBuf>,
-    /// Where the store goes when no `ambidex.toml` is found; without one, into memory.
+    /// The user's folder for data of Ambidex.
     pub data_folder: Option<PathBuf>,
     /// Check every profile, not only the chosen one.
     pub check_profiles: bool,
@@ -83,17 +83,6 @@ impl LoadOptions {
         let file = self.user_folder.as_ref()?.join(FILE_NAME);
         (file.is_file() && self.project_file().as_ref() != Some(&file)).then_some(file)
     }
-
-    fn store_url(&self, project: Option<&Path>) -> String {
-        let folder = match project.and_then(Path::parent) {
-            Some(folder) => Some(folder.join(".ambidex")),
-            None => self.data_folder.clone(),
-        };
-        folder.map_or_else(
-            || "memory:".into(),
-            |folder| format!("sqlite:{}", folder.join("state.db").display()),
-        )
-    }
 }
 
 /// A configuration and where each of its values comes from.
@@ -102,6 +91,8 @@ pub struct Loaded {
     pub config: Config,
     /// The files that were read, the user's first.
     pub files: Vec<PathBuf>,
+    /// The folder of the project's file; without one, where the search for it began.
+    pub folder: PathBuf,
     /// The profiles that the files define.
     pub profiles: Vec<String>,
     pub(crate) tree: Table,
@@ -164,7 +155,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     if let Some(profile) = options.profile.as_ref().filter(|profile| !profiles.contains(profile)) {
         errors.push(unknown_profile(profile, &profiles));
     }
-    let stack = Stack { options, layers: &layers, store_url: options.store_url(project.as_deref()) };
+    let stack = Stack { options, layers: &layers };
     let (config, tree) = stack.read(options.profile.as_deref(), &mut errors);
     if options.check_profiles {
         for profile in profiles.iter().filter(|name| options.profile.as_ref() != Some(*name)) {
@@ -173,7 +164,10 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     }
     match ConfigErrors::of(errors) {
         Some(errors) => Err(errors),
-        None => Ok(Loaded { config, files, profiles, tree, environment: options.environment.clone() }),
+        None => {
+            let folder = project.as_deref().and_then(Path::parent).unwrap_or(&options.directory).to_owned();
+            Ok(Loaded { config, files, folder, profiles, tree, environment: options.environment.clone() })
+        }
     }
 }
 
@@ -191,12 +185,11 @@ fn unknown_profile(profile: &str, profiles: &[String]) -> ConfigError {
 struct Stack<'a> {
     options: &'a LoadOptions,
     layers: &'a [FileLayer],
-    store_url: String,
 }
 
 impl Stack<'_> {
     fn read(&self, profile: Option<&str>, errors: &mut Vec<ConfigError>) -> (Config, Table) {
-        let mut root = layers::built_in(&self.store_url, &self.options.environment);
+        let mut root = layers::built_in(&self.options.environment);
         for layer in self.layers {
             tree::merge(&mut root, layer.root.clone());
         }

@@ -3,6 +3,7 @@
 use crate::error::ConfigErrorKind;
 use crate::path::KeyPath;
 use crate::reader::{At, Reading};
+use crate::sections::BUILT_IN_TOOLS;
 use crate::suggest::nearest;
 use crate::toml_text;
 use crate::tree::{Entry, Node, Table, Value};
@@ -40,7 +41,13 @@ impl<'a> Names<'a> {
         let mut models = names("models");
         // A route is refused where it stands; the agents that use it need no second message.
         models.extend(names("routes"));
-        Self { agents: names("agents"), models, providers: names("providers"), tools: names("tools") }
+        let mut tools = names("tools");
+        for built_in in BUILT_IN_TOOLS {
+            if !tools.contains(&built_in) {
+                tools.push(built_in);
+            }
+        }
+        Self { agents: names("agents"), models, providers: names("providers"), tools }
     }
 
     fn check(&self, at: &At<'_>, what: &str, known: &[&str], header: &str) {

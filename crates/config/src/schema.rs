@@ -15,11 +15,10 @@ impl Config {
             "type": "object",
             "additionalProperties": { "type": "object" }
         });
-        // Whole tables as defaults say nothing that the keys do not, and the store's depends on the files found.
+        // Whole tables as defaults say nothing that the keys do not.
         for property in schema["properties"].as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
             drop_default(property);
         }
-        drop_default(&mut schema["$defs"]["Store"]["properties"]["url"]);
         schema
     }
 }

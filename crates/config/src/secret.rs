@@ -69,6 +69,18 @@ impl Secret {
         &self.source
     }
 
+    /// Where it comes from, for messages: the name of the variable, the file, the program.
+    pub fn place(&self) -> String {
+        match &self.source {
+            SecretSource::Env { env } => env.clone(),
+            SecretSource::File { file } => file.display().to_string(),
+            // Arguments may say more than a message should.
+            SecretSource::Command { command } => {
+                format!("the output of `{}`", command.first().map_or("", String::as_str))
+            }
+        }
+    }
+
     /// Whether it can be had, without having it: `set`, `not set`, `found`, `not found`, `on demand`.
     pub fn status(&self, environment: &Environment) -> &'static str {
         match &self.source {

@@ -59,7 +59,7 @@ impl Loaded {
     }
 
     fn sections(&self) -> Vec<Section> {
-        const ORDER: [&str; 10] = [
+        const ORDER: [&str; 9] = [
             "default_agent",
             "store",
             "runtime",
@@ -69,7 +69,6 @@ impl Loaded {
             "approvals",
             "budgets",
             "agents",
-            "telemetry",
         ];
         let root = KeyPath::default();
         let mut sections = vec![Section::new(root.clone())];

@@ -56,7 +56,7 @@ impl Source {
         Arc::new(Self { kind, name: name.to_owned(), text: format!("{name}={value}") })
     }
 
-    /// A flag as it was typed: `-c runtime.timeout=5s`, named by the part before `=`.
+    /// A flag as it was typed: `-c runtime.sync_workers=5`, named by the part before `=`.
     pub(crate) fn flag(text: &str) -> Arc<Self> {
         let name = text.split('=').next().unwrap_or(text).trim().to_owned();
         Arc::new(Self { kind: SourceKind::Flag, name, text: text.to_owned() })
@@ -104,7 +104,7 @@ impl Origin {
     }
 }
 
-/// `ambidex.toml:12:1`, `AMBIDEX__RUNTIME__TIMEOUT`, `-c runtime.timeout`, `built-in`.
+/// `ambidex.toml:12:1`, `AMBIDEX__RUNTIME__SYNC_WORKERS`, `-c runtime.sync_workers`, `built-in`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source.name)?;

@@ -10,9 +10,12 @@ pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>)
             let distance = distance(&folded, &name_folded);
             let longer = folded.len().max(name_folded.len());
             let starts = folded.len() >= 3 && name_folded.starts_with(&folded);
-            (distance <= (longer / 3).max(1) && distance < longer || starts).then_some((distance, name))
+            let near = distance <= (longer / 3).max(1) && distance < longer;
+            // Of two as near, the one of the same length: letters are swapped or mistaken more often than lost.
+            let rank = (distance, folded.len().abs_diff(name_folded.len()));
+            (near || starts).then_some((rank, name))
         })
-        .min_by_key(|(distance, _)| *distance)
+        .min_by_key(|(rank, _)| *rank)
         .map(|(_, name)| name)
 }
 

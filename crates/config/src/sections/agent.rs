@@ -27,7 +27,7 @@ pub struct Agent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<InstructionsSchema>")]
     pub instructions: Option<String>,
-    /// Names of tools.
+    /// Names of tools: of `[tools]`, or the built-in `read_file`, `list_files` and `search_files`.
     pub tools: Vec<String>,
     /// Calls of the model in one run.
     #[schemars(range(min = 1, max = 10_000))]
@@ -128,7 +128,7 @@ impl Default for Agent {
             instructions: None,
             tools: Vec::new(),
             max_iterations: 25,
-            tool_concurrency: 8,
+            tool_concurrency: 16,
             output: None,
             stop: StopConditions::default(),
             tool_choice: ToolChoice::Auto,

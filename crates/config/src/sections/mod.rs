@@ -8,7 +8,6 @@ mod provider;
 mod retry;
 mod runtime;
 mod store;
-mod telemetry;
 mod tool;
 
 use indexmap::IndexMap;
@@ -23,15 +22,14 @@ pub(crate) use provider::plain;
 pub use provider::{Pool, Provider, ProviderKind, Proxy};
 pub use retry::Retry;
 pub use runtime::Runtime;
-pub use store::{Durability, Store, StoreUrl};
-pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
-pub use tool::{Body, Effect, Method, Tool, ToolAction};
+pub use store::{Store, StoreUrl};
+pub use tool::{BUILT_IN_TOOLS, Body, Effect, Method, Tool, ToolAction};
 
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::reader::{At, Fields, FromNode};
 
 /// Sections that the public surface names and this version does not have.
-const LATER: [&str; 4] = ["server", "routes", "cache", "workflows"];
+const LATER: [&str; 5] = ["server", "routes", "cache", "workflows", "telemetry"];
 
 /// A whole configuration, checked. Paths are absolute, secrets are still references.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
@@ -48,7 +46,6 @@ pub struct Config {
     pub approvals: Approvals,
     pub budgets: Budgets,
     pub agents: IndexMap<String, Agent>,
-    pub telemetry: Telemetry,
 }
 
 /// What an agent's `model` names.
@@ -101,7 +98,6 @@ impl FromNode for Config {
             approvals: fields.section("approvals", Approvals::default()),
             budgets: fields.section("budgets", Budgets::default()),
             agents: fields.optional("agents").unwrap_or_default(),
-            telemetry: fields.section("telemetry", Telemetry::default()),
         };
         fields.finish();
         Some(config)

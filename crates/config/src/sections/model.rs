@@ -102,8 +102,9 @@ pub struct Price {
 #[serde(default, deny_unknown_fields)]
 pub struct ModelTimeouts {
     pub connect: Duration,
-    /// 300 s where `reasoning` is set.
-    pub first_token: Duration,
+    /// Default: 1 minute, and 5 where the call asks for reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<Duration>,
     /// Without content; pings do not count for ever.
     pub idle: Duration,
     pub total: Duration,
@@ -189,17 +190,10 @@ impl Default for ModelTimeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            first_token: Duration::from_secs(60),
+            first_token: None,
             idle: Duration::from_secs(60),
             total: Duration::from_secs(600),
         }
-    }
-}
-
-impl Reasoning {
-    /// Whether it asks for any.
-    pub fn is_on(&self) -> bool {
-        self.effort != Some(Effort::None)
     }
 }
 
@@ -255,8 +249,7 @@ impl FromNode for Model {
             }
         };
         let reasoning: Option<Reasoning> = fields.optional("reasoning");
-        let timeout =
-            fields.section_by("timeout", |at| timeouts(at, reasoning.as_ref().is_some_and(Reasoning::is_on)));
+        let timeout = fields.section("timeout", ModelTimeouts::default());
         let price = fields.optional("price");
         let retry = fields.section("retry", Retry::default());
         let context: Option<u32> = fields.integer("context", 256..=100_000_000);
@@ -279,7 +272,7 @@ impl FromNode for Model {
             source: source?,
             price,
             retry,
-            timeout: timeout?,
+            timeout,
             context,
             max_tokens,
             temperature,
@@ -294,18 +287,19 @@ impl FromNode for Model {
     }
 }
 
-fn timeouts(at: &At<'_>, reasoning: bool) -> Option<ModelTimeouts> {
-    let default = ModelTimeouts::default();
-    let first_token = if reasoning { Duration::from_secs(300) } else { default.first_token };
-    let mut fields = Fields::of(at)?;
-    let timeouts = ModelTimeouts {
-        connect: fields.duration_or("connect", TIMEOUTS, default.connect),
-        first_token: fields.duration_or("first_token", TIMEOUTS, first_token),
-        idle: fields.duration_or("idle", TIMEOUTS, default.idle),
-        total: fields.duration_or("total", TIMEOUTS, default.total),
-    };
-    fields.finish();
-    Some(timeouts)
+impl FromNode for ModelTimeouts {
+    fn from_node(at: &At<'_>) -> Option<Self> {
+        let default = Self::default();
+        let mut fields = Fields::of(at)?;
+        let timeouts = Self {
+            connect: fields.duration_or("connect", TIMEOUTS, default.connect),
+            first_token: fields.duration("first_token", TIMEOUTS),
+            idle: fields.duration_or("idle", TIMEOUTS, default.idle),
+            total: fields.duration_or("total", TIMEOUTS, default.total),
+        };
+        fields.finish();
+        Some(timeouts)
+    }
 }
 
 fn extra(at: &At<'_>) -> Option<Map<String, Json>> {

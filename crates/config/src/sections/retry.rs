@@ -11,7 +11,7 @@ use crate::reader::{At, Fields, FromNode};
 pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
 
-/// `retry`: the wait before attempt n is random(0, min(cap, base x 2^n)).
+/// `retry`: the wait before attempt n is random(0, min(cap, base x 2^(n-2))).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {

@@ -18,6 +18,10 @@ use crate::template::Template;
 use crate::tree::Value;
 use crate::url;
 
+/// Tools that agents may name without a section of their own: they read the folder of the project. One of
+/// `[tools]` with the same name goes before it.
+pub const BUILT_IN_TOOLS: [&str; 3] = ["read_file", "list_files", "search_files"];
+
 /// `[tools.NAME]`: something a model may call.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

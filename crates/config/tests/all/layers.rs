@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ambidex_config::{Environment, LoadOptions, Loaded, ModelSource, StoreUrl, Style, load};
+use ambidex_config::{Environment, LoadOptions, Loaded, ModelSource, Style, load};
 
 struct Folders {
     root: tempfile::TempDir,
@@ -25,7 +25,6 @@ impl Folders {
         fs::create_dir_all(&directory).unwrap();
         let mut options = LoadOptions::in_directory(directory);
         options.user_folder = Some(self.root.path().join("user"));
-        options.data_folder = Some(self.root.path().join("data"));
         options
     }
 }
@@ -34,47 +33,47 @@ fn loaded(options: &LoadOptions) -> Loaded {
     load(options).unwrap_or_else(|errors| panic!("{}", errors.render(Style::Plain)))
 }
 
-fn queue(options: &LoadOptions) -> (u32, String) {
+fn workers(options: &LoadOptions) -> (u32, String) {
     let loaded = loaded(options);
-    (loaded.config.runtime.queue_size, loaded.origin(&["runtime", "queue_size"]).unwrap().to_string())
+    (loaded.config.runtime.sync_workers, loaded.origin(&["runtime", "sync_workers"]).unwrap().to_string())
 }
 
 #[test]
 fn each_layer_overrides_the_ones_below_it() {
     let folders = Folders::new();
     let mut options = folders.options("project/deep/er");
-    assert_eq!(queue(&options), (100, "built-in".into()));
+    assert_eq!(workers(&options), (32, "built-in".into()));
 
-    folders.write("user/ambidex.toml", "[runtime]\nqueue_size = 1\n[profiles.p.runtime]\nsync_workers = 7\n");
+    folders.write("user/ambidex.toml", "[runtime]\nsync_workers = 1\n[profiles.p.budgets.run]\ntokens = 7\n");
     let user = folders.root.path().join("user/ambidex.toml");
-    assert_eq!(queue(&options), (1, format!("{}:2:14", user.display())));
+    assert_eq!(workers(&options), (1, format!("{}:2:16", user.display())));
 
-    folders.write("project/ambidex.toml", "runtime.queue_size = 2\n[profiles.p.runtime]\nqueue_size = 3\n");
+    folders.write("project/ambidex.toml", "runtime.sync_workers = 2\n[profiles.p.runtime]\nsync_workers = 3\n");
     let project = folders.root.path().join("project/ambidex.toml");
-    assert_eq!(queue(&options), (2, format!("{}:1:22", project.display())));
+    assert_eq!(workers(&options), (2, format!("{}:1:24", project.display())));
 
     options.profile = Some("p".into());
-    assert_eq!(queue(&options), (3, format!("{}:3:14", project.display())));
-    assert_eq!(loaded(&options).config.runtime.sync_workers, 7, "the user's part of the profile counts too");
+    assert_eq!(workers(&options), (3, format!("{}:3:16", project.display())));
+    assert_eq!(loaded(&options).config.budgets.run.tokens, Some(7), "the user's part of the profile counts too");
 
-    options.environment = Environment::from_iter([("AMBIDEX__RUNTIME__QUEUE_SIZE", "4")]);
-    assert_eq!(queue(&options), (4, "AMBIDEX__RUNTIME__QUEUE_SIZE".into()));
+    options.environment = Environment::from_iter([("AMBIDEX__RUNTIME__SYNC_WORKERS", "4")]);
+    assert_eq!(workers(&options), (4, "AMBIDEX__RUNTIME__SYNC_WORKERS".into()));
 
-    options.overrides = vec!["runtime.queue_size=5".into(), "runtime.queue_size = 6".into()];
-    assert_eq!(queue(&options), (6, "-c runtime.queue_size".into()));
+    options.overrides = vec!["runtime.sync_workers=5".into(), "runtime.sync_workers = 6".into()];
+    assert_eq!(workers(&options), (6, "-c runtime.sync_workers".into()));
 }
 
 #[test]
 fn the_nearest_file_is_the_projects_and_a_named_one_replaces_it() {
     let folders = Folders::new();
-    folders.write("a/ambidex.toml", "[runtime]\nqueue_size = 1\n");
-    folders.write("a/b/ambidex.toml", "[runtime]\nqueue_size = 2\n");
-    folders.write("a/other.toml", "[runtime]\nqueue_size = 3\n");
-    assert_eq!(queue(&folders.options("a/b/c")), (2, queue(&folders.options("a/b/c")).1));
-    assert_eq!(queue(&folders.options("a/b")), (2, "ambidex.toml:2:14".into()));
+    folders.write("a/ambidex.toml", "[runtime]\nsync_workers = 1\n");
+    folders.write("a/b/ambidex.toml", "[runtime]\nsync_workers = 2\n");
+    folders.write("a/other.toml", "[runtime]\nsync_workers = 3\n");
+    assert_eq!(workers(&folders.options("a/b/c")), (2, workers(&folders.options("a/b/c")).1));
+    assert_eq!(workers(&folders.options("a/b")), (2, "ambidex.toml:2:16".into()));
     let mut options = folders.options("a/b");
     options.file = Some("../other.toml".into());
-    assert_eq!(queue(&options).0, 3);
+    assert_eq!(workers(&options).0, 3);
     options.file = Some("none.toml".into());
     let errors = load(&options).unwrap_err().render(Style::Plain);
     assert!(errors.contains("none.toml: no such file") && errors.contains("ambidex config init"), "{errors}");
@@ -83,7 +82,7 @@ fn the_nearest_file_is_the_projects_and_a_named_one_replaces_it() {
 #[test]
 fn the_users_file_is_read_once_where_it_is_also_the_projects() {
     let folders = Folders::new();
-    folders.write("user/ambidex.toml", "[runtime]\nqueue_size = 1\n");
+    folders.write("user/ambidex.toml", "[runtime]\nsync_workers = 1\n");
     assert_eq!(loaded(&folders.options("user")).files.len(), 1);
 }
 
@@ -98,23 +97,16 @@ fn a_byte_that_is_no_text_and_a_huge_file_are_refused() {
 }
 
 #[test]
-fn the_store_lies_beside_the_file_else_in_the_data_folder_else_in_memory() {
+fn the_folder_is_that_of_the_projects_file_else_where_the_search_began() {
     let folders = Folders::new();
-    let at = |path: &str| StoreUrl::Sqlite(folders.root.path().join(path));
-    let mut options = folders.options("p/q");
-    assert_eq!(loaded(&options).config.store.url, at("data/state.db"));
-    options.data_folder = None;
-    assert_eq!(loaded(&options).config.store.url, StoreUrl::Memory);
+    let at = |path: &str| folders.root.path().join(path);
+    folders.write("user/ambidex.toml", "");
+    assert_eq!(loaded(&folders.options("p/q")).folder, at("p/q"), "the user's file is no project");
     folders.write("p/ambidex.toml", "");
-    assert_eq!(loaded(&options).config.store.url, at("p/.ambidex/state.db"));
-    folders.write("p/ambidex.toml", "[store]\nurl = \"sqlite:x.db\"\n");
-    assert_eq!(loaded(&options).config.store.url, at("p/x.db"), "relative to the file");
-    options.overrides = vec!["store.url=sqlite:y.db".into()];
-    assert_eq!(
-        loaded(&options).config.store.url,
-        at("p/q/y.db"),
-        "a flag is relative to the working directory"
-    );
+    assert_eq!(loaded(&folders.options("p/q")).folder, at("p"));
+    let mut options = folders.options("p/q");
+    options.file = Some(at("user/ambidex.toml"));
+    assert_eq!(loaded(&options).folder, at("user"));
 }
 
 #[test]

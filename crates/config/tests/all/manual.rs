@@ -95,7 +95,7 @@ impl Manual<'_> {
         out
     }
 
-    /// `[budgets]` has only `[budgets.run]`, `[telemetry]` only `[telemetry.log]`.
+    /// `[budgets]` has only `[budgets.run]`.
     fn only_section<'a>(&'a self, schema: &'a Json) -> Option<(&'a str, &'a Json)> {
         let mut keys = properties(schema);
         let (name, inner) = keys.next()?;

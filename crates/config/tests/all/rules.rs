@@ -32,14 +32,23 @@ fn the_only_agent_is_the_default() {
 }
 
 #[test]
-fn reasoning_models_get_more_time_for_the_first_token() {
+fn the_time_to_the_first_token_is_left_to_the_model_where_it_is_not_set() {
     let text = |more: &str| format!("[models.m]\nprovider = \"openai\"\nname = \"m\"\n{more}\n");
-    let first = |more: &str| config(&text(more)).models["m"].timeout.first_token.to_string();
-    assert_eq!(first(""), "1m");
-    assert_eq!(first("reasoning = { effort = \"high\" }"), "5m");
-    assert_eq!(first("reasoning = { effort = \"none\" }"), "1m");
-    assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { idle = \"5s\" }"), "5m");
-    assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { first_token = \"7s\" }"), "7s");
+    let first = |more: &str| config(&text(more)).models["m"].timeout.first_token.map(|it| it.to_string());
+    assert_eq!(first(""), None);
+    assert_eq!(first("reasoning = { effort = \"high\" }\ntimeout = { idle = \"5s\" }"), None);
+    assert_eq!(first("timeout = { first_token = \"1m\" }").as_deref(), Some("1m"));
+}
+
+#[test]
+fn a_secret_is_named_in_messages_by_where_it_comes_from() {
+    let place = |key: &str| {
+        let text = format!("[providers.p]\nkind = \"openai\"\nkey = {key}\n");
+        config(&text).providers["p"].key.as_ref().unwrap().place()
+    };
+    assert_eq!(place("{ env = \"P_KEY\" }"), "P_KEY");
+    assert_eq!(place("{ file = \"p.txt\" }"), "/p.txt");
+    assert_eq!(place("{ command = [\"pass\", \"show\", \"p\"] }"), "the output of `pass`");
 }
 
 #[test]

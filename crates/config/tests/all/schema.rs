@@ -18,11 +18,8 @@ pub const WHOLE: &str = r#"
 default_agent = "a"
 [store]
 url = "memory:"
-durability = "batch"
 [runtime]
 sync_workers = 4
-queue_size = 0
-timeout = "1m30s"
 [providers.p]
 kind = "anthropic"
 base_url = "https://example.com"
@@ -64,7 +61,7 @@ timeout = "1s"
 parallel = false
 concurrency = 1
 max_output = "64KiB"
-retry = {}
+retry = { attempts = 2, base = "1m", cap = "1h" }
 [tools.c]
 kind = "command"
 command = ["ls", "{x}"]
@@ -91,18 +88,15 @@ mode = "chat"
 model = "m"
 description = "d"
 instructions = "i"
-tools = ["h", "c"]
+tools = ["h", "c", "read_file"]
 max_iterations = 2
 tool_concurrency = 2
 output = { schema = { a = "string" } }
 stop = { after_tools = ["h"], text = "DONE" }
 tool_choice = { tool = "h" }
 timeout = "1h"
-[telemetry.log]
-format = "text"
-level = "off"
 [profiles.x.runtime]
-queue_size = 1
+sync_workers = 1
 "#;
 
 #[test]

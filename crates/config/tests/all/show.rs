@@ -30,7 +30,7 @@ tools = ["item"]
 fn options(text: &str) -> LoadOptions {
     let mut options = LoadOptions::in_directory("/");
     options.text = Some(text.into());
-    options.environment = Environment::from_iter([("LOCAL_KEY", "x"), ("AMBIDEX__RUNTIME__TIMEOUT", "5s")]);
+    options.environment = Environment::from_iter([("LOCAL_KEY", "x"), ("AMBIDEX__RUNTIME__SYNC_WORKERS", "5")]);
     options.overrides = vec!["agents.writer.max_iterations=3".into()];
     options
 }
@@ -46,16 +46,15 @@ fn every_value_is_shown_with_its_origin() {
         "[models.\"gpt-4.1\"]",
         "name = \"a \\\"quoted\\\" name\"  # ambidex.toml:9:8",
         "timeout.idle = \"1m30s\"",
-        "timeout.first_token = \"1m\"  # built-in",
+        "timeout.connect = \"5s\"  # built-in",
         "retry.attempts = 3  # built-in",
         "extra.deep.api_key = \"***\"",
         "input = { id = \"integer\", note = \"string?\" }",
         "max_iterations = 3  # -c agents.writer.max_iterations",
-        "tool_concurrency = 8  # built-in",
-        "timeout = \"5s\"  # AMBIDEX__RUNTIME__TIMEOUT",
+        "tool_concurrency = 16  # built-in",
+        "sync_workers = 5  # AMBIDEX__RUNTIME__SYNC_WORKERS",
         "once = \"ask\"  # built-in",
-        "log.level = \"info\"  # built-in",
-        "durability = \"sync\"  # built-in",
+        "url = \"memory:\"  # built-in",
     ] {
         // A value stands as it was written; only defaults are written by us.
         let line = line.replace("\"1m30s\"", "\"90s\"");
