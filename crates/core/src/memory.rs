@@ -43,11 +43,11 @@ struct Row {
     questions: Vec<String>,
 }
 
-/// Records of one run, one behind another in one buffer.
+/// Records of one run as JSON lines, batch by batch as they came: nothing is moved when more come.
 #[derive(Default)]
 struct Records {
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
+    batches: Vec<Box<[u8]>>,
+    count: u64,
 }
 
 struct Asked {
@@ -89,10 +89,7 @@ impl MemoryStore {
     /// # Errors
     /// `Conflict` where there is a run of this id.
     pub fn restore(&self, run: &str, stored: &Stored, open: Vec<Question>) -> Result<(), StoreError> {
-        let mut records = Records::default();
-        for record in &stored.records {
-            records.push(record)?;
-        }
+        let records = Records::of(&stored.records)?;
         let definition = serde_json::to_vec(&*stored.definition.definition).map_err(broken)?;
         let epoch = stored.records.last().map_or(1, |record| record.epoch);
         let mut tables = self.tables();
@@ -112,19 +109,13 @@ impl MemoryStore {
     }
 
     fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
-        let mut fresh = Records::with_room_for(batch.records.len());
-        for record in &batch.records {
-            fresh.push(record)?;
-        }
+        let fresh = Records::of(&batch.records)?;
         let ends = batch.records.iter().any(ends);
         let mut tables = self.tables();
         match tables.runs.get(run) {
             Some(row) if row.epoch != epoch => return Err(StoreError::Fenced),
             Some(row) if row.records.len() != expected => {
                 return Err(StoreError::Conflict { expected, found: row.records.len() });
-            }
-            Some(row) if row.records.bytes.len() + fresh.bytes.len() > Records::LIMIT => {
-                return Err(too_large());
             }
             Some(_) => {}
             None => {
@@ -188,42 +179,34 @@ fn broken(error: serde_json::Error) -> StoreError {
     StoreError::Broken(error.to_string())
 }
 
-fn too_large() -> StoreError {
-    StoreError::Broken("the run is larger than 4 GiB".into())
-}
-
 impl Records {
-    /// Most records take 100 to 300 bytes.
-    fn with_room_for(records: usize) -> Self {
-        Self { bytes: Vec::with_capacity(records * 256), ends: Vec::with_capacity(records) }
-    }
-
-    /// Where a record ends is kept in 32 bits.
-    const LIMIT: usize = u32::MAX as usize;
-
-    fn push(&mut self, record: &Record) -> Result<(), StoreError> {
-        serde_json::to_writer(&mut self.bytes, record).map_err(broken)?;
-        self.ends.push(u32::try_from(self.bytes.len()).map_err(|_| too_large())?);
-        Ok(())
+    /// Encodes one batch.
+    fn of(records: &[Record]) -> Result<Self, StoreError> {
+        if records.is_empty() {
+            return Ok(Self::default());
+        }
+        // Most records take 100 to 300 bytes.
+        let mut bytes = Vec::with_capacity(records.len() * 256);
+        for record in records {
+            serde_json::to_writer(&mut bytes, record).map_err(broken)?;
+            bytes.push(b'\n');
+        }
+        Ok(Self { batches: vec![bytes.into_boxed_slice()], count: records.len() as u64 })
     }
 
     fn append(&mut self, other: Records) {
-        if self.ends.is_empty() {
-            *self = other;
-            return;
-        }
-        let start = self.ends.last().copied().unwrap_or(0);
-        self.bytes.extend_from_slice(&other.bytes);
-        self.ends.extend(other.ends.iter().map(|end| start + end));
+        self.batches.extend(other.batches);
+        self.count += other.count;
     }
 
     fn len(&self) -> u64 {
-        self.ends.len() as u64
+        self.count
     }
 
+    /// JSON escapes line ends, so a line is a record.
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start as usize..*end as usize])
+        let lines = self.batches.iter().flat_map(|batch| batch.split(|byte| *byte == b'\n'));
+        lines.filter(|line| !line.is_empty())
     }
 }
 

@@ -53,7 +53,7 @@ impl Default for EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// Where runs are kept; without it, in memory, the last 256 finished ones.
+    /// Where runs are kept; without it, in memory, the last 16 finished ones.
     #[must_use]
     pub fn store<S: Store + Questions + 'static>(mut self, store: Arc<S>) -> Self {
         self.store = Some((store.clone(), store));
@@ -119,7 +119,7 @@ impl Engine {
     /// Threads for tools that block, where it is not set.
     pub const SYNC_WORKERS: usize = 32;
     /// Finished runs that are kept in memory where there is no other store.
-    pub const FINISHED_RUNS: usize = 256;
+    pub const FINISHED_RUNS: usize = 16;
     /// Active time of a run, where it is not set.
     pub const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 
