@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use ambidex_config::{Environment, LoadOptions, Loaded};
+use ambidex_config::{BUILT_IN_TOOLS, Environment, LoadOptions, Loaded};
 use ambidex_core::definition::Mode;
 use ambidex_engine::project::{AgentChanges, Project};
 use ambidex_engine::{Agent, Engine};
-use ambidex_tools::files::{self, Root};
 
 use crate::args::{AgentArgs, Common};
 use crate::exit::Exit;
@@ -18,7 +17,7 @@ pub const ASSISTANT: &str = "assistant";
 pub const OFFLINE_MODEL: &str = "demo";
 
 const ASSISTANT_INSTRUCTIONS: &str = "You are a careful assistant at a command line. You can list, read and \
-    search the files of the working directory with your tools; look before you guess. Answer in Markdown, \
+    search the files of this folder with your tools; look before you guess. Answer in Markdown, \
     short and to the point.";
 
 /// An agent and the time its runs have.
@@ -100,8 +99,8 @@ fn assistant(project: &mut Project, changes: &AgentChanges) -> Result<Agent, amb
     let model = changes.model.clone().unwrap_or_else(|| OFFLINE_MODEL.to_owned());
     let mut builder = project.builder(ASSISTANT, &model, changes)?;
     builder = builder.instructions(ASSISTANT_INSTRUCTIONS).mode(changes.mode.unwrap_or_default());
-    for tool in files::all(&Root::new(".")?) {
-        builder = builder.tool(tool);
+    for tool in BUILT_IN_TOOLS {
+        builder = builder.registered_tool(project.tool(tool)?);
     }
     if let Some(iterations) = changes.max_iterations {
         builder = builder.max_iterations(iterations);

@@ -71,6 +71,13 @@ pub struct ToolSpec {
     /// Attempts in all for a `read` or `idempotent` tool whose error says a retry helps; 1 is no retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// Milliseconds; what the wait before the second attempt is drawn below, doubled for each further one.
+    /// 500 where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_base_ms: Option<u64>,
+    /// Milliseconds; no wait is drawn above it. 20,000 where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_cap_ms: Option<u64>,
     /// Calls of this tool that may run at once in this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -90,6 +97,8 @@ impl ToolSpec {
             exclusive: false,
             timeout_ms: None,
             attempts: None,
+            retry_base_ms: None,
+            retry_cap_ms: None,
             concurrency: None,
         }
     }

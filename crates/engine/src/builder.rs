@@ -22,7 +22,7 @@ use crate::hook::{Hook, StopWhen};
 pub const MAX_ITERATIONS: u32 = 25;
 /// Tools of one run at once, where it is not set.
 pub const TOOL_CONCURRENCY: u32 = 16;
-/// Tool calls in one reply that are taken in.
+/// Asks for the structured result, where the model has no way of its own: its arguments are the result.
 const OUTPUT_TOOL: &str = "final_output";
 
 /// What calls of tools need before they run, by their effect.

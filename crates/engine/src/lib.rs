@@ -19,6 +19,8 @@ mod permits;
 pub mod project;
 mod result;
 mod retry;
+#[cfg(test)]
+mod retry_tests;
 mod run_file;
 mod run_loop;
 

@@ -297,7 +297,8 @@ async fn attempts(
             Err(error) if error.is_retryable() && attempt < attempts => error,
             result => return Attempted::Result(result),
         };
-        let Some(wait) = retry::wait(attempt, error.retry_after(), context.time_left()) else {
+        let spec = registered.spec();
+        let Some(wait) = retry::wait(spec, attempt, error.retry_after(), context.time_left()) else {
             return Attempted::Result(Err(error));
         };
         attempt += 1;

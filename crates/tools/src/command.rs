@@ -90,6 +90,15 @@ pub struct CommandSpec {
     pub exclusive: bool,
     #[serde(default)]
     pub attempts: Option<u32>,
+    /// What the wait before the second attempt is drawn below, doubled for each further one; 500 ms where it
+    /// is not given.
+    #[serde(default, deserialize_with = "duration::optional")]
+    #[schemars(with = "Option<String>")]
+    pub retry_base: Option<Duration>,
+    /// No wait is drawn above it; 20 s where it is not given.
+    #[serde(default, deserialize_with = "duration::optional")]
+    #[schemars(with = "Option<String>")]
+    pub retry_cap: Option<Duration>,
     #[serde(default)]
     pub concurrency: Option<u32>,
 }
@@ -121,6 +130,8 @@ impl CommandSpec {
             max_output: None,
             exclusive: false,
             attempts: None,
+            retry_base: None,
+            retry_cap: None,
             concurrency: None,
         }
     }
@@ -178,8 +189,10 @@ impl CommandTool {
         spec.input = input;
         spec.effect = command.effect;
         spec.exclusive = command.exclusive;
-        spec.timeout_ms = command.timeout.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        spec.timeout_ms = command.timeout.map(duration::millis);
         spec.attempts = command.attempts;
+        spec.retry_base_ms = command.retry_base.map(duration::millis);
+        spec.retry_cap_ms = command.retry_cap.map(duration::millis);
         spec.concurrency = command.concurrency;
         Ok(Self { spec, program: Arc::new(program) })
     }

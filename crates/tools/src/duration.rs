@@ -23,3 +23,7 @@ pub(crate) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Dura
     let text = Option::<String>::deserialize(from)?;
     text.map(|text| parse(&text).map_err(de::Error::custom)).transpose()
 }
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

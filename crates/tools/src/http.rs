@@ -72,6 +72,15 @@ pub struct HttpSpec {
     pub exclusive: bool,
     #[serde(default)]
     pub attempts: Option<u32>,
+    /// What the wait before the second attempt is drawn below, doubled for each further one; 500 ms where it
+    /// is not given.
+    #[serde(default, deserialize_with = "duration::optional")]
+    #[schemars(with = "Option<String>")]
+    pub retry_base: Option<Duration>,
+    /// No wait is drawn above it; 20 s where it is not given.
+    #[serde(default, deserialize_with = "duration::optional")]
+    #[schemars(with = "Option<String>")]
+    pub retry_cap: Option<Duration>,
     #[serde(default)]
     pub concurrency: Option<u32>,
 }
@@ -101,6 +110,8 @@ impl HttpSpec {
             max_output: None,
             exclusive: false,
             attempts: None,
+            retry_base: None,
+            retry_cap: None,
             concurrency: None,
         }
     }
@@ -160,8 +171,10 @@ impl HttpTool {
         spec.input = input.clone();
         spec.effect = http.effect.unwrap_or(if safe { EffectClass::Read } else { EffectClass::Undeclared });
         spec.exclusive = http.exclusive;
-        spec.timeout_ms = http.timeout.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        spec.timeout_ms = http.timeout.map(duration::millis);
         spec.attempts = http.attempts;
+        spec.retry_base_ms = http.retry_base.map(duration::millis);
+        spec.retry_cap_ms = http.retry_cap.map(duration::millis);
         spec.concurrency = http.concurrency;
         let max_output = http.max_output.unwrap_or(MAX_OUTPUT);
         Ok(Self { spec, exchange: Arc::new(Exchange { client, template, input, keyed: !safe, max_output }) })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ambidex_config::{Config, Environment, Loaded, ModelSource, Provider, ProviderKind, StoreUrl};
+use ambidex_config::{Config, Environment, Loaded, ModelSource, Provider, ProviderKind};
 use ambidex_http::{Client, HeaderName, HeaderValue, Proxy, Request, Timeouts, Tls, Url};
 use secrecy::ExposeSecret;
 
@@ -78,7 +78,7 @@ pub async fn doctor(common: &Common, console: &mut Console) -> Result<Exit, Fail
             };
             show(finding, &mut bad, console)?;
         }
-        show(store(&loaded.config), &mut bad, console)?;
+        show(store(), &mut bad, console)?;
     }
     show(folder(), &mut bad, console)?;
     show(open_files(), &mut bad, console)?;
@@ -232,16 +232,9 @@ async fn ask(provider: &Provider, key: Option<&str>, environment: &Environment) 
     Ok(response.status().as_u16())
 }
 
-fn store(config: &Config) -> Finding {
-    let asked = match &config.store.url {
-        StoreUrl::Memory => "memory",
-        StoreUrl::Sqlite(_) => "memory (stores on disk are not in this version)",
-    };
-    Finding::new(
-        Grade::Told,
-        "store",
-        format!("{asked}: a run lives and dies with its process; one that waits or pauses is kept in a file"),
-    )
+fn store() -> Finding {
+    let found = "memory: a run lives and dies with its process; one that waits or pauses is kept in a file";
+    Finding::new(Grade::Told, "store", found)
 }
 
 /// Whether a run that waits can be kept here.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{ErrorKind, ToolOutput, ToolSpec};
 use ambidex_engine::project::Project;
-use ambidex_tools::files::{self, Root};
-use ambidex_tools::{Registered, registry};
+use ambidex_tools::Registered;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -39,29 +38,20 @@ pub async fn tools(verb: &ToolsVerb, common: &Common, console: &mut Console) -> 
 
 /// The tools of the configuration, then those that are built in and not hidden by one of the same name.
 fn all(project: &mut Project) -> Result<Vec<(Arc<Registered>, bool)>, Failure> {
-    let names: Vec<String> = project.config().tools.keys().cloned().collect();
+    let names: Vec<String> = project.tool_names().map(str::to_owned).collect();
     let mut tools = Vec::new();
     for name in &names {
         let tool = project.tool(name).map_err(|error| Failure::building(&error))?;
-        tools.push((tool, false));
-    }
-    let root = Root::new(".").map_err(|error| Failure::building(&error))?;
-    for tool in files::all(&root) {
-        let tool = Registered::new(Arc::new(tool)).map_err(|error| Failure::building(&error))?;
-        if !names.contains(&tool.spec().name) {
-            tools.push((Arc::new(tool), true));
-        }
+        tools.push((tool, !project.config().tools.contains_key(name)));
     }
     Ok(tools)
 }
 
 fn find(project: &mut Project, name: &str) -> Result<Arc<Registered>, Failure> {
-    let mut tools = all(project)?;
-    if let Some(at) = tools.iter().position(|(tool, _)| tool.spec().name == name) {
-        return Ok(tools.swap_remove(at).0);
-    }
-    let known = tools.iter().map(|(tool, _)| tool.spec().name.as_str());
-    Err(Failure::usage(registry::unknown_tool(name, known).message().to_owned()))
+    project.tool(name).map_err(|error| match error.kind() {
+        ErrorKind::UnknownTool => Failure::usage(error.message().to_owned()),
+        _ => Failure::building(&error),
+    })
 }
 
 fn list(project: &mut Project, as_json: bool, console: &mut Console) -> Result<Exit, Failure> {

@@ -120,6 +120,7 @@ text = "Read."
         .says("  ✗ read_file  no.txt  ");
     let why = ran.err.lines().find(|line| line.contains("there is no `no.txt`")).expect("why it failed");
     assert!(why.starts_with("    tool_failed: "), "{why}");
+    assert!(ran.err.contains("(No such file or directory, os error 2)"), "{}", ran.err);
     assert!(ran.err.contains("2 model calls · 2 tool calls"), "{}", ran.err);
 }
 

@@ -1,6 +1,6 @@
 //! The verbs that run no task.
 
-use crate::support::Place;
+use crate::support::{Place, Ran};
 
 #[test]
 fn version_and_help_are_results() {
@@ -127,6 +127,12 @@ fn tools_are_listed_described_and_called() {
     place.ambidex(&["tools", "call", "start", "-i", "file=a.txt", "-i", "bytes=3"]).ends(0).prints("123");
     place.ambidex(&["tools", "call", "start", r#"{"file": "a.txt", "bytes": 2}"#]).ends(0).prints("12");
     place.ambidex(&["tools", "call", "read_file", "-i", "path=a.txt"]).ends(0).prints("12345");
+    let row = |ran: &Ran, name: &str| ran.out.lines().find(|row| row.starts_with(name)).unwrap().to_owned();
+    assert!(row(&ran, "read_file").contains("built-in"), "{}", ran.out);
+    place.write("ambidex.toml", &TOOLS.replace("tools.start", "tools.read_file"));
+    let ran = place.ambidex(&["tools", "list"]).ends(0);
+    assert_eq!(ran.out.lines().filter(|row| row.starts_with("read_file")).count(), 1, "{}", ran.out);
+    assert!(row(&ran, "read_file").contains("ambidex.toml"), "{}", ran.out);
 }
 
 #[test]

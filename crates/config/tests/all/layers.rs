@@ -48,13 +48,18 @@ fn each_layer_overrides_the_ones_below_it() {
     let user = folders.root.path().join("user/ambidex.toml");
     assert_eq!(workers(&options), (1, format!("{}:2:16", user.display())));
 
-    folders.write("project/ambidex.toml", "runtime.sync_workers = 2\n[profiles.p.runtime]\nsync_workers = 3\n");
+    folders
+        .write("project/ambidex.toml", "runtime.sync_workers = 2\n[profiles.p.runtime]\nsync_workers = 3\n");
     let project = folders.root.path().join("project/ambidex.toml");
     assert_eq!(workers(&options), (2, format!("{}:1:24", project.display())));
 
     options.profile = Some("p".into());
     assert_eq!(workers(&options), (3, format!("{}:3:16", project.display())));
-    assert_eq!(loaded(&options).config.budgets.run.tokens, Some(7), "the user's part of the profile counts too");
+    assert_eq!(
+        loaded(&options).config.budgets.run.tokens,
+        Some(7),
+        "the user's part of the profile counts too"
+    );
 
     options.environment = Environment::from_iter([("AMBIDEX__RUNTIME__SYNC_WORKERS", "4")]);
     assert_eq!(workers(&options), (4, "AMBIDEX__RUNTIME__SYNC_WORKERS".into()));

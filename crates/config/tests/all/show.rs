@@ -30,7 +30,8 @@ tools = ["item"]
 fn options(text: &str) -> LoadOptions {
     let mut options = LoadOptions::in_directory("/");
     options.text = Some(text.into());
-    options.environment = Environment::from_iter([("LOCAL_KEY", "x"), ("AMBIDEX__RUNTIME__SYNC_WORKERS", "5")]);
+    options.environment =
+        Environment::from_iter([("LOCAL_KEY", "x"), ("AMBIDEX__RUNTIME__SYNC_WORKERS", "5")]);
     options.overrides = vec!["agents.writer.max_iterations=3".into()];
     options
 }

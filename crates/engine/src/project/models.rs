@@ -81,6 +81,10 @@ impl Project {
                 };
                 let mut config = ModelConfig::new(format, provider_name, model_name, &provider.base_url);
                 name.clone_into(&mut config.name);
+                config.key_source = provider.key.as_ref().map(|source| match &key {
+                    Some(_) => source.place(),
+                    None => format!("{}, which is not set", source.place()),
+                });
                 config.key = key;
                 config.headers = self.provider_headers(&provider)?;
                 config.price = price;
@@ -91,7 +95,8 @@ impl Project {
                 };
                 config.timeouts = Timeouts {
                     connect: model.timeout.connect.get(),
-                    first_token: Some(model.timeout.first_token.get()),
+                    // Where it is not set, the model's default depends on each request.
+                    first_token: model.timeout.first_token.map(ambidex_config::Duration::get),
                     idle: model.timeout.idle.get(),
                     total: model.timeout.total.get(),
                 };

@@ -2,39 +2,56 @@
 
 use std::sync::Arc;
 
-use ambidex_config::{Body, Effect, Method, TextOrSecret, Tool as Configured, ToolAction};
+use ambidex_config::{BUILT_IN_TOOLS, Body, Effect, Method, TextOrSecret, Tool as Configured, ToolAction};
 use ambidex_core::tool::{EffectClass, Tool};
 use ambidex_core::{Error, ErrorKind};
-use ambidex_tools::{CommandSpec, CommandTool, HttpSpec, HttpTool, Registered};
+use ambidex_tools::files::{self, Root};
+use ambidex_tools::{CommandSpec, CommandTool, HttpSpec, HttpTool, Registered, registry};
 use secrecy::ExposeSecret;
 
 use super::Project;
 
 impl Project {
-    /// A tool of the configuration.
+    /// The names an agent's `tools` may hold: those of the configuration, then the built-in ones that it
+    /// does not replace.
+    pub fn tool_names(&self) -> impl Iterator<Item = &str> {
+        let configured = &self.config().tools;
+        let built_in = BUILT_IN_TOOLS.into_iter().filter(|name| !configured.contains_key(*name));
+        configured.keys().map(String::as_str).chain(built_in)
+    }
+
+    /// A tool of the configuration, else a built-in one over the project's folder.
     ///
     /// # Errors
-    /// `config_invalid`: there is no such tool, or it cannot be built.
+    /// `unknown_tool`: there is no such tool; `config_invalid`: it cannot be built.
     pub fn tool(&mut self, name: &str) -> Result<Arc<Registered>, Error> {
         if let Some(tool) = self.tools.get(name) {
             return Ok(tool.clone());
         }
-        let Some(configured) = self.config().tools.get(name).cloned() else {
-            return Err(ambidex_tools::registry::unknown_tool(
-                name,
-                self.config().tools.keys().map(String::as_str),
-            ));
+        let tool = match self.config().tools.get(name).cloned() {
+            Some(configured) => self.build_tool(name, configured),
+            None if BUILT_IN_TOOLS.contains(&name) => self.file_tool(name),
+            None => return Err(registry::unknown_tool(name, self.tool_names())),
         };
-        let tool = self.build_tool(name, configured);
         let tool = tool.and_then(|tool| Registered::new(tool).map(Arc::new));
         let tool = tool.map_err(|error| error.context(format!("tool `{name}`")))?;
         self.tools.insert(name.to_owned(), tool.clone());
         Ok(tool)
     }
 
+    fn file_tool(&self, name: &str) -> Result<Arc<dyn Tool>, Error> {
+        let root = Root::new(&self.loaded().folder)?;
+        match files::all(&root).into_iter().find(|tool| tool.spec().name == name) {
+            Some(tool) => Ok(Arc::new(tool)),
+            None => Err(registry::unknown_tool(name, self.tool_names())),
+        }
+    }
+
     fn build_tool(&self, name: &str, tool: Configured) -> Result<Arc<dyn Tool>, Error> {
         let effect = tool.known_effect().map(class);
-        let attempts = tool.retry.as_ref().map(|retry| retry.attempts);
+        let retry = tool.retry.as_ref();
+        let attempts = retry.map(|retry| retry.attempts);
+        let (retry_base, retry_cap) = (retry.map(|it| it.base.get()), retry.map(|it| it.cap.get()));
         let description = tool.description.unwrap_or_default();
         let max_output = usize::try_from(tool.max_output.bytes()).unwrap_or(usize::MAX);
         match tool.action {
@@ -57,6 +74,8 @@ impl Project {
                 spec.max_output = Some(max_output);
                 spec.exclusive = !tool.parallel;
                 spec.attempts = attempts;
+                spec.retry_base = retry_base;
+                spec.retry_cap = retry_cap;
                 spec.concurrency = Some(tool.concurrency);
                 Ok(Arc::new(HttpTool::new(name, spec)?))
             }
@@ -78,6 +97,8 @@ impl Project {
                 spec.max_output = Some(max_output);
                 spec.exclusive = !tool.parallel;
                 spec.attempts = attempts;
+                spec.retry_base = retry_base;
+                spec.retry_cap = retry_cap;
                 spec.concurrency = Some(tool.concurrency);
                 Ok(Arc::new(CommandTool::new(name, spec)?))
             }

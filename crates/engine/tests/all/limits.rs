@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::Duration;
 
-use ambidex_core::Context;
 use ambidex_core::blocking::BlockingThreads;
 use ambidex_core::event::EventKind;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::tool::{EffectClass, ToolSpec};
+use ambidex_core::{Context, Error, ErrorKind};
 use ambidex_engine::{Agent, Engine, RunOptions};
 use ambidex_tools::{BlockingPool, BlockingTool, FunctionTool, Registered};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::deadly::{DeadlyStore, Death};
 use crate::support::{Call, Gauge, Planned, World, call, ms, until};
@@ -244,4 +245,22 @@ async fn a_cancelled_queue_gives_its_places_back() {
     assert_eq!(pool.census().waiting, 0);
     drop(held);
     assert!(agent.run("again").await.unwrap().task_completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_is_retried_under_waits_of_its_own() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = calls.clone();
+    let mut spec = any_input("flaky");
+    (spec.attempts, spec.retry_base_ms, spec.retry_cap_ms) = (Some(12), Some(1), Some(10));
+    let tool = FunctionTool::dynamic(spec, move |_, _| {
+        count.fetch_add(1, SeqCst);
+        async { Err(Error::new(ErrorKind::ToolFailed, "hiccup").retryable(true)) }
+    });
+    let tool = Registered::new(Arc::new(tool.effect(EffectClass::Read))).unwrap();
+    let start = tokio::time::Instant::now();
+    let called = Engine::builder().build().call_tool(&tool, json!({}), CancellationToken::new()).await;
+    assert_eq!((called.is_err(), calls.load(SeqCst)), (true, 12));
+    // The timer's grain is 1 ms; under the default waits it would be a minute.
+    assert!(start.elapsed() <= Duration::from_millis(11 * 11), "{:?}", start.elapsed());
 }

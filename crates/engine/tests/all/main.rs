@@ -10,6 +10,7 @@ mod kill;
 mod leaks;
 mod limits;
 mod process;
+mod project;
 mod questions;
 mod slow_store;
 mod support;

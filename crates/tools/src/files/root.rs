@@ -182,13 +182,24 @@ impl Root {
         }))
     }
 
-    /// A failure on a path, as the model named it.
+    /// A failure on a path, as the model named it. The system's own words stay in it, so that a failure of
+    /// the system is seen to be one.
     pub(super) fn told(&self, path: &str, error: &io::Error) -> Error {
+        let own = match error.raw_os_error() {
+            Some(code) => {
+                error.to_string().replace(&format!(" (os error {code})"), &format!(", os error {code}"))
+            }
+            None => error.to_string(),
+        };
         let message = match error.kind() {
-            io::ErrorKind::NotFound => format!("there is no `{path}`; list_files shows what there is"),
-            io::ErrorKind::IsADirectory => format!("`{path}` is a folder; list_files shows what it holds"),
+            io::ErrorKind::NotFound => {
+                format!("there is no `{path}` ({own}); list_files shows what there is")
+            }
+            io::ErrorKind::IsADirectory => {
+                format!("`{path}` is a folder ({own}); list_files shows what it holds")
+            }
             _ if Errno::from_io_error(error) == Some(Errno::LOOP) => {
-                format!("`{path}` goes over a symbolic link that must not be followed")
+                format!("`{path}` goes over a symbolic link that must not be followed ({own})")
             }
             _ => return system::tool_error(error).context(format!("`{path}`")),
         };
