@@ -20,7 +20,7 @@ pub struct Agent {
     pub mode: AgentMode,
     /// The name of a model, or `PROVIDER:NAME`.
     pub model: String,
-    /// What it is for, told to others.
+    /// A note on what it is for; no model is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Told to the model before everything else. In the file a text, or `{ file = "PATH" }`.

@@ -40,7 +40,7 @@ pub struct Model {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub top_p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seed: Option<i64>,
+    pub seed: Option<u64>,
     /// Texts that end a reply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
@@ -116,7 +116,7 @@ pub struct ModelTimeouts {
 pub struct Reasoning {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effort: Option<Effort>,
-    /// At most so many tokens, where the vendor counts them.
+    /// At most so many tokens. Beside `effort`, they count where the vendor counts tokens, else `effort` does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub tokens: Option<u32>,
@@ -256,7 +256,7 @@ impl FromNode for Model {
         let max_tokens: Option<u32> = fields.integer("max_tokens", 1..=10_000_000);
         let temperature = fields.float("temperature", 0.0..=2.0);
         let top_p = fields.float("top_p", 0.0..=1.0);
-        let seed = fields.integer("seed", i64::MIN..=i64::MAX);
+        let seed = fields.integer("seed", 0..=i64::MAX);
         let stop = fields.optional("stop").unwrap_or_default();
         let parallel_tool_calls = fields.optional("parallel_tool_calls");
         let output_method = fields.or("output_method", OutputMethod::Auto);

@@ -37,7 +37,7 @@ context = 1000
 max_tokens = 10
 temperature = 1
 top_p = 0.5
-seed = -1
+seed = 7
 stop = ["x"]
 reasoning = { effort = "high", tokens = 5 }
 parallel_tool_calls = false

@@ -39,7 +39,7 @@ impl Project {
         };
         let model = self.build_model(&name, &configured);
         let model = model.map_err(|error| error.context(format!("model `{name}`")))?;
-        let built = ConfiguredModel { model, settings: settings(&configured) };
+        let built = ConfiguredModel { model, settings: self.settings(&configured) };
         self.models.insert(reference.to_owned(), built.clone());
         Ok(built)
     }
@@ -116,6 +116,30 @@ impl Project {
         }
     }
 
+    fn settings(&self, model: &Configured) -> Settings {
+        let counts_tokens = matches!(&model.source, ModelSource::Provider { provider, .. }
+            if self.config().providers.get(provider).is_some_and(|it| it.kind == ProviderKind::Anthropic));
+        let reasoning = model.reasoning.as_ref();
+        let reasoning = reasoning.and_then(|reasoning| match (reasoning.effort, reasoning.tokens) {
+            (Some(Effort::None), _) => Some(Reasoning::Effort(word(Effort::None).to_owned())),
+            (Some(_), Some(tokens)) if counts_tokens => Some(Reasoning::BudgetTokens(tokens)),
+            (Some(effort), _) => Some(Reasoning::Effort(word(effort).to_owned())),
+            (None, Some(tokens)) => Some(Reasoning::BudgetTokens(tokens)),
+            (None, None) => None,
+        });
+        Settings {
+            max_tokens: model.max_tokens,
+            temperature: model.temperature,
+            top_p: model.top_p,
+            seed: model.seed,
+            stop_sequences: model.stop.clone(),
+            reasoning,
+            parallel_tool_calls: model.parallel_tool_calls,
+            prompt_cache: None,
+            extra: model.extra.clone(),
+        }
+    }
+
     fn provider_headers(&self, provider: &Provider) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
         for (name, value) in &provider.headers {
@@ -171,26 +195,6 @@ impl Project {
 
 fn invalid(text: String) -> Error {
     Error::new(ErrorKind::ConfigInvalid, text)
-}
-
-fn settings(model: &Configured) -> Settings {
-    let reasoning =
-        model.reasoning.as_ref().and_then(|reasoning| match (reasoning.effort, reasoning.tokens) {
-            (_, Some(tokens)) => Some(Reasoning::BudgetTokens(tokens)),
-            (Some(effort), None) => Some(Reasoning::Effort(word(effort).to_owned())),
-            (None, None) => None,
-        });
-    Settings {
-        max_tokens: model.max_tokens,
-        temperature: model.temperature,
-        top_p: model.top_p,
-        seed: model.seed.and_then(|seed| u64::try_from(seed).ok()),
-        stop_sequences: model.stop.clone(),
-        reasoning,
-        parallel_tool_calls: model.parallel_tool_calls,
-        prompt_cache: None,
-        extra: model.extra.clone(),
-    }
 }
 
 fn word(effort: Effort) -> &'static str {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ambidex_config::{BUILT_IN_TOOLS, Environment, LoadOptions, Style, load};
+use ambidex_core::model::Reasoning;
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{Context, ErrorKind, Request, ToolOutput};
 use ambidex_engine::project::{AgentChanges, Project};
@@ -111,4 +112,24 @@ async fn a_refused_key_is_named_by_where_it_comes_from() {
         assert!(error.message().contains(named), "{error}");
     }
     provider.shutdown().await;
+}
+
+#[test]
+fn reasoning_is_asked_for_in_the_vendors_own_measure() {
+    let model = |name: &str, provider: &str, reasoning: &str| {
+        format!("[models.{name}]\nprovider = \"{provider}\"\nname = \"m\"\nreasoning = {{ {reasoning} }}\n")
+    };
+    let (_folder, mut project) = project(&format!(
+        "[providers.c]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n\
+         [providers.t]\nkind = \"anthropic\"\nbase_url = \"http://127.0.0.1:9\"\n{}{}{}{}",
+        model("both_c", "c", "effort = \"low\", tokens = 2048"),
+        model("both_t", "t", "effort = \"low\", tokens = 2048"),
+        model("off", "t", "effort = \"none\", tokens = 2048"),
+        model("tokens", "c", "tokens = 2048"),
+    ));
+    let mut asked = |name: &str| project.model(name).unwrap().settings.reasoning.unwrap();
+    assert_eq!(asked("both_c"), Reasoning::Effort("low".into()));
+    assert_eq!(asked("both_t"), Reasoning::BudgetTokens(2048));
+    assert_eq!(asked("off"), Reasoning::Effort("none".into()));
+    assert_eq!(asked("tokens"), Reasoning::BudgetTokens(2048));
 }
