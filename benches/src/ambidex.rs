@@ -3,7 +3,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ambidex::models::{Client, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, SecretString};
+use ambidex::models::{
+    Client, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, SecretString,
+};
 use ambidex::tools::FunctionTool;
 use ambidex::{Agent, EffectClass, Engine, Error, ErrorKind, EventKind, ToolOutput, ToolSpec};
 use serde::de::DeserializeOwned;
@@ -11,9 +13,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::contender::{Contender, Setup};
-use crate::toolbox::{
-    READ_FILE, READ_FILE_SCHEMA, SEARCH_FILES, SEARCH_FILES_SCHEMA, SYSTEM, TASK, Toolbox,
-};
+use crate::toolbox::{READ_FILE, READ_FILE_SCHEMA, SEARCH_FILES, SEARCH_FILES_SCHEMA, SYSTEM, TASK, Toolbox};
 
 pub struct Ambidex {
     chat: Agent,
@@ -37,13 +37,17 @@ impl Ambidex {
                 .max_iterations(2_000)
         };
         let toolbox = &setup.toolbox;
-        let read = tool("read_file", READ_FILE, READ_FILE_SCHEMA, toolbox, |toolbox, arguments| async move {
-            toolbox.read_file(arguments).await
-        })?;
-        let search =
-            tool("search_files", SEARCH_FILES, SEARCH_FILES_SCHEMA, toolbox, |toolbox, arguments| async move {
-                toolbox.search_files(arguments).await
+        let read =
+            tool("read_file", READ_FILE, READ_FILE_SCHEMA, toolbox, |toolbox, arguments| async move {
+                toolbox.read_file(arguments).await
             })?;
+        let search = tool(
+            "search_files",
+            SEARCH_FILES,
+            SEARCH_FILES_SCHEMA,
+            toolbox,
+            |toolbox, arguments| async move { toolbox.search_files(arguments).await },
+        )?;
         Ok(Self { chat: agent().build()?, agent: agent().tool(read).tool(search).build()? })
     }
 }

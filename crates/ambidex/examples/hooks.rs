@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ambidex::models::{ScriptedModel, Turn};
-use ambidex::{Agent, BoxFuture, Context, Error, ErrorKind, Hook, Request, ToolDecision, ToolInvocation, tool};
+use ambidex::{
+    Agent, BoxFuture, Context, Error, ErrorKind, Hook, Request, ToolDecision, ToolInvocation, tool,
+};
 use serde_json::json;
 
 /// Removes a file.
