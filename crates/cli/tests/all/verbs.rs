@@ -47,7 +47,13 @@ fn completions_know_the_verbs() {
 #[test]
 fn the_starter_runs_as_it_is_and_is_never_overwritten() {
     let place = Place::new();
-    place.ambidex(&["config", "init"]).ends(0).says("wrote ./ambidex.toml");
+    place
+        .ambidex(&["config", "init"])
+        .ends(0)
+        .says("wrote ./ambidex.toml")
+        .says("ambidex run \"search TODO\"");
+    place.write("notes.txt", "TODO: write more\n");
+    place.ambidex(&["run", "-q", "search TODO"]).ends(0).prints("notes.txt:1:");
     place
         .ambidex(&["config", "check"])
         .ends(0)

@@ -109,7 +109,12 @@ fn the_starter_loads_and_so_does_it_with_every_comment_line_that_is_a_setting() 
         .collect();
     options.text = Some(full.join("\n"));
     let config = load(&options).unwrap_or_else(|errors| panic!("{}", errors.render(Style::Plain))).config;
-    assert!(config.models.contains_key("big") && config.tools.contains_key("item"), "{config:?}");
+    assert!(
+        config.models.contains_key("big")
+            && config.tools.contains_key("item")
+            && config.tools.contains_key("history"),
+        "{config:?}"
+    );
 }
 
 #[test]
