@@ -16,12 +16,14 @@ use crate::tool::ToolSpec;
 pub struct Pinned {
     pub hash: Arc<str>,
     pub definition: Arc<Definition>,
+    /// What the hash was taken of. Kept as it was stored: another version may write it differently.
+    pub text: Arc<str>,
 }
 
 impl Pinned {
     pub fn new(definition: Definition) -> Result<Self, serde_json::Error> {
-        let text = serde_json::to_vec(&definition)?;
-        Ok(Self { hash: hash(&text).into(), definition: Arc::new(definition) })
+        let text = serde_json::to_string(&definition)?;
+        Ok(Self { hash: hash(&text).into(), definition: Arc::new(definition), text: text.into() })
     }
 
     /// Reads a stored definition and checks that it is the one its hash names. The stored text is hashed,
@@ -29,16 +31,16 @@ impl Pinned {
     ///
     /// # Errors
     /// The text is another definition's, or none.
-    pub fn read(named: &str, text: &[u8]) -> Result<Self, String> {
+    pub fn read(named: &str, text: &str) -> Result<Self, String> {
         if hash(text) != named {
-            return Err(format!("the stored definition is not {named}"));
+            return Err(format!("the definition was changed: its hash is not {named}"));
         }
-        let definition = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        Ok(Self { hash: named.into(), definition: Arc::new(definition) })
+        let definition = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Ok(Self { hash: named.into(), definition: Arc::new(definition), text: text.into() })
     }
 }
 
-fn hash(text: &[u8]) -> String {
+fn hash(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

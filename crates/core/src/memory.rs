@@ -26,7 +26,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Tables {
-    definitions: HashMap<Arc<str>, Vec<u8>>,
+    definitions: HashMap<Arc<str>, Arc<str>>,
     runs: HashMap<String, Row>,
     questions: BTreeMap<String, Asked>,
     asked: u64,
@@ -90,14 +90,13 @@ impl MemoryStore {
     /// `Conflict` where there is a run of this id.
     pub fn restore(&self, run: &str, stored: &Stored, open: Vec<Question>) -> Result<(), StoreError> {
         let records = Records::of(&stored.records)?;
-        let definition = serde_json::to_vec(&*stored.definition.definition).map_err(broken)?;
         let epoch = stored.records.last().map_or(1, |record| record.epoch);
         let mut tables = self.tables();
         if let Some(row) = tables.runs.get(run) {
             return Err(StoreError::Conflict { expected: 0, found: row.records.len() });
         }
-        let hash = stored.definition.hash.clone();
-        tables.definitions.entry(hash.clone()).or_insert(definition);
+        let Pinned { hash, text, .. } = stored.definition.clone();
+        tables.definitions.entry(hash.clone()).or_insert(text);
         tables.runs.insert(run.to_owned(), Row { epoch, definition: hash, records, questions: vec![] });
         for question in open {
             tables.ask(run, question);
@@ -119,15 +118,12 @@ impl MemoryStore {
             }
             Some(_) => {}
             None => {
-                let Some(Pinned { hash, definition }) =
+                let Some(Pinned { hash, text, .. }) =
                     batch.definition.filter(|_| expected == 0 && epoch == 1)
                 else {
                     return Err(StoreError::UnknownRun(run.to_owned()));
                 };
-                if !tables.definitions.contains_key(&hash) {
-                    let text = serde_json::to_vec(&*definition).map_err(broken)?;
-                    tables.definitions.insert(hash.clone(), text);
-                }
+                tables.definitions.entry(hash.clone()).or_insert(text);
                 let row = Row { epoch, definition: hash, records: Records::default(), questions: vec![] };
                 tables.runs.insert(run.to_owned(), row);
             }

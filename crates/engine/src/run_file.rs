@@ -1,14 +1,17 @@
 //! A run in a file: how a run that waits outlives its process where there is no store.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
-use ambidex_core::definition::{Definition, Pinned};
+use ambidex_core::definition::Pinned;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::record::Record;
 use ambidex_core::run::Run;
 use ambidex_core::store::Stored;
 use ambidex_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The records of one run with its definition. As text: a line of JSON that says what it is, then a line
 /// for each record.
@@ -24,7 +27,8 @@ struct Head {
     ambidex_run: u32,
     run: String,
     hash: String,
-    definition: Definition,
+    /// As it was pinned, to the letter: its hash is taken of the text.
+    definition: Box<RawValue>,
 }
 
 const VERSION: u32 = 1;
@@ -36,13 +40,14 @@ impl RunFile {
 
     /// The file's text.
     pub fn to_text(&self) -> Result<String, Error> {
+        let broken = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
+        let pinned = &self.stored.definition;
         let head = Head {
             ambidex_run: VERSION,
             run: self.run.clone(),
-            hash: self.stored.definition.hash.to_string(),
-            definition: (*self.stored.definition.definition).clone(),
+            hash: pinned.hash.to_string(),
+            definition: RawValue::from_string(pinned.text.to_string()).map_err(broken)?,
         };
-        let broken = |error: serde_json::Error| Error::new(ErrorKind::Internal, error.to_string());
         let mut text = serde_json::to_string(&head).map_err(broken)?;
         for record in &self.stored.records {
             text.push('\n');
@@ -70,10 +75,7 @@ impl RunFile {
                 format!("version {} of a run's file; this build reads {VERSION}", head.ambidex_run),
             ));
         }
-        let definition = Pinned::new(head.definition).map_err(|error| wrong(1, error.to_string()))?;
-        if *definition.hash != *head.hash {
-            return Err(wrong(1, "the definition was changed; its hash does not fit".into()));
-        }
+        let definition = Pinned::read(&head.hash, head.definition.get()).map_err(|why| wrong(1, why))?;
         let mut records: Vec<Record> = Vec::new();
         for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             records.push(serde_json::from_str(line).map_err(|error| wrong(index + 1, error.to_string()))?);
@@ -83,7 +85,7 @@ impl RunFile {
         Ok(Self { run: head.run, stored: Stored { definition, records } })
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes it, whole or not at all. It is on the disk when this returns.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let text = self.to_text()?;
         let failed = |error: std::io::Error| {
@@ -91,11 +93,21 @@ impl RunFile {
             Error::new(ErrorKind::StoreFailed, text)
         };
         let beside = path.with_extension("tmp");
-        std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(failed)
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let written = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, path)?;
+            // The name, too, must outlive a power cut.
+            File::open(folder)?.sync_all()
+        };
+        written().map_err(failed)
     }
 
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = fs::read_to_string(path).map_err(|error| {
             let text = format!("cannot read {}: {error}", path.display());
             Error::new(ErrorKind::StoreFailed, text).retryable(false)
         })?;

@@ -304,15 +304,22 @@ fn a_restored_finished_run_is_forgotten_like_any_other() {
 #[test]
 fn a_definition_is_read_back_by_its_stored_text() {
     let definition = pinned(agent(vec![read("look")]));
-    let text = serde_json::to_vec(&*definition.definition).unwrap();
-    assert_eq!(Pinned::read(&definition.hash, &text).unwrap(), definition);
-    assert!(Pinned::read("00", &text).is_err());
+    assert_eq!(Pinned::read(&definition.hash, &definition.text).unwrap(), definition);
+    assert!(Pinned::read("00", &definition.text).is_err());
     // As an older or newer version wrote it: other spacing, a field more.
-    let text = String::from_utf8(text).unwrap().replacen("{\"name\"", "{ \"later\": 1, \"name\"", 1);
+    let text = definition.text.replacen("{\"name\"", "{ \"later\": 1, \"name\"", 1);
     let hash = {
         use sha2::{Digest, Sha256};
         Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let read = Pinned::read(&hash, text.as_bytes()).unwrap();
-    assert_eq!((&*read.hash, &read.definition), (&*hash, &definition.definition));
+    let read = Pinned::read(&hash, &text).unwrap();
+    assert_eq!((&*read.hash, &*read.text, &read.definition), (&*hash, &*text, &definition.definition));
+    // A store that takes it in keeps it so.
+    let store = MemoryStore::new();
+    Kept::asking(&store, "a");
+    let (mut stored, _) = taken_out(&store, "a");
+    stored.definition = read.clone();
+    let other = MemoryStore::new();
+    other.restore("a", &stored, vec![]).unwrap();
+    assert_eq!(now(other.load("a")).unwrap().definition, read);
 }
