@@ -284,7 +284,8 @@ async fn attempts(
     mut context: Context,
     places: &Places,
 ) -> Attempted {
-    let attempts = if class.repeatable() { registered.spec().attempts.unwrap_or(retry::ATTEMPTS) } else { 1 };
+    let policy = retry::policy(registered.spec());
+    let attempts = if class.repeatable() { policy.attempts } else { 1 };
     let mut attempt = 1;
     loop {
         let result = match once(registered, call, &context).await {
@@ -297,8 +298,7 @@ async fn attempts(
             Err(error) if error.is_retryable() && attempt < attempts => error,
             result => return Attempted::Result(result),
         };
-        let spec = registered.spec();
-        let Some(wait) = retry::wait(spec, attempt, error.retry_after(), context.time_left()) else {
+        let Some(wait) = retry::wait(&policy, attempt, error.retry_after(), context.time_left()) else {
             return Attempted::Result(Err(error));
         };
         attempt += 1;

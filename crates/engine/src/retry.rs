@@ -1,43 +1,33 @@
-//! When a failed call of a tool is tried again.
+//! When a failed call of a tool is tried again: as a model's is, but for what the tool says itself.
 
 use std::time::Duration;
 
 use ambidex_core::ToolSpec;
+use ambidex_models::RetryPolicy;
+use ambidex_models::retry::random;
 
-/// Attempts of a tool that may be repeated, where it does not say.
-pub(crate) const ATTEMPTS: u32 = 3;
-const BASE_MS: u64 = 500;
-const CAP_MS: u64 = 20_000;
-const LONGEST: Duration = Duration::from_secs(60);
-const SPREAD: Duration = Duration::from_secs(4);
+/// How often a call is tried in all, and how long it waits in between. The tool may be repeated.
+pub(crate) fn policy(spec: &ToolSpec) -> RetryPolicy {
+    let usual = RetryPolicy::default();
+    RetryPolicy {
+        attempts: spec.attempts.unwrap_or(usual.attempts),
+        base: spec.retry_base_ms.map_or(usual.base, Duration::from_millis),
+        cap: spec.retry_cap_ms.map_or(usual.cap, Duration::from_millis),
+        ..usual
+    }
+}
 
 /// How long to wait after the nth failed attempt: full jitter, above what the other side asked for.
 /// Nothing where that is too long.
 pub(crate) fn wait(
-    spec: &ToolSpec,
+    policy: &RetryPolicy,
     attempt: u32,
     asked: Option<Duration>,
     left: Option<Duration>,
 ) -> Option<Duration> {
-    let backoff = backoff(spec, attempt);
-    let wait = match asked {
-        Some(asked) if asked > LONGEST => return None,
-        Some(asked) => asked + jitter(backoff.max(SPREAD)),
-        None => jitter(backoff),
-    };
-    (left.is_none_or(|left| wait < left)).then_some(wait)
-}
-
-/// The longest wait after the nth failed attempt of this tool, where nothing was asked for.
-pub(crate) fn backoff(spec: &ToolSpec, attempt: u32) -> Duration {
-    let doubled = 1_u64 << attempt.saturating_sub(1).min(32);
-    let base = spec.retry_base_ms.unwrap_or(BASE_MS).saturating_mul(doubled);
-    Duration::from_millis(base.min(spec.retry_cap_ms.unwrap_or(CAP_MS)))
-}
-
-/// Uniform between zero and the given time.
-fn jitter(longest: Duration) -> Duration {
-    // The random bits of a version 4 UUID serve as well as a generator of our own would.
-    let random = uuid::Uuid::new_v4().as_u128() as u32;
-    longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    if asked.is_some_and(|asked| asked > RetryPolicy::LONGEST_WAIT) {
+        return None;
+    }
+    let wait = policy.wait(attempt, asked, random());
+    left.is_none_or(|left| wait < left).then_some(wait)
 }

@@ -252,9 +252,9 @@ impl RetryStream {
     }
 }
 
-/// Good enough to spread calls: the hasher of each map has keys of its own.
+/// A number in 0..1, good enough to spread calls: the hasher of each map has keys of its own.
 #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-fn random() -> f64 {
+pub fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1_u64 << 53) as f64
 }
