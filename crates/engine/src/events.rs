@@ -12,9 +12,12 @@ use futures_core::Stream;
 
 use crate::clock::Clock;
 
-/// Between one run and one watcher. Deltas that the watcher has not taken yet are joined, so the queue is
-/// bounded by the run's steps and not by its tokens; nothing else is dropped. Events are numbered when
-/// they are taken.
+/// Progress of one call that waits for its watcher; of more, the oldest is dropped.
+const UNREAD_PROGRESS: usize = 64;
+
+/// Between one run and one watcher. Deltas that the watcher has not taken yet are joined, and only the
+/// latest progress of each call is kept, so the queue is bounded by the run's steps and not by what is said
+/// in them; nothing else is dropped. Events are numbered when they are taken.
 pub(crate) struct EventQueue {
     clock: Clock,
     state: Mutex<State>,
@@ -95,9 +98,33 @@ impl EventSink for EventQueue {
             }
             _ => kind,
         };
+        if matches!(kind, EventKind::ToolProgress { .. }) {
+            state.forget_old_progress(effect);
+        }
         let at = self.clock.now();
         state.waiting.push_back(Waiting { at, step: Some((effect.clone(), attempt)), kind });
         wake(state);
+    }
+}
+
+impl State {
+    /// Makes room for one more progress of this call.
+    fn forget_old_progress(&mut self, effect: &Arc<str>) {
+        let mut unread = 0;
+        for index in (0..self.waiting.len()).rev() {
+            let waiting = &self.waiting[index];
+            if !matches!(&waiting.step, Some((id, _)) if id == effect) {
+                continue;
+            }
+            if !matches!(waiting.kind, EventKind::ToolProgress { .. }) {
+                return; // the call began here
+            }
+            unread += 1;
+            if unread == UNREAD_PROGRESS {
+                self.waiting.remove(index);
+                return;
+            }
+        }
     }
 }
 

@@ -101,6 +101,34 @@ async fn a_slow_watcher_gets_joined_deltas_and_everything_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_flood_of_progress_the_latest_of_each_call_waits() {
+    let noisy = FunctionTool::dynamic(ToolSpec::new("noisy", "x"), |_, context: Context| async move {
+        for n in 0..500 {
+            context.progress(json!(n));
+            tokio::task::yield_now().await;
+        }
+        Ok("done".into())
+    });
+    let model = Planned::new(vec![vec![call("noisy", json!({})), call("noisy", json!({}))]]);
+    let agent = Agent::builder().model(model).tool(noisy).build().unwrap();
+    let mut handle = agent.start("go", RunOptions::default()).unwrap();
+    let unread = handle.take_events();
+    handle.outcome().await.unwrap();
+    let events: Vec<Event> = unread.collect().await;
+    assert_well_formed(&events);
+    for effect in ["t0.0", "t0.1"] {
+        let said: Vec<_> = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::ToolProgress { id, data } if id == effect => data.as_u64(),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, (436..500).collect::<Vec<_>>(), "{effect}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watcher_that_leaves_or_does_not_read_holds_nothing_up() {
     let world = World::default();
     let agent = looking(20, &world).build().unwrap();
