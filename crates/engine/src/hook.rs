@@ -66,9 +66,9 @@ pub trait Hook: Send + Sync {
         Box::pin(std::future::ready(Ok(outcome)))
     }
 
-    /// Whether `on_finish` is to be called; it costs a step.
+    /// Whether `on_finish` does anything. A run with no hook that wants it is spared a step.
     fn wants_finish(&self) -> bool {
-        false
+        true
     }
 }
 

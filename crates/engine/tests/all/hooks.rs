@@ -105,10 +105,6 @@ impl Hook for Seam {
             completed: true,
         })
     }
-
-    fn wants_finish(&self) -> bool {
-        true
-    }
 }
 
 fn agent(world: &World, seam: &Seam) -> Agent {
