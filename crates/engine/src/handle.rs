@@ -10,6 +10,7 @@ use ambidex_core::run::Run;
 use ambidex_core::store::Stored;
 use ambidex_core::wire::WireCache;
 use ambidex_core::{Error, ErrorKind};
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -77,11 +78,9 @@ impl RunHandle {
             token.clone(),
             options.on_waiting == OnWaiting::Return,
         );
-        engine.runs().spawn(async move {
-            let result = run_loop.run_to_rest(inputs).await;
-            // The watcher may be gone; the run is stored all the same.
-            let _ = sender.send(result);
-        });
+        // The watcher may be gone; the run is stored all the same.
+        let done = move |result| drop(sender.send(result));
+        engine.runs().spawn(Box::new(run_loop).run_to_rest(inputs).map(done));
         Ok(Self { id, engine, mailbox, token, events, outcome: Some(receiver), cancels: true })
     }
 

@@ -84,7 +84,8 @@ impl RunLoop {
         }
     }
 
-    pub(crate) async fn run_to_rest(mut self, first: Vec<Input>) -> Result<RunResult, Error> {
+    /// Boxed: a task would hold it several times over.
+    pub(crate) async fn run_to_rest(mut self: Box<Self>, first: Vec<Input>) -> Result<RunResult, Error> {
         let driven = self.drive(first).await;
         // What was in flight when the driver failed is dropped before anybody hears of it.
         self.in_flight.clear();
