@@ -80,7 +80,8 @@ impl Approvals {
         paint.bold(text)
     }
 
-    pub fn line(&mut self, line: &str) -> Said {
+    /// `fits` says whether edited arguments are what a tool takes.
+    pub fn line(&mut self, line: &str, fits: &mut dyn FnMut(&str, &Value) -> Result<(), String>) -> Said {
         let Some(question) = self.open.front() else { return Said::Again(None) };
         let line = line.trim();
         let doubt = question.why == Why::InDoubt;
@@ -95,13 +96,15 @@ impl Approvals {
                 other => return Said::Again(Some(format!("`{other}` is none of these"))),
             },
             Stage::Reason => Answer::Reject { reason: reason(line) },
-            Stage::Edit => match arguments(line) {
-                Ok(args) => Answer::Edit { args },
-                Err(why) => {
-                    self.stage = Stage::Choice;
-                    return Said::Again(Some(why));
+            Stage::Edit => {
+                match arguments(line).and_then(|args| fits(&question.tool, &args).map(|()| args)) {
+                    Ok(args) => Answer::Edit { args },
+                    Err(why) => {
+                        self.stage = Stage::Choice;
+                        return Said::Again(Some(why));
+                    }
                 }
-            },
+            }
             Stage::Result => Answer::Answer { answer: json_or_text(line) },
         };
         let id = question.id.clone();

@@ -83,7 +83,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub agent: AgentArgs,
     /// Active time until the run fails, such as 90s or 5m
-    #[arg(long, value_name = "TIME", conflicts_with = "resume")]
+    #[arg(long, value_name = "TIME", conflicts_with = "resume", allow_hyphen_values = true)]
     pub timeout: Option<ambidex_config::Duration>,
     /// Append a text file to the task
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "resume")]
@@ -129,10 +129,10 @@ pub struct AgentArgs {
     #[arg(short, long)]
     pub model: Option<String>,
     /// Model calls before the run pauses; on --resume, how many more
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), allow_hyphen_values = true)]
     pub max_iterations: Option<u32>,
     /// US dollars before the run pauses; on --resume, how many more
-    #[arg(long, value_name = "USD", value_parser = dollars)]
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_hyphen_values = true)]
     pub max_usd: Option<f64>,
 }
 

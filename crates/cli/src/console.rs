@@ -146,8 +146,11 @@ impl Console {
     }
 
     pub fn wipe(&mut self) {
-        if self.transient.take().is_some() {
-            let _ = io::stderr().lock().write_all(b"\r\x1b[2K");
+        if let Some(shown) = self.transient.take() {
+            // A narrow terminal shows a long prompt in several rows; the cursor is in the last.
+            let above = columns(&uncoloured(&shown)).saturating_sub(1) / self.width();
+            let erase = format!("\r\u{1b}[2K{}", "\u{1b}[1A\u{1b}[2K".repeat(above));
+            let _ = io::stderr().lock().write_all(erase.as_bytes());
         }
     }
 
@@ -203,4 +206,15 @@ pub fn one_line(text: &str, width: usize) -> String {
 /// Columns a text takes on a terminal.
 pub fn columns(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// Without the sequences that [`Paint`] puts around words.
+fn uncoloured(text: &str) -> String {
+    let mut inside = false;
+    let shown = text.chars().filter(|c| {
+        let was = inside;
+        inside = if inside { *c != 'm' } else { *c == '\u{1b}' };
+        !was && !inside
+    });
+    shown.collect()
 }

@@ -19,6 +19,8 @@ use crate::failure::Failure;
 const LONGEST_TEXT: u64 = 8 * 1024 * 1024;
 /// Bytes of one image.
 const LARGEST_IMAGE: u64 = 20 * 1024 * 1024;
+/// What to do with bytes that are no text.
+const NOT_TEXT: &str = "turn it into UTF-8 (`iconv -f LATIN1 -t UTF-8`), or give an image with --image PATH";
 /// When a person is told that stdin is waited for.
 const STDIN_IS_SLOW: Duration = Duration::from_secs(2);
 
@@ -88,15 +90,17 @@ async fn stdin(console: &mut Console, stop: &CancellationToken) -> Result<String
         let text = format!("stdin holds more than {} MiB", LONGEST_TEXT >> 20);
         return Err(Failure::usage(text).help("give the agent a tool that reads it piece by piece"));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::usage("stdin is not UTF-8 text").help("give an image with --image PATH"))
+    String::from_utf8(bytes).map_err(|_| Failure::usage("stdin is not UTF-8 text").help(NOT_TEXT))
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
     let refused = |why: String| Failure::usage(format!("cannot read {}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| refused(error.to_string()))?;
+    let failed = |error: std::io::Error| {
+        refused(error.to_string()).help("check the path; it must be a file that you may read")
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| refused(error.to_string()))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > most {
         return Err(refused(format!("it is larger than {} MiB", most >> 20))
             .help("give the agent a tool that reads it piece by piece"));
@@ -105,10 +109,8 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
 }
 
 fn text_file(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(read(path, LONGEST_TEXT)?).map_err(|_| {
-        Failure::usage(format!("{} is not UTF-8 text", path.display()))
-            .help("give an image with --image PATH")
-    })
+    String::from_utf8(read(path, LONGEST_TEXT)?)
+        .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", path.display())).help(NOT_TEXT))
 }
 
 fn image(path: &Path) -> Result<Image, Failure> {

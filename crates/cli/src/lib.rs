@@ -59,10 +59,10 @@ fn not_parsed(error: &clap::Error) -> Exit {
             Exit::Usage
         }
         _ => {
-            console.complain(text.trim_end());
-            if let Some(later) = verbs::known_later(error) {
-                console.complain(&later);
+            if let Some(failure) = verbs::known_better(error) {
+                return failure.report(&mut console);
             }
+            console.complain(text.trim_end());
             Exit::Usage
         }
     }

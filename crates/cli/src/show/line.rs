@@ -20,6 +20,10 @@ pub fn tool(name: &str, args: &str, ok: bool, output: &str, time: f64, paint: Pa
     let gap = if args.is_empty() { "" } else { "  " };
     let mut line = format!("  {mark} {}{gap}{args}  {}", paint.bold(&one_line(name, 40)), paint.dim(&time));
     if !ok {
+        let output = match output.split_once(": ") {
+            Some((code, message)) if code == message => message,
+            _ => output,
+        };
         let why = one_line(output, width.saturating_sub(6));
         line.push_str(&format!("\n    {}", paint.red(&why)));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ambidex_core::Message;
 use ambidex_core::definition::Mode;
 use ambidex_core::message::{Part, Role};
+use ambidex_engine::project::Project;
 use ambidex_engine::{OnWaiting, RunOptions};
 
 use crate::args::{ChatArgs, Common};
@@ -40,6 +41,7 @@ pub async fn chat(args: &ChatArgs, common: &Common, console: &mut Console) -> Re
         console.say(&paint.dim(&format!("{name} on {model}; /help lists commands, Ctrl-D ends")));
     }
     let mut conversation = Conversation { chosen, interactive, messages: Vec::new(), lines: None };
+    // Of the last turn; a person at a terminal has seen how each turn ended.
     let mut last = Exit::Done;
     let mut interrupted = false;
     loop {
@@ -70,7 +72,10 @@ pub async fn chat(args: &ChatArgs, common: &Common, console: &mut Console) -> Re
                 console.complain(&format!("there is no {command}; /help lists what there is"));
             }
             text => {
-                last = conversation.turn(text, console, &interrupts).await?;
+                let ended = conversation.turn(text, &mut project, console, &interrupts).await?;
+                if !interactive {
+                    last = ended;
+                }
                 if interrupts.heard().terminated {
                     return Ok(Exit::Cancelled);
                 }
@@ -119,6 +124,7 @@ impl Conversation {
     async fn turn(
         &mut self,
         text: &str,
+        project: &mut Project,
         console: &mut Console,
         interrupts: &Interrupts,
     ) -> Result<Exit, Failure> {
@@ -140,6 +146,7 @@ impl Conversation {
             lines: &mut self.lines,
             open: Vec::new(),
             interactive: self.interactive,
+            project,
         };
         let ended = watch(handle, watcher).await?;
         show.end(console, &ended).map_err(Failure::from_stdout)?;

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use ambidex_config::{Config, FILE_NAME, STARTER};
+use ambidex_config::{Config, Environment, FILE_NAME, Loaded, Model, ModelSource, STARTER};
+use ambidex_engine::project::Project;
 
 use crate::args::{Common, ConfigVerb};
 use crate::console::Console;
@@ -30,6 +31,7 @@ pub fn config(verb: &ConfigVerb, common: &Common, console: &mut Console) -> Resu
 
 fn check(common: &Common, console: &mut Console) -> Result<Exit, Failure> {
     let loaded = project::load(common, true)?;
+    check_scripts(&loaded)?;
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     let mark = console.stdout_paint().green("✓");
     let what = if files.is_empty() {
@@ -47,6 +49,17 @@ fn check(common: &Common, console: &mut Console) -> Result<Exit, Failure> {
         text.push_str(&format!("  profiles, checked too: {}\n", loaded.profiles.join(", ")));
     }
     super::print(console, &text)
+}
+
+/// A script is read when its model is built, which needs no key and starts nothing.
+fn check_scripts(loaded: &Loaded) -> Result<(), Failure> {
+    let is_scripted = |model: &Model| matches!(model.source, ModelSource::Scripted { .. });
+    let models = loaded.config.models.iter().filter(|(_, model)| is_scripted(model));
+    let mut project = Project::new(loaded.clone(), Environment::of_process());
+    for (name, _) in models {
+        project.model(name).map_err(|error| Failure::building(&error))?;
+    }
+    Ok(())
 }
 
 fn init(folder: &Path, console: &mut Console) -> Result<Exit, Failure> {

@@ -64,6 +64,7 @@ pub async fn demo(args: &DemoArgs, common: &Common, console: &mut Console) -> Re
         lines: &mut None,
         open: Vec::new(),
         interactive: false,
+        project: &mut project,
     };
     let ended = watch(handle, watcher).await?;
     show.end(console, &ended).map_err(Failure::from_stdout)?;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ambidex_config::{Config, Environment, Loaded, ModelSource, Provider, ProviderKind};
+use ambidex_engine::project::Project;
 use ambidex_http::{Client, HeaderName, HeaderValue, Proxy, Request, Timeouts, Tls, Url};
 use secrecy::ExposeSecret;
 
@@ -76,6 +77,9 @@ pub async fn doctor(common: &Common, console: &mut Console) -> Result<Exit, Fail
                 finding = examine(name, provider, &loaded.config, &environment) => finding,
                 () = stop.cancelled() => return Err(Failure::new(Exit::Cancelled, "cancelled")),
             };
+            show(finding, &mut bad, console)?;
+        }
+        for finding in tools(loaded, environment) {
             show(finding, &mut bad, console)?;
         }
         show(store(), &mut bad, console)?;
@@ -230,6 +234,16 @@ async fn ask(provider: &Provider, key: Option<&str>, environment: &Environment) 
     }
     let response = client.send(request).await.map_err(|error| error.to_string())?;
     Ok(response.status().as_u16())
+}
+
+/// Tools that cannot be used, such as for a key that is not set.
+fn tools(loaded: &Loaded, environment: Environment) -> Vec<Finding> {
+    let mut project = Project::new(loaded.clone(), environment);
+    let failed = |name: &String| {
+        let error = project.tool(name).err()?;
+        Some(Finding::new(Grade::Bad, "tools", error.message()))
+    };
+    loaded.config.tools.keys().filter_map(failed).collect()
 }
 
 fn store() -> Finding {

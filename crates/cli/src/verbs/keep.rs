@@ -30,9 +30,8 @@ pub async fn settle(
         Ok(result) if matches!(result.status, Status::Waiting | Status::Paused) => {
             match keep(result, project, common, file).await {
                 Ok(path) => console.complain(&what_next(result, &path, common, console)),
-                Err(failure) => {
-                    failure.report(console);
-                }
+                // Nobody can answer a run that is lost.
+                Err(failure) => return failure.report(console),
             }
         }
         // A run that could not be driven on can be tried again from its file.

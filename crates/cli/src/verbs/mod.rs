@@ -49,17 +49,45 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
     }
 }
 
-/// What to add to a complaint about a verb that exists in no released version yet.
-pub fn known_later(error: &clap::Error) -> Option<String> {
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return None;
-    }
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(verb)) if LATER.contains(&verb.as_str()) => {
-            Some(format!("\n`{verb}` is planned and not in this version ({}).", env!("CARGO_PKG_VERSION")))
+/// The complaint about what clap does not know and we do: a verb of a later version, a flag before its verb.
+pub fn known_better(error: &clap::Error) -> Option<Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let said = |kind| match error.get(kind) {
+        Some(ContextValue::String(said)) => Some(said.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let verb = said(ContextKind::InvalidSubcommand).filter(|verb| LATER.contains(verb))?;
+            let text = format!("`{verb}` is planned and not in this version ({version})");
+            Some(Failure::usage(text).help("`ambidex --help` lists what there is"))
+        }
+        ErrorKind::UnknownArgument => {
+            let flag = said(ContextKind::InvalidArg)?;
+            let usage = match error.get(ContextKind::Usage) {
+                Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+                _ => return None,
+            };
+            // Below a verb, clap's own tip is the better one.
+            if !usage.trim_end().ends_with("ambidex [OPTIONS] [COMMAND]") || !is_of_run(flag) {
+                return None;
+            }
+            let text = format!("`{flag}` stands before the verb it belongs to");
+            Some(Failure::usage(text).help(format!("put it behind: ambidex run {flag} ...")))
         }
         _ => None,
     }
+}
+
+fn is_of_run(flag: &str) -> bool {
+    let command = Cli::command();
+    let run = command.find_subcommand("run");
+    run.into_iter().flat_map(clap::Command::get_arguments).filter(|argument| !argument.is_hide_set()).any(
+        |argument| match flag.strip_prefix("--") {
+            Some(long) => argument.get_long() == Some(long),
+            None => argument.get_short().is_some_and(|short| flag == format!("-{short}")),
+        },
+    )
 }
 
 fn print(console: &mut Console, text: &str) -> Result<Exit, Failure> {

@@ -20,7 +20,7 @@ use crate::project::{self, Chosen};
 use crate::show::{Format, Show};
 
 use super::keep::settle;
-use super::watch::{Watcher, watch};
+use super::watch::{Watcher, fits, watch};
 use super::{demo, run};
 
 pub async fn resume(
@@ -42,7 +42,7 @@ pub async fn resume(
     let chosen = agent(&mut project, definition, args)?;
     file.restore(project.store()).map_err(|error| Failure::building(&error))?;
     let mut open = project.store().open(Some(&file.run)).await;
-    for (id, answer) in answers(&open, &args.answer)? {
+    for (id, answer) in answers(&open, &args.answer, &mut project)? {
         let answered = project.store().answer(&id, answer).await;
         answered.map_err(|error| Failure::new(Exit::Failed, format!("{id}: {error}")))?;
         open.retain(|question| question.id != id);
@@ -63,6 +63,7 @@ pub async fn resume(
         lines: &mut None,
         open: open.into_iter().map(Asked::from).collect(),
         interactive,
+        project: &mut project,
     };
     let ended = watch(handle, watcher).await?;
     show.end(console, &ended).map_err(Failure::from_stdout)?;
@@ -117,7 +118,11 @@ fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec
 }
 
 /// The answers that the command line gives.
-fn answers(open: &[Question], args: &AnswerArgs) -> Result<Vec<(String, Answer)>, Failure> {
+fn answers(
+    open: &[Question],
+    args: &AnswerArgs,
+    project: &mut Project,
+) -> Result<Vec<(String, Answer)>, Failure> {
     let chosen: Vec<&Question> = match &args.question {
         Some(id) => {
             let found: Vec<_> = open.iter().filter(|question| question.id == *id).collect();
@@ -144,7 +149,18 @@ fn answers(open: &[Question], args: &AnswerArgs) -> Result<Vec<(String, Answer)>
         Some(Answer::Reject { reason: approvals::reason(reason) })
     } else if let Some(json) = &args.edit {
         only_one("--edit")?;
-        let args = approvals::arguments(json).map_err(|why| Failure::usage(format!("--edit: {why}")))?;
+        let refused = |why| {
+            Failure::usage(format!("--edit: {why}")).help(
+                "give the call's arguments as one JSON object, in quotes: --edit '{\"key\": \"value\"}'",
+            )
+        };
+        let args = approvals::arguments(json).map_err(refused)?;
+        for question in &chosen {
+            fits(project, &question.tool, &args).map_err(|why| {
+                let help = format!("`ambidex tools schema {}` shows what it takes", question.tool);
+                Failure::usage(format!("--edit: {why}")).help(help)
+            })?;
+        }
         Some(Answer::Edit { args })
     } else if let Some(json) = &args.answer {
         only_one("--answer")?;

@@ -56,6 +56,7 @@ pub async fn run(args: &RunArgs, common: &Common, console: &mut Console) -> Resu
         lines: &mut None,
         open: Vec::new(),
         interactive,
+        project: &mut project,
     };
     let ended = watch(handle, watcher).await?;
     show.end(console, &ended).map_err(Failure::from_stdout)?;

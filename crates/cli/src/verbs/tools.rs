@@ -36,15 +36,19 @@ pub async fn tools(verb: &ToolsVerb, common: &Common, console: &mut Console) -> 
     }
 }
 
-/// The tools of the configuration, then those that are built in and not hidden by one of the same name.
-fn all(project: &mut Project) -> Result<Vec<(Arc<Registered>, bool)>, Failure> {
+/// The tools of the configuration, then those that are built in and not hidden by one of the same name; and
+/// why others cannot be used, such as for a missing key.
+fn all(project: &mut Project) -> (Vec<(Arc<Registered>, bool)>, Vec<Failure>) {
     let names: Vec<String> = project.tool_names().map(str::to_owned).collect();
     let mut tools = Vec::new();
+    let mut broken = Vec::new();
     for name in &names {
-        let tool = project.tool(name).map_err(|error| Failure::building(&error))?;
-        tools.push((tool, !project.config().tools.contains_key(name)));
+        match project.tool(name) {
+            Ok(tool) => tools.push((tool, !project.config().tools.contains_key(name))),
+            Err(error) => broken.push(Failure::building(&error)),
+        }
     }
-    Ok(tools)
+    (tools, broken)
 }
 
 fn find(project: &mut Project, name: &str) -> Result<Arc<Registered>, Failure> {
@@ -55,7 +59,16 @@ fn find(project: &mut Project, name: &str) -> Result<Arc<Registered>, Failure> {
 }
 
 fn list(project: &mut Project, as_json: bool, console: &mut Console) -> Result<Exit, Failure> {
-    let tools = all(project)?;
+    let (tools, broken) = all(project);
+    show_list(&tools, as_json, console)?;
+    Ok(broken.into_iter().fold(Exit::Done, |_, failure| failure.report(console)))
+}
+
+fn show_list(
+    tools: &[(Arc<Registered>, bool)],
+    as_json: bool,
+    console: &mut Console,
+) -> Result<Exit, Failure> {
     if as_json {
         let specs: Result<Vec<Value>, _> =
             tools.iter().map(|(tool, _)| serde_json::to_value(tool.spec())).collect();

@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use ambidex_core::event::EventKind;
+use ambidex_engine::project::Project;
 use ambidex_engine::{RunError, RunHandle, RunResult};
+use serde_json::Value;
 
 use crate::approvals::{Approvals, Asked, Said};
 use crate::console::Console;
@@ -29,6 +31,8 @@ pub struct Watcher<'a> {
     /// Questions that were open before the run began.
     pub open: Vec<Asked>,
     pub interactive: bool,
+    /// Knows what the tools take.
+    pub project: &'a mut Project,
 }
 
 /// Watches until the run comes to rest.
@@ -36,7 +40,7 @@ pub struct Watcher<'a> {
 /// # Errors
 /// Stdout cannot be written to; the run was cancelled for it.
 pub async fn watch(mut handle: RunHandle, watcher: Watcher<'_>) -> Result<Ended, Failure> {
-    let Watcher { console, show, interrupts, lines, open, interactive } = watcher;
+    let Watcher { console, show, interrupts, lines, open, interactive, project } = watcher;
     let mut events = handle.take_events();
     let token = handle.token();
     interrupts.guard(token.clone());
@@ -85,7 +89,7 @@ pub async fn watch(mut handle: RunHandle, watcher: Watcher<'_>) -> Result<Ended,
             line = typed(lines), if asking => match line {
                 Some(line) => {
                     console.prompt_answered();
-                    heed(&line, &mut approvals, &handle, console).await;
+                    heed(&line, &mut approvals, &handle, project, console).await;
                 }
                 // Nobody is there any more: the run comes to rest with its question.
                 None => {
@@ -115,9 +119,15 @@ async fn typed(lines: &mut Option<Lines>) -> Option<String> {
     }
 }
 
-async fn heed(line: &str, approvals: &mut Approvals, handle: &RunHandle, console: &mut Console) {
+async fn heed(
+    line: &str,
+    approvals: &mut Approvals,
+    handle: &RunHandle,
+    project: &mut Project,
+    console: &mut Console,
+) {
     let mut next = false;
-    match approvals.line(line) {
+    match approvals.line(line, &mut |tool, args| fits(project, tool, args)) {
         Said::Answered { id, answer } => {
             next = true;
             if let Err(error) = handle.answer(&id, answer).await {
@@ -128,6 +138,15 @@ async fn heed(line: &str, approvals: &mut Approvals, handle: &RunHandle, console
         Said::Again(None) => {}
     }
     prompt(approvals, console, next);
+}
+
+/// Whether the arguments are what a tool takes, so that a slip in an edit does not spend the call. Of a tool
+/// that is not the project's, the run itself finds out.
+pub fn fits(project: &mut Project, tool: &str, args: &Value) -> Result<(), String> {
+    match project.tool(tool) {
+        Ok(tool) => tool.check(args).map_err(|error| error.message().to_owned()),
+        Err(_) => Ok(()),
+    }
 }
 
 fn prompt(approvals: &Approvals, console: &mut Console, whole: bool) {

@@ -80,7 +80,13 @@ fn without_an_answer_it_goes_on_waiting() {
 #[test]
 fn an_answer_that_fits_nothing_is_refused() {
     let (place, name, _) = waiting();
-    place.ambidex(&["run", "--resume", &name, "--edit", "{"]).ends(2).says("--edit: this is not JSON");
+    place
+        .ambidex(&["run", "--resume", &name, "--edit", "{"])
+        .ends(2)
+        .says("--edit: this is not JSON")
+        .says("in quotes");
+    let ran = place.ambidex(&["run", "--resume", &name, "--edit", r#"{"nam": "b.txt"}"#]).ends(2);
+    ran.says("`name` is missing").says("ambidex tools schema make");
     place.ambidex(&["run", "--resume", &name, "--yes", "--question", "x"]).ends(2).says("it asks: run_");
     place
         .ambidex(&["run", "--resume", &name, "--max-iterations", "3"])

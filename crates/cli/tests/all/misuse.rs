@@ -21,6 +21,15 @@ fn a_wrong_flag_is_named_with_the_nearest() {
 }
 
 #[test]
+fn a_flag_before_its_verb_is_told_its_place() {
+    let place = hello();
+    let ran = place.ambidex(&["-m", "script", "run", "Task"]).ends(2);
+    ran.says("`-m` stands before the verb").says("ambidex run -m ...");
+    place.ambidex(&["--json", "run", "Task"]).ends(2).says("ambidex run --json ...");
+    place.ambidex(&["--nonsense", "run", "Task"]).ends(2).says("unexpected argument '--nonsense'");
+}
+
+#[test]
 fn an_unknown_verb_is_named_with_the_nearest() {
     hello().ambidex(&["rum", "Task"]).ends(2).says("unrecognized subcommand 'rum'").says("'run'");
 }
@@ -28,7 +37,8 @@ fn an_unknown_verb_is_named_with_the_nearest() {
 #[test]
 fn verbs_and_flags_of_later_versions_are_refused_in_so_many_words() {
     let place = hello();
-    place.ambidex(&["serve"]).ends(2).says("`serve` is planned and not in this version");
+    let ran = place.ambidex(&["serve"]).ends(2).says("`serve` is planned and not in this version");
+    assert!(!ran.err.contains("unrecognized"), "{}", ran.err);
     for flags in [["--thread", "t1"], ["-w", "flow"], ["--stage", "plan"], ["--db", "memory:"], ["-i", "a=b"]]
     {
         place
@@ -55,6 +65,9 @@ fn limits_have_a_range() {
     place.ambidex(&["run", "--max-iterations", "0", "T"]).ends(2).says("1..=10000");
     place.ambidex(&["run", "--max-usd", "nothing", "T"]).ends(2).says("such as 0.50");
     place.ambidex(&["run", "--timeout", "5", "T"]).ends(2).says("\"5s\"");
+    place.ambidex(&["run", "--timeout", "-1m", "T"]).ends(2).says("'-1m'").says("\"5s\"");
+    place.ambidex(&["run", "--max-usd", "-1", "T"]).ends(2).says("such as 0.50");
+    place.ambidex(&["run", "--max-iterations", "-1", "T"]).ends(2).says("1..=10000");
     place.ambidex(&["run", "--json", "--result-json", "T"]).ends(2).says("cannot be used with");
 }
 
@@ -124,7 +137,11 @@ fn a_folder_that_cannot_be_written_to_says_what_to_do() {
 #[test]
 fn files_that_cannot_be_read_are_named() {
     let place = hello();
-    place.ambidex(&["run", "T", "--file", "none.txt"]).ends(2).says("cannot read none.txt");
+    place
+        .ambidex(&["run", "T", "--file", "none.txt"])
+        .ends(2)
+        .says("cannot read none.txt")
+        .says("check the path");
     std::fs::write(place.path().join("bytes"), [0xff, 0xfe, 0]).expect("written");
     place.ambidex(&["run", "T", "--file", "bytes"]).ends(2).says("bytes is not UTF-8 text");
     place.ambidex(&["run", "--resume", "none.jsonl"]).ends(2).says("none.jsonl");
@@ -138,4 +155,24 @@ fn a_full_disk_is_no_success() {
     let mut command = hello().command(&["schema", "events"]);
     let child = command.current_dir("/").stdout(full).spawn().expect("started");
     crate::support::wait(child).ends(1).says("cannot write to stdout");
+}
+
+#[test]
+fn a_wrong_script_is_found_by_config_check() {
+    let place = Place::scripted("[[turns]]\ntxt = \"x\"\n", "");
+    let ran = place.ambidex(&["config", "check"]).ends(6).says("script.toml:2:1").says("did you mean `text`");
+    assert_eq!(ran.out, "");
+}
+
+#[test]
+fn a_tool_without_its_key_does_not_hide_the_others() {
+    let place = Place::new();
+    place.write(
+        "ambidex.toml",
+        "[tools.ticket]\nkind = \"http\"\nurl = \"https://tickets.example.com/\"\n\
+         headers = { authorization = { env = \"TICKET_TOKEN\" } }\n",
+    );
+    let ran = place.ambidex(&["tools", "list"]).ends(6).says("TICKET_TOKEN is not set").prints("read_file");
+    assert!(!ran.out.contains("ticket"), "{}", ran.out);
+    place.ambidex(&["doctor"]).ends(1).prints("✗ tools").prints("TICKET_TOKEN is not set");
 }

@@ -24,7 +24,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(place: &Place, args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
+        Self::start_wide(place, args, variables, COLUMNS)
+    }
+
+    fn start_wide(place: &Place, args: &[&str], variables: &[(&str, &str)], columns: u16) -> Self {
+        let size = PtySize { rows: ROWS, cols: columns, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).expect("a terminal");
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ambidex"));
         command.args(args);
@@ -50,7 +54,7 @@ impl Terminal {
         });
         let typing = pair.master.take_writer().expect("a writer");
         let rows = NonZero::new(ROWS).expect("not zero");
-        let columns = NonZero::new(COLUMNS).expect("not zero");
+        let columns = NonZero::new(columns).expect("not zero");
         let screen = vt100::Parser::new(rows, columns, 0);
         Self { child, output, typing, screen, raw: Vec::new(), _master: pair.master }
     }
@@ -187,6 +191,45 @@ fn a_call_is_approved_at_the_terminal() {
     assert!(place.has("b.txt") && !place.has("a.txt"));
     assert!(terminal.text().contains("✓ make  b.txt"), "{}", terminal.text());
     assert!(terminal.text().contains("That is done."));
+}
+
+#[test]
+fn an_edit_that_the_tool_would_refuse_is_asked_again() {
+    let place = Place::scripted(CALL, TOOL);
+    let mut terminal = Terminal::start(&place, &["run", "Make it"], &[]);
+    terminal.shows("[y]es, [n]o, [e]dit");
+    terminal.types("e\n");
+    terminal.shows("arguments as JSON:");
+    terminal.types("{\"nam\": \"b.txt\"}\n");
+    terminal.shows("`name` is missing");
+    terminal.types("y\n");
+    assert_eq!(terminal.ends(), 0);
+    assert!(place.has("a.txt") && !place.has("b.txt"));
+}
+
+#[test]
+fn a_question_wider_than_the_terminal_is_there_once() {
+    let script = r#"
+[[turns]]
+calls = [{ name = "make", args = { name = "a.txt" } }, { name = "look", args = {} }]
+[[turns]]
+text = "Over."
+"#;
+    let look = r#"
+[tools.look]
+kind = "command"
+command = ["sh", "-c", "until [ -e go ]; do sleep 0.02; done"]
+effect = "read"
+"#;
+    let tools = format!("{}{look}", TOOL.replace("[\"make\"]", "[\"make\", \"look\"]"));
+    let place = Place::scripted(script, &tools);
+    let mut terminal = Terminal::start_wide(&place, &["run", "Make it"], &[], 40);
+    terminal.shows("]nswer yourself?");
+    place.write("go", "");
+    terminal.shows("✓ look");
+    terminal.types("y\n");
+    assert_eq!(terminal.ends(), 0);
+    assert_eq!(terminal.text().matches("[y]es, [n]o").count(), 1, "{}", terminal.text());
 }
 
 #[test]
