@@ -5,8 +5,7 @@ use std::sync::Arc;
 use ambidex_core::definition::{AgentDefinition, Pinned};
 use ambidex_core::message::{History, Message};
 use ambidex_core::model::{Model, OutputSchema, Request};
-use ambidex_core::record::{Input, Record};
-use ambidex_core::store::Stored;
+use ambidex_core::record::Input;
 use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
@@ -14,7 +13,7 @@ use futures_util::Stream;
 use indexmap::IndexMap;
 
 use crate::builder::AgentBuilder;
-use crate::engine::Engine;
+use crate::engine::{Engine, store_error};
 use crate::events::EventStream;
 use crate::handle::RunHandle;
 use crate::hook::{Hook, StopWhen};
@@ -164,10 +163,15 @@ impl Agent {
             thread: options.thread.clone(),
             deadline_ms: Some(crate::clock::millis(timeout)),
         };
-        RunHandle::launch(self, id, None, vec![accept], &options, watched)
+        RunHandle::launch(self.runtime.clone(), id, None, vec![accept], &options, watched)
     }
 
-    /// Goes on with a stored run of this agent, under a new epoch. The inputs come after the claim.
+    /// Goes on with a stored run of this agent, under a new epoch. The inputs come after the claim. The run
+    /// keeps the definition it began with; model, code of tools and hooks are those of this agent.
+    ///
+    /// # Errors
+    /// There is no such run, the store failed, or (`config_invalid`) a tool of the run is gone or takes
+    /// other arguments now; nothing has happened to the run then.
     pub async fn resume(
         &self,
         run: &str,
@@ -175,15 +179,14 @@ impl Agent {
         options: RunOptions,
     ) -> Result<RunHandle, Error> {
         let store = self.runtime.engine.store();
-        let epoch = store.claim(run).await.map_err(crate::engine::store_error)?;
-        let stored = store.load(run).await.map_err(crate::engine::store_error)?;
+        let stored = store.load(run).await.map_err(store_error)?;
+        let runtime = self.runtime.pinned_as(&stored.definition)?;
+        let epoch = store.claim(run).await.map_err(store_error)?;
+        // Again: the run may have gone on until it was claimed.
+        let stored = store.load(run).await.map_err(store_error)?;
         let mut all = vec![Input::Claim];
         all.extend(inputs);
-        RunHandle::launch(self, run.into(), Some((stored, epoch)), all, &options, true)
-    }
-
-    pub(crate) fn stored_records(stored: &Stored) -> &[Record] {
-        &stored.records
+        RunHandle::launch(runtime, run.into(), Some((stored, epoch)), all, &options, true)
     }
 }
 

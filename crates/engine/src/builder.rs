@@ -8,7 +8,7 @@ use ambidex_core::definition::{
 };
 use ambidex_core::model::{Model, OutputSchema, Settings, StructuredOutput, ToolChoice};
 use ambidex_core::reply::Reply;
-use ambidex_core::tool::{EffectClass, Tool, ToolSpec};
+use ambidex_core::tool::{EffectClass, Tool};
 use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
 use indexmap::IndexMap;
@@ -17,13 +17,12 @@ use serde_json::Value;
 use crate::agent::{Agent, AgentRuntime};
 use crate::engine::Engine;
 use crate::hook::{Hook, StopWhen};
+use crate::pinned::{OUTPUT_TOOL, Told};
 
 /// Iterations of a run, where it is not set.
 pub const MAX_ITERATIONS: u32 = 25;
 /// Tools of one run at once, where it is not set.
 pub const TOOL_CONCURRENCY: u32 = 16;
-/// Asks for the structured result, where the model has no way of its own: its arguments are the result.
-const OUTPUT_TOOL: &str = "final_output";
 
 /// What calls of tools need before they run, by their effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,15 +207,13 @@ impl AgentBuilder {
         }
         let mut tools = IndexMap::new();
         let mut pinned_tools = Vec::new();
-        let mut specs: Vec<Arc<ToolSpec>> = Vec::new();
         for registered in self.tools {
             let registered = registered.map_err(place)?;
-            let spec = Arc::new(registered.spec().clone());
+            let spec = registered.spec().clone();
             if tools.insert(spec.name.clone(), registered).is_some() {
                 return Err(invalid(format!("there are two tools named `{}`; rename one", spec.name)));
             }
-            pinned_tools.push(PinnedTool { approval: self.approvals.of(spec.effect), spec: spec.clone() });
-            specs.push(spec);
+            pinned_tools.push(PinnedTool { approval: self.approvals.of(spec.effect), spec: Arc::new(spec) });
         }
         let named = match &self.tool_choice {
             ToolChoice::Tool(name) => Some(name),
@@ -234,19 +231,10 @@ impl AgentBuilder {
         };
         let native = match model.info().structured_output {
             StructuredOutput::Native => true,
-            StructuredOutput::NativeWithoutTools => specs.is_empty(),
+            StructuredOutput::NativeWithoutTools => tools.is_empty(),
             StructuredOutput::Tool => false,
         };
         let output_tool = (self.output.is_some() && !native).then(|| OUTPUT_TOOL.to_owned());
-        let mut instructions = self.instructions.clone();
-        if let (Some(output), Some(_)) = (&self.output, &output_tool) {
-            specs.push(Arc::new(output_tool_spec(output)));
-            if !instructions.is_empty() {
-                instructions.push_str("\n\n");
-            }
-            instructions
-                .push_str("Give your final answer by calling `final_output`, once, and nothing else.");
-        }
         let definition = Arc::new(AgentDefinition {
             name: name.clone(),
             mode: self.mode,
@@ -255,7 +243,7 @@ impl AgentBuilder {
             tools: pinned_tools,
             tool_choice: self.tool_choice,
             settings: self.settings.clone(),
-            output: self.output.clone(),
+            output: self.output,
             output_tool,
             max_iterations: self.max_iterations.unwrap_or(MAX_ITERATIONS),
             tool_concurrency: self.tool_concurrency.unwrap_or(TOOL_CONCURRENCY),
@@ -265,6 +253,7 @@ impl AgentBuilder {
         });
         let pinned = Pinned::new(Definition::Agent(definition.clone()));
         let pinned = pinned.map_err(|error| invalid(format!("its definition cannot be stored: {error}")))?;
+        let Told { specs, instructions, native_output } = Told::of(&definition);
         Ok(Agent {
             runtime: Arc::new(AgentRuntime {
                 name: name.into(),
@@ -273,20 +262,14 @@ impl AgentBuilder {
                 definition,
                 model,
                 tools,
-                specs: specs.into(),
-                instructions: (!instructions.is_empty()).then(|| instructions.into()),
+                specs,
+                instructions,
                 settings: Arc::new(self.settings),
-                native_output: self.output.filter(|_| native).map(Arc::new),
+                native_output,
                 output,
                 hooks: self.hooks,
                 stop_when: self.stop_when,
             }),
         })
     }
-}
-
-fn output_tool_spec(output: &OutputSchema) -> ToolSpec {
-    let mut spec = ToolSpec::new(OUTPUT_TOOL, format!("Gives the final answer: {}.", output.name));
-    spec.input = output.schema.clone();
-    spec
 }

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, OnWaiting, RunOptions};
+use crate::agent::{AgentRuntime, OnWaiting, RunOptions};
 use crate::engine::Engine;
 use crate::events::{EventQueue, EventStream};
 use crate::hook::steering;
@@ -35,14 +35,13 @@ pub struct RunHandle {
 
 impl RunHandle {
     pub(crate) fn launch(
-        agent: &Agent,
+        runtime: Arc<AgentRuntime>,
         id: Arc<str>,
         stored: Option<(Stored, u64)>,
         inputs: Vec<Input>,
         options: &RunOptions,
         watched: bool,
     ) -> Result<Self, Error> {
-        let runtime = agent.runtime.clone();
         let engine = runtime.engine.clone();
         if tokio::runtime::Handle::try_current().is_err() {
             let text = "a run needs a tokio runtime; use `.blocking()` where there is none";
@@ -51,7 +50,7 @@ impl RunHandle {
         let (run, epoch) = match stored {
             None => (Run::new(id.clone(), runtime.pinned.clone()), 1),
             Some((stored, epoch)) => {
-                let run = Run::fold(id.clone(), stored.definition.clone(), Agent::stored_records(&stored));
+                let run = Run::fold(id.clone(), stored.definition, &stored.records);
                 let run = run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()));
                 (run?, epoch)
             }

@@ -16,6 +16,7 @@ mod hook;
 mod mailbox;
 mod perform;
 mod permits;
+mod pinned;
 pub mod project;
 mod result;
 mod retry;

@@ -114,6 +114,58 @@ async fn a_budget_pauses_and_a_grant_goes_on() {
     }
 }
 
+/// Writes down what the model is told beside the history.
+struct Instructions(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl ambidex_engine::Hook for Instructions {
+    fn before_model<'a>(
+        &'a self,
+        _: &'a ambidex_core::Context,
+        request: ambidex_core::Request,
+    ) -> ambidex_core::BoxFuture<'a, Result<ambidex_core::Request, ambidex_core::Error>> {
+        let told = request.instructions.as_deref().unwrap_or_default();
+        self.0.lock().unwrap().push(format!("{told} {:?}", request.settings.max_tokens));
+        Box::pin(std::future::ready(Ok(request)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_keeps_the_definition_it_began_with() {
+    let (world, engine, told) = (World::default(), Engine::default(), Arc::default());
+    let agent = |instructions: &str, max_tokens, tool: Option<FunctionTool>| {
+        let settings = ambidex_core::model::Settings { max_tokens: Some(max_tokens), ..Default::default() };
+        let agent = Agent::builder().engine(&engine).model(looks(3)).max_iterations(1);
+        let agent = agent.instructions(instructions).settings(settings).hook(Instructions(Arc::clone(&told)));
+        let agent = match tool {
+            Some(tool) => agent.tool(tool),
+            None => agent,
+        };
+        agent.build().unwrap()
+    };
+    let look = || world.tool("look", EffectClass::Read);
+    let paused = agent("Look first.", 7, Some(look())).run("go").await.unwrap();
+    assert_eq!(paused.status, Status::Paused);
+    let other =
+        FunctionTool::dynamic(ToolSpec::new("look", "takes nothing"), |_, _| async { Ok("x".into()) });
+    for (tool, why) in
+        [(None, "`look` is no longer a tool"), (Some(other), "`look` now takes other arguments")]
+    {
+        let refused = agent("Look first.", 7, tool).resume(&paused.run, vec![], RunOptions::default()).await;
+        let error = refused.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
+        assert!(error.message().contains(why), "{error}");
+    }
+    let grant = || vec![Input::Resume(Grant { iterations: 9, ..Grant::default() })];
+    let later = agent("Never look.", 9, Some(look()));
+    let resumed = later.resume(&paused.run, grant(), RunOptions::default()).await.unwrap();
+    assert!(resumed.outcome().await.unwrap().task_completed);
+    let told: Vec<String> = told.lock().unwrap().clone();
+    assert_eq!(told, ["Look first. Some(7)"; 4]);
+    // A refusal has claimed nothing: whoever held the run holds it still.
+    let stored = engine.store().load(&paused.run).await.unwrap();
+    assert_eq!(stored.records.last().unwrap().epoch, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn steering_reaches_the_next_model_call_also_beside_a_last_reply() {
     let world = World::default();

@@ -165,9 +165,7 @@ fn a_file_that_is_not_a_run_says_which_line_is_wrong() {
     let spaced = respelled(&text);
     assert_eq!(RunFile::parse(&spaced).unwrap().to_text().unwrap(), spaced);
     let lines: Vec<&str> = text.lines().collect();
-    assert!(
-        refused(&text.replacen("\"planned\"", "\"another\"", 1)).contains("the definition was changed")
-    );
+    assert!(refused(&text.replacen("\"planned\"", "\"another\"", 1)).contains("the definition was changed"));
     assert!(refused(&text.replacen("\"ambidex_run\":1", "\"ambidex_run\":9", 1)).contains("version 9"));
     assert!(refused(&format!("{}\n{}\n{{", lines[0], lines[1])).starts_with("line 3: "));
     let gap = [&lines[..2], &lines[3..]].concat().join("\n");

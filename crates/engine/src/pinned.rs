@@ -1,0 +1,94 @@
+//! What a pinned definition means for a model and its tools. A run keeps the one it began with.
+
+use std::sync::Arc;
+
+use ambidex_core::definition::{AgentDefinition, Definition, Pinned};
+use ambidex_core::model::OutputSchema;
+use ambidex_core::tool::ToolSpec;
+use ambidex_core::{Error, ErrorKind};
+use ambidex_tools::Validator;
+
+use crate::agent::AgentRuntime;
+
+/// Asks for the structured result, where the model has no way of its own: its arguments are the result.
+pub(crate) const OUTPUT_TOOL: &str = "final_output";
+
+/// What a model is told in every request of a run.
+pub(crate) struct Told {
+    /// The output tool included.
+    pub(crate) specs: Arc<[Arc<ToolSpec>]>,
+    pub(crate) instructions: Option<Arc<str>>,
+    /// Given to the model where it enforces schemas itself.
+    pub(crate) native_output: Option<Arc<OutputSchema>>,
+}
+
+impl Told {
+    pub(crate) fn of(definition: &AgentDefinition) -> Self {
+        let mut specs: Vec<_> = definition.tools.iter().map(|tool| tool.spec.clone()).collect();
+        let mut instructions = definition.instructions.clone();
+        if let (Some(output), Some(tool)) = (&definition.output, &definition.output_tool) {
+            specs.push(Arc::new(output_tool_spec(tool, output)));
+            if !instructions.is_empty() {
+                instructions.push_str("\n\n");
+            }
+            instructions
+                .push_str(&format!("Give your final answer by calling `{tool}`, once, and nothing else."));
+        }
+        let native = definition.output.as_ref().filter(|_| definition.output_tool.is_none());
+        Self {
+            specs: specs.into(),
+            instructions: (!instructions.is_empty()).then(|| instructions.into()),
+            native_output: native.cloned().map(Arc::new),
+        }
+    }
+}
+
+fn output_tool_spec(name: &str, output: &OutputSchema) -> ToolSpec {
+    let mut spec = ToolSpec::new(name, format!("Gives the final answer: {}.", output.name));
+    spec.input = output.schema.clone();
+    spec
+}
+
+impl AgentRuntime {
+    /// This agent for a run that began under a definition of its own: instructions, settings, limits and
+    /// what the model is told about tools stay as they were then; model, code of tools and hooks are today's.
+    ///
+    /// # Errors
+    /// `config_invalid`: a tool of the run is gone, or takes other arguments now.
+    pub(crate) fn pinned_as(self: &Arc<Self>, pinned: &Pinned) -> Result<Arc<Self>, Error> {
+        if pinned.hash == self.pinned.hash {
+            return Ok(self.clone());
+        }
+        let Definition::Agent(definition) = &*pinned.definition;
+        for tool in &definition.tools {
+            let name = &tool.spec.name;
+            let what = match self.tools.get(name) {
+                Some(registered) if registered.spec().input == tool.spec.input => continue,
+                Some(_) => "now takes other arguments than when the run began",
+                None => "is no longer a tool of the agent",
+            };
+            let text = format!(
+                "the run cannot go on: `{name}` {what} (`{}`). Put it back as it was, or start a new run",
+                self.name
+            );
+            return Err(Error::new(ErrorKind::ConfigInvalid, text));
+        }
+        let Told { specs, instructions, native_output } = Told::of(definition);
+        let output = definition.output.as_ref().map(|output| Validator::new(&output.schema)).transpose()?;
+        Ok(Arc::new(Self {
+            name: self.name.clone(),
+            engine: self.engine.clone(),
+            pinned: pinned.clone(),
+            definition: definition.clone(),
+            model: self.model.clone(),
+            tools: self.tools.clone(),
+            specs,
+            instructions,
+            settings: Arc::new(definition.settings.clone()),
+            native_output,
+            output,
+            hooks: self.hooks.clone(),
+            stop_when: self.stop_when.clone(),
+        }))
+    }
+}
