@@ -21,6 +21,7 @@ pub mod reply;
 pub mod run;
 pub mod schema;
 pub mod store;
+pub mod suggest;
 pub mod tool;
 pub mod usage;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ambidex_core::suggest::nearest;
 use ambidex_core::{Error, ErrorKind, Tool, ToolSpec};
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -149,31 +150,12 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 /// The answer to a call of a tool that does not exist.
 pub fn unknown_tool<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Error {
     let known: Vec<&str> = known.collect();
-    let nearest = known
-        .iter()
-        .map(|other| (distance(name, other), *other))
-        .filter(|(distance, other)| *distance <= other.len().max(3) / 3)
-        .min()
-        .map_or_else(String::new, |(_, other)| format!(" Did you mean `{other}`?"));
+    let nearest = nearest(name, known.iter().copied())
+        .map_or_else(String::new, |other| format!(" Did you mean `{other}`?"));
     let all = match known.as_slice() {
         [] => "there are no tools".to_owned(),
         names => format!("the tools are {}", names.join(", ")),
     };
     let name: String = name.chars().take(LONGEST_NAME).collect();
     Error::new(ErrorKind::UnknownTool, format!("there is no tool `{name}`; {all}.{nearest}"))
-}
-
-/// Letters to change, insert or remove to get from one name to the other, case aside.
-fn distance(one: &str, other: &str) -> usize {
-    let one: Vec<char> = one.chars().take(2 * LONGEST_NAME).flat_map(char::to_lowercase).collect();
-    let mut row: Vec<usize> = (0..=one.len()).collect();
-    for (above, letter) in other.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
-        for (at, mine) in one.iter().enumerate() {
-            let changed = diagonal + usize::from(*mine != letter);
-            diagonal = row[at + 1];
-            row[at + 1] = changed.min(row[at] + 1).min(diagonal + 1);
-        }
-    }
-    row[one.len()]
 }

@@ -9,6 +9,7 @@ mod memory;
 mod properties;
 mod reply;
 mod schema;
+mod suggest;
 mod support;
 mod wire;
 mod world;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use ambidex_core::suggest::nearest;
 use ambidex_core::{Error, ErrorKind, Finish, Usage};
 use serde::Deserialize;
 use serde_json::Value;
@@ -385,24 +386,4 @@ fn suggestion(message: &str) -> Option<&str> {
     let mut quoted = rest.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     nearest(unknown, quoted)
-}
-
-/// The name that differs in the fewest letters, and in few enough to be meant.
-fn nearest<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let best = names.map(|name| (distance(unknown, name), name)).min_by_key(|(distance, _)| *distance);
-    best.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name)
-}
-
-/// Letters to put in, take out or change.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.chars().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
