@@ -10,6 +10,7 @@ use ambidex_tools::cap::OutputCap;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::new_run_id;
 use crate::engine::Engine;
 use crate::perform;
 
@@ -26,7 +27,8 @@ impl Engine {
         token: CancellationToken,
     ) -> Result<ToolOutput, Error> {
         let scope = RunScope {
-            run: "none".into(),
+            // Of its own: the idempotency key is made of it, and the next call is no repetition.
+            run: new_run_id().into(),
             wire: WireCache::default(),
             sink: None,
             threads: Some(self.threads().clone()),

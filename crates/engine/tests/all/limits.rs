@@ -247,6 +247,17 @@ async fn a_cancelled_queue_gives_its_places_back() {
     assert!(agent.run("again").await.unwrap().task_completed);
 }
 
+#[tokio::test]
+async fn two_calls_outside_a_run_are_not_one_call_repeated() {
+    let tool = FunctionTool::dynamic(any_input("key"), |_, context: ambidex_core::Context| async move {
+        Ok(context.idempotency_key().into())
+    });
+    let tool = Registered::new(Arc::new(tool)).unwrap();
+    let engine = Engine::default();
+    let key = async || engine.call_tool(&tool, json!({}), CancellationToken::new()).await.unwrap();
+    assert_ne!(key().await, key().await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tool_is_retried_under_waits_of_its_own() {
     let calls = Arc::new(AtomicUsize::new(0));
