@@ -6,7 +6,7 @@ use ambidex_core::context::RunScope;
 use ambidex_core::wire::WireCache;
 use ambidex_core::{Context, Error, ToolOutput};
 use ambidex_tools::Registered;
-use ambidex_tools::cap::OutputCap;
+use ambidex_tools::cap::keep;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,6 @@ impl Engine {
         };
         let context = Context::new(Arc::new(scope), "call".into(), 1, token, None);
         let output = perform::call(self, tool, arguments, context).await?;
-        Ok(OutputCap::default().keep(output))
+        Ok(keep(output))
     }
 }

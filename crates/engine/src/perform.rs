@@ -13,7 +13,7 @@ use ambidex_core::record::{Outcome, Output};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{BoxFuture, Context, Error, ErrorKind, ToolOutput};
-use ambidex_tools::cap::OutputCap;
+use ambidex_tools::cap::keep;
 use ambidex_tools::{Registered, registry};
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -244,7 +244,7 @@ pub(crate) async fn tool(
         };
     }
     drop(places);
-    result.map(|output| Output::Tool(OutputCap::default().keep(output))).into()
+    result.map(|output| Output::Tool(keep(output))).into()
 }
 
 /// The permit of a call. One that goes on from another process, or after a doubt, has none yet.

@@ -1,43 +1,22 @@
-//! Bounds on what tools give back: what is kept, what the model reads, and what is collected while a
-//! source still writes.
+//! Bounds on what tools give back: what is kept, and what is collected while a source still writes.
 
 use std::collections::VecDeque;
 
 use ambidex_core::ToolOutput;
-use ambidex_core::cap::{FOR_THE_MODEL, KEPT, head_and_tail};
+use ambidex_core::cap::{KEPT, head_and_tail};
 
-/// How much of a tool's result is kept and how much of that the model reads, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputCap {
-    pub kept: usize,
-    pub for_the_model: usize,
-}
-
-impl Default for OutputCap {
-    fn default() -> Self {
-        Self { kept: KEPT, for_the_model: FOR_THE_MODEL }
-    }
-}
-
-impl OutputCap {
-    /// What is kept. A JSON result over the limit becomes text, its head and tail.
-    pub fn keep(&self, output: ToolOutput) -> ToolOutput {
-        match output {
-            ToolOutput::Text(text) => ToolOutput::Text(head_and_tail(text, self.kept)),
-            ToolOutput::Json(value) => {
-                let text = value.to_string();
-                if text.len() <= self.kept {
-                    ToolOutput::Json(value)
-                } else {
-                    ToolOutput::Text(head_and_tail(text, self.kept))
-                }
+/// What is kept of a tool's result. A JSON result over the limit becomes text, its head and tail.
+pub fn keep(output: ToolOutput) -> ToolOutput {
+    match output {
+        ToolOutput::Text(text) => ToolOutput::Text(head_and_tail(text, KEPT)),
+        ToolOutput::Json(value) => {
+            let text = value.to_string();
+            if text.len() <= KEPT {
+                ToolOutput::Json(value)
+            } else {
+                ToolOutput::Text(head_and_tail(text, KEPT))
             }
         }
-    }
-
-    /// What the model reads of it.
-    pub fn for_the_model(&self, output: &ToolOutput) -> String {
-        head_and_tail(output.to_text(), self.for_the_model)
     }
 }
 

@@ -1,31 +1,25 @@
 use ambidex_core::ToolOutput;
-use ambidex_tools::cap::{HeadAndTail, OutputCap};
+use ambidex_core::cap::KEPT;
+use ambidex_tools::cap::{HeadAndTail, keep};
 use serde_json::json;
 
 #[test]
 fn what_fits_is_kept_as_it_is() {
-    let cap = OutputCap::default();
     let output = ToolOutput::Json(json!({"a": [1, 2]}));
-    assert_eq!(cap.keep(output.clone()), output);
-    assert_eq!(cap.for_the_model(&output), r#"{"a":[1,2]}"#);
+    assert_eq!(keep(output.clone()), output);
 }
 
 #[test]
-fn of_a_long_text_the_model_reads_head_and_tail() {
+fn of_a_long_text_head_and_tail_are_kept() {
     let text = format!("BEGIN{}END", "é".repeat(400_000));
-    let cap = OutputCap::default();
-    let kept = cap.keep(ToolOutput::Text(text)).to_text();
-    assert!(kept.starts_with("BEGIN") && kept.ends_with("END"));
-    assert!(kept.len() < cap.kept + 100);
-    let read = cap.for_the_model(&ToolOutput::Text(kept));
-    assert!(read.starts_with("BEGIN") && read.ends_with("END") && read.contains("bytes left out"));
-    assert!(read.len() < cap.for_the_model + 100);
+    let kept = keep(ToolOutput::Text(text)).to_text();
+    assert!(kept.starts_with("BEGIN") && kept.ends_with("END") && kept.contains("bytes left out"));
+    assert!(kept.len() < KEPT + 100);
 }
 
 #[test]
 fn json_over_the_limit_becomes_text() {
-    let cap = OutputCap { kept: 100, for_the_model: 50 };
-    let kept = cap.keep(ToolOutput::Json(json!(vec![1; 1000])));
+    let kept = keep(ToolOutput::Json(json!(vec![1; KEPT])));
     assert!(matches!(kept, ToolOutput::Text(text) if text.contains("bytes left out")));
 }
 
