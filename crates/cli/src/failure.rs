@@ -17,7 +17,7 @@ pub enum Failure {
         help: Option<String>,
     },
     Config(ConfigErrors),
-    /// The reader of stdout is gone.
+    /// There is nobody to tell: the reader of stdout is gone, or wants it to end at once.
     Closed(Exit),
 }
 
@@ -77,7 +77,10 @@ impl Failure {
                 console.complain(errors.render(style).trim_end());
                 Exit::ConfigInvalid
             }
-            Self::Closed(exit) => exit,
+            Self::Closed(exit) => {
+                console.wipe();
+                exit
+            }
         }
     }
 }

@@ -4,9 +4,8 @@ use ambidex_core::{Error, ErrorKind};
 
 pub fn hint(error: &Error) -> Option<&'static str> {
     match error.kind() {
-        ErrorKind::ConnectFailed => Some(
-            "check the provider's base_url, the network and the proxy; `ambidex doctor` tries each provider",
-        ),
+        // The message names what to check.
+        ErrorKind::ConnectFailed => Some("`ambidex doctor` tries each provider"),
         ErrorKind::Unauthorized => Some(
             "set the variable that the provider's `key` names, such as OPENAI_API_KEY or ANTHROPIC_API_KEY, \
              or change `key` in ambidex.toml",

@@ -73,8 +73,10 @@ async fn stdin(console: &mut Console, stop: &CancellationToken) -> Result<String
     let read = loop {
         let told = slow.unwrap_or_else(tokio::time::Instant::now);
         tokio::select! {
-            read = &mut receiver => break read,
+            // Ctrl-C ends the program before the pipe, too, and with it stdin: that is no empty task.
+            biased;
             () = stop.cancelled() => return Err(Failure::new(Exit::Cancelled, "cancelled before the run began")),
+            read = &mut receiver => break read,
             () = tokio::time::sleep_until(told), if slow.is_some() => {
                 slow = None;
                 console.say("reading stdin until it ends; if nothing comes from there, start with </dev/null");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -9,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::exit::Exit;
+
+/// For what is dropped when the process is to end at once.
+pub const GRACE: Duration = Duration::from_millis(500);
 
 /// Listens from `install` on until it is dropped.
 pub struct Interrupts {
@@ -31,8 +35,9 @@ pub struct Heard {
 }
 
 impl Interrupts {
-    /// Needs a runtime.
-    pub fn install() -> io::Result<Self> {
+    /// Needs a runtime. `at_once` is cancelled by the signal that ends the process at once: whoever holds it
+    /// drops everything, so that processes of tools go, too.
+    pub fn install(at_once: CancellationToken) -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let shared = Arc::new(Shared::default());
@@ -45,7 +50,12 @@ impl Interrupts {
                     Some(()) = terminate.recv() => true,
                     else => return,
                 };
-                listening.received();
+                if listening.received() == Meaning::AtOnce {
+                    at_once.cancel();
+                    // Dropped with everything else, unless something blocks.
+                    tokio::time::sleep(GRACE).await;
+                    std::process::exit(i32::from(Exit::Cancelled.code()));
+                }
                 sender.send_modify(|heard| {
                     heard.interrupts += 1;
                     heard.terminated |= terminated;
@@ -88,13 +98,20 @@ impl Interrupts {
     }
 }
 
+#[derive(PartialEq, Eq)]
+enum Meaning {
+    Heard,
+    AtOnce,
+}
+
 impl Shared {
-    fn received(&self) {
+    fn received(&self) -> Meaning {
         let guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match guarded {
-            Some(token) if token.is_cancelled() => std::process::exit(i32::from(Exit::Cancelled.code())),
+            Some(token) if token.is_cancelled() => return Meaning::AtOnce,
             Some(token) => token.cancel(),
             None => {}
         }
+        Meaning::Heard
     }
 }

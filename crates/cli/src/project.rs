@@ -66,7 +66,7 @@ pub fn choose(project: &mut Project, args: &AgentArgs, mode: Option<Mode>) -> Re
     if let Some(name) = &args.agent {
         if !project.config().agents.contains_key(name) && (name != ASSISTANT) {
             let known = project.config().agents.keys().map(String::as_str);
-            return Err(unknown("agent", name, known, "-a"));
+            return Err(unknown("agent", name, known));
         }
         return agent(project, name, &changes);
     }
@@ -117,12 +117,12 @@ pub fn check_model(project: &Project, model: Option<&str>) -> Result<(), Failure
     }
     let models = config.models.keys().map(String::as_str);
     let providers: Vec<_> = config.providers.keys().map(|name| format!("{name}:NAME")).collect();
-    Err(unknown("model", name, models.chain(providers.iter().map(String::as_str)), "-m"))
+    Err(unknown("model", name, models.chain(providers.iter().map(String::as_str))))
 }
 
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>, flag: &str) -> Failure {
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let known: Vec<_> = known.collect();
     let there = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
-    Failure::usage(format!("{flag} {name}: there is no {what} `{name}`"))
+    Failure::usage(format!("there is no {what} `{name}`"))
         .help(format!("{what}s are: {there}; a new one goes into ambidex.toml (`ambidex config init`)"))
 }

@@ -8,6 +8,7 @@ use ambidex_core::definition::Mode;
 use ambidex_core::message::{Part, Role};
 use ambidex_engine::project::Project;
 use ambidex_engine::{OnWaiting, RunOptions};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{ChatArgs, Common};
 use crate::console::Console;
@@ -27,8 +28,13 @@ const HELP: &str = "/help         this
 /exit         end; Ctrl-D too
 Ctrl-C ends the answer under way.";
 
-pub async fn chat(args: &ChatArgs, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
-    let mut interrupts = Interrupts::install().map_err(Failure::internal)?;
+pub async fn chat(
+    args: &ChatArgs,
+    common: &Common,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
+    let mut interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
     let mut project = project::open(common)?;
     // To a person who talks a cut reply is an answer, whatever the agent's mode.
     let chosen = project::choose(&mut project, &args.agent, Some(Mode::Chat))?;

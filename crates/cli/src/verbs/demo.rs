@@ -10,6 +10,7 @@ use ambidex_engine::project::{AgentChanges, Project};
 use ambidex_engine::{Agent, RunOptions};
 use ambidex_models::scripted::{DEMO_SCHEMA, ScriptedModel};
 use ambidex_tools::files::{self, Root};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{Common, DemoArgs};
 use crate::console::Console;
@@ -36,8 +37,13 @@ const INSTRUCTIONS: &str = "You explore a repository with tools that list, read 
 const MAX_ITERATIONS: u32 = 16;
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-pub async fn demo(args: &DemoArgs, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
-    let interrupts = Interrupts::install().map_err(Failure::internal)?;
+pub async fn demo(
+    args: &DemoArgs,
+    common: &Common,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
     let mut project = open(common)?;
     let model = match &args.model {
         Some(model) => Some(model.clone()),

@@ -6,6 +6,7 @@ use ambidex_config::{Config, Environment, Loaded, ModelSource, Provider, Provide
 use ambidex_engine::project::Project;
 use ambidex_http::{Client, HeaderName, HeaderValue, Proxy, Request, Timeouts, Tls, Url};
 use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::Common;
 use crate::console::Console;
@@ -48,9 +49,13 @@ impl Finding {
     }
 }
 
-pub async fn doctor(common: &Common, console: &mut Console) -> Result<Exit, Failure> {
-    let interrupts = Interrupts::install().map_err(Failure::internal)?;
-    let stop = tokio_util::sync::CancellationToken::new();
+pub async fn doctor(
+    common: &Common,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
+    let stop = CancellationToken::new();
     interrupts.guard(stop.clone());
     let mut bad = false;
     let version = format!("{} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS);

@@ -15,11 +15,13 @@ mod watch;
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Verb};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
 const LATER: [&str; 14] = [
@@ -40,16 +42,17 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
         }
         Some(Verb::Schema { of }) => schema::schema(of, console),
         Some(Verb::Config(verb)) => config::config(&verb, common, console),
-        Some(Verb::Run(args)) => asynchronously(run::run(&args, common, console)),
-        Some(Verb::Chat(args)) => asynchronously(chat::chat(&args, common, console)),
-        Some(Verb::Models(verb)) => asynchronously(models::models(&verb, common, console)),
-        Some(Verb::Tools(verb)) => asynchronously(tools::tools(&verb, common, console)),
-        Some(Verb::Doctor) => asynchronously(doctor::doctor(common, console)),
-        Some(Verb::Demo(args)) => asynchronously(demo::demo(&args, common, console)),
+        Some(Verb::Run(args)) => asynchronously(|at_once| run::run(&args, common, console, at_once)),
+        Some(Verb::Chat(args)) => asynchronously(|at_once| chat::chat(&args, common, console, at_once)),
+        Some(Verb::Models(verb)) => asynchronously(|at_once| models::models(&verb, common, console, at_once)),
+        Some(Verb::Tools(verb)) => asynchronously(|at_once| tools::tools(&verb, common, console, at_once)),
+        Some(Verb::Doctor) => asynchronously(|at_once| doctor::doctor(common, console, at_once)),
+        Some(Verb::Demo(args)) => asynchronously(|at_once| demo::demo(&args, common, console, at_once)),
     }
 }
 
-/// The complaint about what clap does not know and we do: a verb of a later version, a flag before its verb.
+/// The complaint about what clap does not know and we do: a verb of a later version, a flag before its verb,
+/// a task without quotes.
 pub fn known_better(error: &clap::Error) -> Option<Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let said = |kind| match error.get(kind) {
@@ -68,6 +71,12 @@ pub fn known_better(error: &clap::Error) -> Option<Failure> {
                 Some(ContextValue::StyledStr(usage)) => usage.to_string(),
                 _ => return None,
             };
+            if !flag.starts_with('-') && usage.contains("ambidex run [OPTIONS]") {
+                let text = format!("`{flag}` is one word too many; a task is one argument");
+                return Some(
+                    Failure::usage(text).help("put the task in quotes: ambidex run \"list files in .\""),
+                );
+            }
             // Below a verb, clap's own tip is the better one.
             if !usage.trim_end().ends_with("ambidex [OPTIONS] [COMMAND]") || !is_of_run(flag) {
                 return None;
@@ -97,13 +106,27 @@ fn print(console: &mut Console, text: &str) -> Result<Exit, Failure> {
 
 /// The one place where a command enters the asynchronous world. Threads that cannot be stopped, such as one
 /// that reads stdin, are not waited for.
-fn asynchronously(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+fn asynchronously<V>(verb: impl FnOnce(CancellationToken) -> V) -> Result<Exit, Failure>
+where
+    V: Future<Output = Result<Exit, Failure>>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("ambidex").enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::new(Exit::Failed, format!("the runtime's threads cannot be started: {error}"))
             .help("raise the limit of processes (`ulimit -u`) or of open files (`ulimit -n`)")
     })?;
-    let ended = runtime.block_on(verb);
-    runtime.shutdown_background();
-    ended
+    let at_once = CancellationToken::new();
+    let verb = verb(at_once.clone());
+    let ended = runtime.block_on(at_once.run_until_cancelled(verb));
+    match ended {
+        Some(ended) => {
+            runtime.shutdown_background();
+            ended
+        }
+        None => {
+            // What runs is dropped by its threads, and processes of tools end with it.
+            runtime.shutdown_timeout(GRACE);
+            Err(Failure::Closed(Exit::Cancelled))
+        }
+    }
 }

@@ -25,10 +25,17 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest reply to a test, where the model has no smaller limit; room for a model that thinks first.
 const TOKENS: u32 = 256;
 
-pub async fn models(verb: &ModelsVerb, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
+pub async fn models(
+    verb: &ModelsVerb,
+    common: &Common,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
     match verb {
         ModelsVerb::List { json } => list(&project::open(common)?, *json, console),
-        ModelsVerb::Test { names, json } => test(project::open(common)?, names, *json, console).await,
+        ModelsVerb::Test { names, json } => {
+            test(project::open(common)?, names, *json, console, at_once).await
+        }
     }
 }
 
@@ -93,8 +100,9 @@ async fn test(
     names: &[String],
     as_json: bool,
     console: &mut Console,
+    at_once: CancellationToken,
 ) -> Result<Exit, Failure> {
-    let interrupts = Interrupts::install().map_err(Failure::internal)?;
+    let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
     let stop = CancellationToken::new();
     interrupts.guard(stop.clone());
     for name in names {

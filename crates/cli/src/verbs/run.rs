@@ -17,8 +17,13 @@ use super::keep::settle;
 use super::resume;
 use super::watch::{Watcher, watch};
 
-pub async fn run(args: &RunArgs, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
-    let interrupts = Interrupts::install().map_err(Failure::internal)?;
+pub async fn run(
+    args: &RunArgs,
+    common: &Common,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
     refuse_what_comes_later(args)?;
     let stop = CancellationToken::new();
     interrupts.guard(stop.clone());

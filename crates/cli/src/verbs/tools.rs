@@ -19,7 +19,12 @@ use crate::project;
 use crate::show::pretty;
 use crate::table::table;
 
-pub async fn tools(verb: &ToolsVerb, common: &Common, console: &mut Console) -> Result<Exit, Failure> {
+pub async fn tools(
+    verb: &ToolsVerb,
+    common: &Common,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
     let mut project = project::open(common)?;
     match verb {
         ToolsVerb::List { json } => list(&mut project, *json, console),
@@ -31,7 +36,7 @@ pub async fn tools(verb: &ToolsVerb, common: &Common, console: &mut Console) -> 
         ToolsVerb::Call { name, arguments, input } => {
             let tool = find(&mut project, name)?;
             let arguments = given(tool.spec(), arguments.as_deref(), input)?;
-            call(&project, &tool, arguments, console).await
+            call(&project, &tool, arguments, console, at_once).await
         }
     }
 }
@@ -147,8 +152,9 @@ async fn call(
     tool: &Registered,
     arguments: Value,
     console: &mut Console,
+    at_once: CancellationToken,
 ) -> Result<Exit, Failure> {
-    let interrupts = Interrupts::install().map_err(Failure::internal)?;
+    let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
     let stop = CancellationToken::new();
     interrupts.guard(stop.clone());
     let error = match project.engine().call_tool(tool, arguments, stop).await {

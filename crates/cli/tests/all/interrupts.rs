@@ -51,6 +51,24 @@ fn is_there(pid: i32) -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok()
 }
 
+/// A process that was killed and that nobody has asked about yet does not run.
+fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits for a killed process to be gone: the kernel takes its time.
+#[track_caller]
+fn goes(pid: i32) {
+    for _ in 0..2_000 {
+        if !runs(pid) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("what the tool started is still there");
+}
+
 fn ends_cleanly(how: Signal) {
     let place = busy("");
     let (mut child, mut out) = started(&place);
@@ -80,9 +98,10 @@ fn sigterm_is_the_same() {
 #[test]
 fn ctrl_c_twice_ends_at_once() {
     // The tool does not listen, so the clean end takes as long as its grace.
-    let place = busy("trap '' INT TERM;");
+    let place = busy("trap '' INT TERM; sleep 600 & echo $! > below;");
     let (mut child, mut out) = started(&place);
     process_of(&place);
+    let below = place.read("below").trim().parse().expect("a process id");
     signal(child.id(), SIGINT);
     // The first is heard when it is said so.
     let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -94,6 +113,7 @@ fn ctrl_c_twice_ends_at_once() {
     out.read_to_string(&mut rest).expect("the other events");
     assert_eq!(code(child.wait().expect("ended")), 5);
     assert!(!rest.contains("run.finished"), "it waited for the clean end: {rest}");
+    goes(below);
 }
 
 #[test]

@@ -30,6 +30,12 @@ fn a_flag_before_its_verb_is_told_its_place() {
 }
 
 #[test]
+fn a_task_without_quotes_is_told_to_have_them() {
+    hello().ambidex(&["run", "list", "files"]).ends(2).says("`files` is one word too many").says("in quotes");
+    hello().ambidex(&["run", "hi", "--json", "there"]).ends(2).says("`there` is one word too many");
+}
+
+#[test]
 fn an_unknown_verb_is_named_with_the_nearest() {
     hello().ambidex(&["rum", "Task"]).ends(2).says("unrecognized subcommand 'rum'").says("'run'");
 }
