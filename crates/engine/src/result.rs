@@ -45,10 +45,6 @@ impl RunResult {
             Phase::Finished(Outcome::Cancelled) => (None, false, Some(Error::cancelled())),
             _ => (None, false, None),
         };
-        let questions = run.effects().filter_map(|open| match run.effect(open)?.work {
-            ambidex_core::effect::Work::Ask(question) => Some(question),
-            _ => None,
-        });
         Self {
             run: run.id().to_string(),
             thread: run.thread().map(str::to_owned),
@@ -65,7 +61,7 @@ impl RunResult {
                 _ => None,
             },
             messages: run.history().clone(),
-            questions: questions.collect(),
+            questions: run.questions().collect(),
         }
     }
 

@@ -118,10 +118,6 @@ impl RunFile {
     pub fn restore(&self, store: &MemoryStore) -> Result<(), Error> {
         let run = Run::fold(self.run.as_str(), self.stored.definition.clone(), &self.stored.records);
         let run = run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()))?;
-        let asked = run.effects().filter_map(|open| match run.effect(open)?.work {
-            ambidex_core::effect::Work::Ask(question) => Some(question),
-            _ => None,
-        });
-        store.restore(&self.run, &self.stored, asked.collect()).map_err(crate::engine::store_error)
+        store.restore(&self.run, &self.stored, run.questions().collect()).map_err(crate::engine::store_error)
     }
 }

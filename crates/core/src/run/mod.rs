@@ -176,7 +176,7 @@ impl Run {
     }
 
     /// The question an asking effect puts to a person.
-    pub fn question(&self, id: &EffectId, about: &EffectId, why: Why) -> Question {
+    fn question(&self, id: &EffectId, about: &EffectId, why: Why) -> Question {
         let (tool, args) = match self.agent.work(about, self.approved.get(about).and_then(Option::as_ref)) {
             Some(Work::Tool { name, arguments, .. }) => (name, arguments),
             _ => (about.to_string(), Value::Null),
@@ -256,10 +256,9 @@ impl Run {
         !self.open.is_empty() && self.effects().all(|open| open.intent.waits_for_a_person())
     }
 
-    /// Ids of the questions that wait for an answer.
-    pub fn open_questions(&self) -> impl Iterator<Item = String> {
-        let asked = self.open.iter().filter(|open| open.intent.waits_for_a_person());
-        asked.map(|open| format!("{}/{}", self.id, open.intent.id))
+    /// The questions that wait for an answer.
+    pub fn questions(&self) -> impl Iterator<Item = Question> {
+        self.open.iter().filter_map(|open| self.question_of(&open.intent))
     }
 
     /// Milliseconds until the run must be looked at again (deadline or time budget); nothing while the
@@ -293,18 +292,19 @@ impl Run {
         }
     }
 
-    fn record_questions(&self, kind: &RecordKind) -> Option<Question> {
-        match kind {
-            RecordKind::Intent(Intent { id, task: Task::Ask { about, why }, .. }) => {
-                Some(self.question(id, about, *why))
-            }
+    fn question_of(&self, intent: &Intent) -> Option<Question> {
+        match &intent.task {
+            Task::Ask { about, why } => Some(self.question(&intent.id, about, *why)),
             _ => None,
         }
     }
 
     /// The questions these records of the last step ask.
     pub fn asked<'a>(&'a self, records: &'a [Record]) -> impl Iterator<Item = Question> + 'a {
-        records.iter().filter_map(|record| self.record_questions(&record.kind))
+        records.iter().filter_map(|record| match &record.kind {
+            RecordKind::Intent(intent) => self.question_of(intent),
+            _ => None,
+        })
     }
 
     /// Ids of the questions these records close without an answer.

@@ -193,7 +193,7 @@ fn a_run_that_ends_withdraws_its_questions() {
     assert_eq!(now(store.answer("a/ask:t0.1", Answer::Approve)), Err(AnswerError::Withdrawn));
     assert_eq!(now(store.answer("a/ask:t0.0", Answer::Approve)), Err(AnswerError::AlreadyAnswered));
     assert_eq!(ids(now(store.open(Some("a")))), [""; 0]);
-    assert_eq!(ids(now(store.open(Some("b")))).len(), other.run.open_questions().count());
+    assert_eq!(ids(now(store.open(Some("b")))).len(), other.run.questions().count());
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_store_that_keeps_some_forgets_the_oldest_finished_runs_whole() {
         let stored = now(store.load(id)).unwrap();
         assert_eq!(stored.definition, shared, "a definition in use is kept");
     }
-    assert_eq!(ids(now(store.open(None))).len(), unfinished.run.open_questions().count());
+    assert_eq!(ids(now(store.open(None))).len(), unfinished.run.questions().count());
 }
 
 fn taken_out(store: &MemoryStore, id: &str) -> (Stored, Vec<Question>) {

@@ -122,15 +122,6 @@ impl Project {
         builder.build()
     }
 
-    /// An agent that no configuration names: this model, no tools.
-    pub fn plain_agent(&mut self, model: &str, changes: &AgentChanges) -> Result<Agent, Error> {
-        let mut builder = self.builder("assistant", model, changes)?.mode(changes.mode.unwrap_or_default());
-        if let Some(iterations) = changes.max_iterations {
-            builder = builder.max_iterations(iterations);
-        }
-        builder.build()
-    }
-
     /// What all agents of this project share: engine, model with its settings, approvals, budget.
     pub fn builder(
         &mut self,
