@@ -78,7 +78,7 @@ fn init(folder: &Path, console: &mut Console) -> Result<Exit, Failure> {
         });
     }
     console.say(&format!(
-        "{} wrote {shown}\n  It runs as it is, on the offline model: ambidex run \"search TODO\"\n  \
+        "{} wrote {shown}\n  It runs as it is, on the offline model: ambidex run \"list files in .\"\n  \
          Check it after editing: ambidex config check",
         console.stderr_paint().green("✓"),
     ));

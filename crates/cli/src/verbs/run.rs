@@ -36,7 +36,7 @@ pub async fn run(
     let task = match input::task(args, console, &stop).await {
         Ok(task) => task,
         Err(failure) => {
-            if failure.is_cancelled() {
+            if failure.is_cancelled() && format != Format::Text {
                 // Who reads the result gets one, though there was no run.
                 let structured = chosen.agent.definition().output.is_some();
                 let ended = Err(RunError::from(Error::cancelled()));

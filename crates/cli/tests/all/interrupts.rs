@@ -128,6 +128,9 @@ fn while_stdin_is_read_ctrl_c_ends_it() {
     err.read_line(&mut line).expect("a line");
     assert!(line.contains("reading stdin"), "{line}");
     signal(child.id(), SIGINT);
+    let mut said = String::new();
+    err.read_to_string(&mut said).expect("the rest");
+    assert_eq!(said.trim(), "error: cancelled before the run began");
     assert_eq!(code(child.wait().expect("ended")), 5);
     drop(stdin);
 }

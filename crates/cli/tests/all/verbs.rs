@@ -51,8 +51,9 @@ fn the_starter_runs_as_it_is_and_is_never_overwritten() {
         .ambidex(&["config", "init"])
         .ends(0)
         .says("wrote ./ambidex.toml")
-        .says("ambidex run \"search TODO\"");
+        .says("ambidex run \"list files in .\"");
     place.write("notes.txt", "TODO: write more\n");
+    place.ambidex(&["run", "-q", "list files in ."]).ends(0).prints("notes.txt");
     place.ambidex(&["run", "-q", "search TODO"]).ends(0).prints("notes.txt:1:");
     place
         .ambidex(&["config", "check"])
