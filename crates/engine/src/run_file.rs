@@ -1,7 +1,8 @@
 //! A run in a file: how a run that waits outlives its process where there is no store.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ambidex_core::definition::Pinned;
@@ -85,7 +86,8 @@ impl RunFile {
         Ok(Self { run: head.run, stored: Stored { definition, records } })
     }
 
-    /// Writes it, whole or not at all. It is on the disk when this returns.
+    /// Writes it, whole or not at all, for its owner's eyes: it holds the conversation. It is on the disk
+    /// when this returns.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let text = self.to_text()?;
         let failed = |error: std::io::Error| {
@@ -96,7 +98,8 @@ impl RunFile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         let written = || {
-            let mut file = File::create(&beside)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&beside, path)?;

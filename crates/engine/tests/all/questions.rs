@@ -62,6 +62,8 @@ async fn a_run_that_only_waits_comes_to_rest_and_goes_on_from_a_file() {
         assert_eq!(world.keys().len(), 1, "siblings end first");
         let stored = engine.store().load(&waiting.run).await.unwrap();
         RunFile::new(waiting.run.clone(), stored).write(&path).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "it holds the conversation");
         waiting.questions[0].clone()
     };
     for answer in [Answer::Approve, Answer::Reject { reason: "too dear".into() }] {
