@@ -16,8 +16,7 @@ pub struct WireCache {
 
 #[derive(Default)]
 struct Encoded {
-    last: Option<Arc<Message>>,
-    count: usize,
+    messages: Vec<Arc<Message>>,
     /// Neighbours are joined when the younger has grown as large as the elder, so there are about
     /// log2(n) of them and each byte is copied about log2(n) times.
     segments: Vec<Bytes>,
@@ -47,16 +46,16 @@ impl WireCache {
         if !encoded.is_prefix_of(history) {
             *encoded = Encoded { total: encoded.total, ..Encoded::default() };
         }
-        if history.len() > encoded.count {
+        if history.len() > encoded.messages.len() {
             let mut fresh = Vec::with_capacity(256);
-            let mut before = encoded.last.clone();
-            for message in history.iter().skip(encoded.count) {
-                encode(before.as_deref(), message, &mut fresh)?;
+            let known = encoded.messages.len();
+            let mut before = known.checked_sub(1).and_then(|last| history.get(last));
+            for message in history.iter().skip(known) {
+                encode(before.map(|message| &**message), message, &mut fresh)?;
                 encoded.total += 1;
-                before = Some(message.clone());
+                before = Some(message);
             }
-            encoded.last = before;
-            encoded.count = history.len();
+            encoded.messages.extend(history.iter().skip(known).cloned());
             encoded.push(Bytes::from(fresh));
         }
         Ok(encoded.segments.clone())
@@ -70,13 +69,10 @@ impl WireCache {
 }
 
 impl Encoded {
-    /// Histories are append-only, so the same last message at the same place means the same prefix.
+    /// A run only appends, but a hook may have put another message anywhere. Pointers are compared, no text.
     fn is_prefix_of(&self, history: &History) -> bool {
-        match (&self.last, self.count.checked_sub(1).and_then(|last| history.get(last))) {
-            (None, _) => self.count == 0,
-            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
-            (Some(_), None) => false,
-        }
+        let same = |(ours, theirs)| Arc::ptr_eq(ours, theirs);
+        self.messages.len() <= history.len() && self.messages.iter().zip(history.iter()).all(same)
     }
 
     fn push(&mut self, fresh: Bytes) {

@@ -39,6 +39,18 @@ fn a_turn_encodes_its_own_messages_only() {
 }
 
 #[test]
+fn a_message_replaced_in_the_middle_is_encoded() {
+    let cache = WireCache::default();
+    let mut history: Vec<_> = (0..4).map(user).collect();
+    joined(&cache, "a", &Arc::new(history.clone()));
+    // As a hook does that takes something back; all before and behind it is as it was.
+    history[1] = Message::user("[removed]");
+    history.push(user(4));
+    let now = Arc::new(history);
+    assert_eq!(joined(&cache, "a", &now), whole(&now));
+}
+
+#[test]
 fn each_format_has_its_own_bytes() {
     let cache = WireCache::default();
     let history = Arc::new(vec![user(0), user(1)]);
