@@ -108,28 +108,26 @@ impl From<&'static str> for Body {
 
 /// The whole body as one frame whose buffer has many chunks: hyper then gathers up to 64 segments
 /// into one write instead of queueing them frame by frame.
-pub(crate) struct WireBody(Option<SegmentsBuf>);
+///
+/// Boxed, because hyper keeps room for 32 requests beside each connection.
+pub(crate) struct WireBody(Option<Box<SegmentsBuf>>);
 
 impl From<Body> for WireBody {
     fn from(body: Body) -> Self {
         let remaining = body.length as usize;
-        Self((remaining > 0).then_some(SegmentsBuf {
-            segments: body.segments,
-            index: 0,
-            offset: 0,
-            remaining,
-        }))
+        let buf = SegmentsBuf { segments: body.segments, index: 0, offset: 0, remaining };
+        Self((remaining > 0).then(|| Box::new(buf)))
     }
 }
 
 impl http_body::Body for WireBody {
-    type Data = SegmentsBuf;
+    type Data = Box<SegmentsBuf>;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<SegmentsBuf>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
         Poll::Ready(self.0.take().map(|buf| Ok(Frame::data(buf))))
     }
 

@@ -58,14 +58,14 @@ impl Project {
             output: price.output,
             cached_input: price.cached_input,
         });
-        match &model.source {
+        let (inner, budget): (Arc<dyn Model>, _) = match &model.source {
             ModelSource::Scripted { script } => {
                 let opened = match script {
                     Script::Builtin(script) => ScriptedModel::builtin(script),
                     Script::File(path) => ScriptedModel::open(&path.display().to_string(), Path::new("/")),
                 };
                 let script = opened.map_err(|error| invalid(error.to_string()))?;
-                Ok(Arc::new(script.named(name).price(price)))
+                (Arc::new(script.named(name).price(price)), Arc::default())
             }
             ModelSource::Provider { provider: provider_name, name: model_name } => {
                 let Some(provider) = self.config().providers.get(provider_name).cloned() else {
@@ -100,20 +100,20 @@ impl Project {
                     idle: model.timeout.idle.get(),
                     total: model.timeout.total.get(),
                 };
-                let inner = ProviderModel::new(config, client)?;
-                let policy = RetryPolicy {
-                    attempts: model.retry.attempts,
-                    base: model.retry.base.get(),
-                    cap: model.retry.cap.get(),
-                    after_first_token: AfterFirstToken::Restart,
-                    total: model.timeout.total.get(),
-                };
-                if policy.attempts <= 1 {
-                    return Ok(Arc::new(inner));
-                }
-                Ok(Arc::new(Retry::new(Arc::new(inner), policy, budget)))
+                (Arc::new(ProviderModel::new(config, client)?), budget)
             }
+        };
+        if model.retry.attempts <= 1 {
+            return Ok(inner);
         }
+        let policy = RetryPolicy {
+            attempts: model.retry.attempts,
+            base: model.retry.base.get(),
+            cap: model.retry.cap.get(),
+            after_first_token: AfterFirstToken::Restart,
+            total: model.timeout.total.get(),
+        };
+        Ok(Arc::new(Retry::new(inner, policy, budget)))
     }
 
     fn settings(&self, model: &Configured) -> Settings {
