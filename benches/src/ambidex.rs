@@ -1,4 +1,5 @@
-//! Ambidex: an agent as a user would write it, watched while it runs.
+//! Ambidex: agents as a user would write them. A chat is watched while it streams; an agent run is awaited,
+//! as the bare loops do it.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -100,6 +101,6 @@ impl Contender for Ambidex {
     }
 
     async fn agent(&self) -> Result<usize> {
-        last_text(&self.agent).await
+        Ok(self.agent.run(TASK).await?.text.len())
     }
 }

@@ -136,7 +136,7 @@ impl Default for ClientBuilder {
             http2_ping: Some(Duration::from_secs(30)),
             http2_ping_timeout: Duration::from_secs(20),
             max_headers: 64 * 1024,
-            max_idle_per_host: 64,
+            max_idle_per_host: 1024,
             idle_timeout: Duration::from_secs(60),
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
@@ -193,7 +193,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Most HTTP/1 connections resting per host (64); 0 closes each after its exchange.
+    /// Most HTTP/1 connections resting per host (1,024); 0 closes each after its exchange.
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.max_idle_per_host = connections;
         self

@@ -206,7 +206,8 @@ async fn two_hundred_random_moments() {
                     }
                     None => {
                         // The short answer had been sent whole, or the client left before a byte of it.
-                        assert_eq!(run.replies, 0, "{}: no hang-up was seen", run.name);
+                        let status = asked[run.replies].status;
+                        assert!(run.replies == 0 || status == 0, "{}: no hang-up was seen", run.name);
                         whole += 1;
                     }
                 }
