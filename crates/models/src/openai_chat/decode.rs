@@ -1,5 +1,7 @@
 //! Chat Completions events as chunks.
 
+use std::borrow::Cow;
+
 use ambidex_core::message::ProviderState;
 use ambidex_core::{Chunk, Error, ErrorKind, Finish, Usage};
 use serde_json::value::RawValue;
@@ -53,10 +55,10 @@ impl Decoder for ChatDecoder {
 
 impl ChatDecoder {
     fn json(&mut self, data: &[u8], out: &mut Vec<Chunk>) -> Result<Seen, Error> {
+        check_depth(data)?;
         if let Some(seen) = self.token(data, out)? {
             return Ok(seen);
         }
-        check_depth(data)?;
         let event: Event<'_> = serde_json::from_slice(data)
             .map_err(|error| malformed(&format!("an event is not the JSON of this format: {error}")))?;
         if let Some(error) = event.error.filter(|error| error.get() != "null") {
@@ -89,15 +91,21 @@ impl ChatDecoder {
             return Ok(None);
         };
         let before = out.len();
-        if let Some(text) = token.text.filter(|text| !text.0.is_empty()) {
-            let part = part(&mut self.text, &mut self.next_part);
-            out.push(Chunk::Text { part, text: text.0.into_owned() });
+        if let Some(text) = token.text {
+            self.say(text.0, out);
         }
         if let Some(piece) = token.call {
             self.calls.push(piece, &self.id, &mut self.next_part, out)?;
         }
         self.finished(token.finish.as_ref())?;
         Ok(Some(if out.len() > before { Seen::Content } else { Seen::Life }))
+    }
+
+    fn say(&mut self, text: Cow<'_, str>, out: &mut Vec<Chunk>) {
+        if !text.is_empty() {
+            let part = part(&mut self.text, &mut self.next_part);
+            out.push(Chunk::Text { part, text: text.into_owned() });
+        }
     }
 
     fn finished(&mut self, reason: Option<&Text<'_>>) -> Result<(), Error> {
@@ -144,10 +152,7 @@ impl ChatDecoder {
             if !content.thinking.is_empty() {
                 self.reason("\"\"", content.thinking, out);
             }
-            if !content.text.is_empty() {
-                let part = part(&mut self.text, &mut self.next_part);
-                out.push(Chunk::Text { part, text: content.text.into_owned() });
-            }
+            self.say(content.text, out);
         }
         if let Some(refusal) = delta.refusal.filter(|text| !text.0.is_empty()) {
             let part = part(&mut self.refusal, &mut self.next_part);
