@@ -1,4 +1,4 @@
-//! A response read as server-sent events under an idle limit.
+//! A response read as server-sent events, or as lines, under an idle limit.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     error::{HttpError, HttpErrorKind, TimeoutPhase},
+    lines::LineDecoder,
     sse::{SseDecoder, SseEvent, SseItem},
 };
 
@@ -43,12 +44,45 @@ impl Default for IdleLimit {
 /// caller takes between two events. Dropping the stream ends the exchange.
 pub struct EventStream<S> {
     source: S,
-    decoder: SseDecoder,
+    decoder: Decoder,
     limit: IdleLimit,
     clock: IdleClock,
     /// One timer for the whole stream, moved only when it fires.
     timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
+}
+
+/// How the bytes are cut into events.
+enum Decoder {
+    Sse(SseDecoder),
+    Lines(LineDecoder),
+}
+
+impl Decoder {
+    fn push(&mut self, chunk: Bytes) {
+        match self {
+            Self::Sse(decoder) => decoder.push(chunk),
+            Self::Lines(decoder) => decoder.push(chunk),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Sse(decoder) => decoder.finish(),
+            Self::Lines(decoder) => decoder.finish(),
+        }
+    }
+
+    /// A line is an event of data alone.
+    fn next_item(&mut self) -> Result<Option<SseItem>, HttpError> {
+        match self {
+            Self::Sse(decoder) => decoder.next_item(),
+            Self::Lines(decoder) => {
+                let line = decoder.next_line()?;
+                Ok(line.map(|data| SseItem::Event(SseEvent { data, ..SseEvent::default() })))
+            }
+        }
+    }
 }
 
 struct IdleClock {
@@ -71,7 +105,7 @@ impl<S: ChunkSource> EventStream<S> {
         let now = Instant::now();
         let clock = IdleClock { chunk_at: now, content_at: now, content_before: now, waiting_since: None };
         let limit = IdleLimit::default();
-        Self { source, decoder: SseDecoder::new(), limit, clock, timer: None, ended: false }
+        Self { source, decoder: Decoder::Sse(SseDecoder::new()), limit, clock, timer: None, ended: false }
     }
 
     /// Sets the idle limits.
@@ -82,7 +116,13 @@ impl<S: ChunkSource> EventStream<S> {
 
     /// Sets the decoder, for another event limit or rule at the end.
     pub fn decoder(mut self, decoder: SseDecoder) -> Self {
-        self.decoder = decoder;
+        self.decoder = Decoder::Sse(decoder);
+        self
+    }
+
+    /// Takes the bytes as lines, such as those of newline-delimited JSON: each is an event of data alone.
+    pub fn lines(mut self, decoder: LineDecoder) -> Self {
+        self.decoder = Decoder::Lines(decoder);
         self
     }
 

@@ -7,6 +7,7 @@ mod event_streams;
 mod failures;
 mod http1;
 mod http2;
+mod lines;
 mod proxies;
 mod retry_after;
 mod sse;
