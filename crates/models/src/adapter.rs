@@ -15,6 +15,8 @@ use serde::Deserialize;
 pub struct Endpoint {
     /// The provider's id of the model.
     pub model: String,
+    /// The path of the base URL, such as `/v1`.
+    pub base_path: String,
     /// Sent where a format demands a limit and the request sets none.
     pub max_tokens: u32,
     /// Chat: whether the limit is called `max_completion_tokens` (OpenAI itself) or `max_tokens` (others).
@@ -33,8 +35,13 @@ pub trait Adapter: Send + Sync {
     /// The name under which messages are cached and provider state is kept.
     fn format(&self) -> &'static str;
 
-    /// Below the base URL.
-    fn path(&self) -> &'static str;
+    /// Below the base URL, with its query where it has one.
+    fn path(&self, endpoint: &Endpoint) -> Cow<'static, str>;
+
+    /// The path of a base URL that has none.
+    fn base_path(&self) -> &'static str {
+        "/v1"
+    }
 
     /// The headers the format asks for, the key among them, marked as sensitive.
     ///

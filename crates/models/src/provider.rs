@@ -73,7 +73,7 @@ pub struct ModelConfig {
     pub format: Format,
     /// The provider's id of the model.
     pub model: String,
-    /// As in `https://api.openai.com/v1`. An address without a path gets `/v1`.
+    /// As in `https://api.openai.com/v1`. An address without a path gets the format's own.
     pub base_url: String,
     pub key: Option<SecretString>,
     /// Where the key comes from, for messages: `OPENAI_API_KEY`.
@@ -150,7 +150,18 @@ impl ProviderModel {
     pub fn new(config: ModelConfig, client: Client) -> Result<Self, Error> {
         let ModelConfig { name, provider, format, model, base_url, key, .. } = config;
         let adapter = format.adapter();
-        let url = address(&base_url, adapter.path())
+        let base = Base::parse(&base_url, adapter.base_path())
+            .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
+        let endpoint = Endpoint {
+            model: model.clone(),
+            max_tokens: config.max_tokens,
+            max_completion_tokens: config
+                .max_completion_tokens
+                .unwrap_or_else(|| base.url.host() == "api.openai.com"),
+            base_path: base.path.clone(),
+        };
+        let url = base
+            .with(&adapter.path(&endpoint))
             .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -164,12 +175,6 @@ impl ProviderModel {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let openai = url.host() == "api.openai.com";
-        let endpoint = Endpoint {
-            model: model.clone(),
-            max_tokens: config.max_tokens,
-            max_completion_tokens: config.max_completion_tokens.unwrap_or(openai),
-        };
         let key_source = config.key_source.unwrap_or_else(|| match &key {
             Some(_) => format!("`providers.{provider}.key`"),
             None => format!("`providers.{provider}.key`, which is not set"),
@@ -284,19 +289,39 @@ fn same_frame(a: &Request, b: &Request) -> bool {
         && (Arc::ptr_eq(&a.settings, &b.settings) || a.settings == b.settings)
 }
 
-/// The base URL with the format's path below it, before the query where it has one.
-fn address(base: &str, path: &str) -> Result<Url, Error> {
-    let invalid = |problem: String| Error::new(ErrorKind::ConfigInvalid, format!("`base_url`: {problem}"));
-    let base_url = Url::parse(base.trim()).map_err(|error| invalid(error.to_string()))?;
-    let (base, query) = match base.trim().split_once('?') {
-        Some((base, query)) => (base, Some(query)),
-        None => (base.trim(), None),
-    };
-    let base = base.trim_end_matches('/');
-    let version = if matches!(base_url.path_and_query(), "" | "/") { "/v1" } else { "" };
-    let text = match query {
-        Some(query) => format!("{base}{version}{path}?{query}"),
-        None => format!("{base}{version}{path}"),
-    };
-    Url::parse(&text).map_err(|error| invalid(error.to_string()))
+/// A base URL in pieces: the format's path goes before its query.
+struct Base<'a> {
+    url: Url,
+    before: &'a str,
+    path: String,
+    query: Option<&'a str>,
+    default_path: &'static str,
+}
+
+impl<'a> Base<'a> {
+    /// `default_path` stands in where the URL has no path.
+    fn parse(text: &'a str, default_path: &'static str) -> Result<Self, Error> {
+        let url = url(text.trim())?;
+        let (before, query) = match text.trim().split_once('?') {
+            Some((before, query)) => (before, Some(query)),
+            None => (text.trim(), None),
+        };
+        let path = url.path_and_query().split('?').next().unwrap_or_default().trim_end_matches('/');
+        let default_path = if path.is_empty() { default_path } else { "" };
+        let path = format!("{path}{default_path}");
+        Ok(Self { url, before: before.trim_end_matches('/'), path, query, default_path })
+    }
+
+    fn with(&self, path: &str) -> Result<Url, Error> {
+        let Self { before, default_path, .. } = self;
+        match self.query {
+            Some(query) if path.contains('?') => url(&format!("{before}{default_path}{path}&{query}")),
+            Some(query) => url(&format!("{before}{default_path}{path}?{query}")),
+            None => url(&format!("{before}{default_path}{path}")),
+        }
+    }
+}
+
+fn url(text: &str) -> Result<Url, Error> {
+    Url::parse(text).map_err(|error| Error::new(ErrorKind::ConfigInvalid, format!("`base_url`: {error}")))
 }

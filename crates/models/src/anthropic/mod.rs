@@ -7,6 +7,8 @@ mod decode;
 mod encode;
 mod event;
 
+use std::borrow::Cow;
+
 use ambidex_core::message::Message;
 use ambidex_core::{Error, Request};
 use ambidex_http::{HeaderName, HeaderValue};
@@ -26,8 +28,8 @@ impl Adapter for Anthropic {
         FORMAT
     }
 
-    fn path(&self) -> &'static str {
-        "/messages"
+    fn path(&self, _: &Endpoint) -> Cow<'static, str> {
+        Cow::Borrowed("/messages")
     }
 
     fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {

@@ -8,6 +8,8 @@ mod encode;
 mod event;
 mod token;
 
+use std::borrow::Cow;
+
 use ambidex_core::message::Message;
 use ambidex_core::{Error, Request};
 use ambidex_http::{HeaderName, HeaderValue, header};
@@ -27,8 +29,8 @@ impl Adapter for OpenAiChat {
         FORMAT
     }
 
-    fn path(&self) -> &'static str {
-        "/chat/completions"
+    fn path(&self, _: &Endpoint) -> Cow<'static, str> {
+        Cow::Borrowed("/chat/completions")
     }
 
     fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
