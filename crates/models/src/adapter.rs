@@ -10,6 +10,8 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::openai_chat::Quirks;
+
 /// What an endpoint understands, beyond its format.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -19,8 +21,10 @@ pub struct Endpoint {
     pub base_path: String,
     /// Sent where a format demands a limit and the request sets none.
     pub max_tokens: u32,
-    /// Chat: whether the limit is called `max_completion_tokens` (OpenAI itself) or `max_tokens` (others).
-    pub max_completion_tokens: bool,
+    /// Context window in tokens, where it is known.
+    pub context: Option<u64>,
+    /// Chat Completions: what this server does in its own way.
+    pub quirks: Quirks,
 }
 
 /// The body around the messages. It stays the same while instructions, tools and settings do.
@@ -35,6 +39,17 @@ pub trait Adapter: Send + Sync {
     /// The name under which messages are cached and provider state is kept.
     fn format(&self) -> &'static str;
 
+    /// The name under which messages for this endpoint are cached: endpoints that share it get the same
+    /// bytes.
+    fn dialect(&self, _endpoint: &Endpoint) -> &'static str {
+        self.format()
+    }
+
+    /// How the body of a streamed reply is cut into events.
+    fn framing(&self) -> Framing {
+        Framing::Events
+    }
+
     /// Below the base URL, with its query where it has one.
     fn path(&self, endpoint: &Endpoint) -> Cow<'static, str>;
 
@@ -47,23 +62,42 @@ pub trait Adapter: Send + Sync {
     ///
     /// # Errors
     /// `config_invalid` when the key has characters that no header can carry.
-    fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error>;
+    fn headers(
+        &self,
+        endpoint: &Endpoint,
+        key: Option<&SecretString>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, Error>;
 
     /// Everything but the history.
     ///
     /// # Errors
-    /// `invalid_request` for what the format cannot say.
+    /// `invalid_request` for what the format cannot say, `unsupported` for what the endpoint cannot do.
     fn frame(&self, request: &Request, endpoint: &Endpoint) -> Result<Frame, Error>;
 
-    /// Appends one message of the history to the body. The result may depend on the message before it,
-    /// and on nothing else: it is cached for every endpoint of this format.
+    /// Appends one message of the history to the body. The result may depend on the message before it and
+    /// on the endpoint's [`dialect`](Self::dialect), under which it is cached, and on nothing else.
     ///
     /// # Errors
-    /// `internal` when it cannot be written.
-    fn message(&self, before: Option<&Message>, message: &Message, out: &mut Vec<u8>) -> Result<(), Error>;
+    /// `unsupported` for what the format cannot say, `internal` when it cannot be written.
+    fn message(
+        &self,
+        endpoint: &Endpoint,
+        before: Option<&Message>,
+        message: &Message,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error>;
 
     /// Reads one reply.
     fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// How a body is cut into events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    Events,
+    /// A line of JSON each.
+    Lines,
 }
 
 /// Reads the events of one reply.

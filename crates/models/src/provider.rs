@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 use crate::adapter::{Adapter, Endpoint, Format, Frame};
 use crate::failure::Place;
+use crate::openai_chat::Quirks;
 use crate::reply_stream::ReplyStream;
 
 /// Sent to formats that demand a limit of tokens, where the request sets none. Every current model of
@@ -150,25 +151,24 @@ impl ProviderModel {
     pub fn new(config: ModelConfig, client: Client) -> Result<Self, Error> {
         let ModelConfig { name, provider, format, model, base_url, key, .. } = config;
         let adapter = format.adapter();
-        let base = Base::parse(&base_url, adapter.base_path())
-            .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
+        let at_provider = |error: Error| error.context(format_args!("provider `{provider}`"));
+        let base = Base::parse(&base_url, adapter.base_path()).map_err(at_provider)?;
+        let renamed = config.max_completion_tokens;
+        let quirks = Quirks {
+            max_completion_tokens: renamed.unwrap_or_else(|| base.url.host() == "api.openai.com"),
+        };
         let endpoint = Endpoint {
             model: model.clone(),
-            max_tokens: config.max_tokens,
-            max_completion_tokens: config
-                .max_completion_tokens
-                .unwrap_or_else(|| base.url.host() == "api.openai.com"),
             base_path: base.path.clone(),
+            max_tokens: config.max_tokens,
+            context: config.context,
+            quirks,
         };
-        let url = base
-            .with(&adapter.path(&endpoint))
-            .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
+        let url = base.with(&adapter.path(&endpoint)).map_err(at_provider)?;
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let ours = adapter
-            .headers(key.as_ref())
-            .map_err(|error| error.context(format_args!("provider `{provider}`")))?;
+        let ours = adapter.headers(&endpoint, key.as_ref()).map_err(at_provider)?;
         headers.extend(ours);
         for (name, value) in &config.headers {
             let mut value = value.clone();
@@ -219,11 +219,11 @@ impl fmt::Debug for ProviderModel {
 impl Shared {
     fn encode(&self, request: &Request, context: &Context) -> Result<Vec<Bytes>, Error> {
         let frame = self.frame(request)?;
-        let adapter = self.adapter;
-        let messages =
-            context.wire().encode(adapter.format(), &request.history, |before, message, out| {
-                adapter.message(before, message, out)
-            })?;
+        let (adapter, endpoint) = (self.adapter, &self.endpoint);
+        let dialect = adapter.dialect(endpoint);
+        let messages = context.wire().encode(dialect, &request.history, |before, message, out| {
+            adapter.message(endpoint, before, message, out)
+        })?;
         let mut body = Vec::with_capacity(messages.len() + 2);
         body.push(frame.head);
         body.extend(messages);

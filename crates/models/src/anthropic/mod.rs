@@ -32,7 +32,11 @@ impl Adapter for Anthropic {
         Cow::Borrowed("/messages")
     }
 
-    fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+    fn headers(
+        &self,
+        _: &Endpoint,
+        key: Option<&SecretString>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
         let version = HeaderName::from_static("anthropic-version");
         let mut headers = vec![(version, HeaderValue::from_static("2023-06-01"))];
         if let Some(key) = key {
@@ -45,7 +49,13 @@ impl Adapter for Anthropic {
         encode::frame(request, endpoint)
     }
 
-    fn message(&self, before: Option<&Message>, message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn message(
+        &self,
+        _: &Endpoint,
+        before: Option<&Message>,
+        message: &Message,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         encode::message(before, message, out)
     }
 

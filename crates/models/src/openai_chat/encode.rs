@@ -34,7 +34,7 @@ pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Err
     let mut fields = Fields::new(&settings.extra);
     fields.field("model", &endpoint.model)?;
     fields.field("stream_options", &value!({"include_usage": true}))?;
-    let limit = if endpoint.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
+    let limit = if endpoint.quirks.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
     fields.optional(limit, settings.max_tokens)?;
     fields.optional("temperature", settings.temperature)?;
     fields.optional("top_p", settings.top_p)?;

@@ -6,6 +6,7 @@ mod calls;
 mod decode;
 mod encode;
 mod event;
+mod quirks;
 mod token;
 
 use std::borrow::Cow;
@@ -16,6 +17,8 @@ use ambidex_http::{HeaderName, HeaderValue, header};
 use secrecy::SecretString;
 
 use crate::adapter::{Adapter, Decoder, Endpoint, Frame, secret_header};
+
+pub use quirks::Quirks;
 
 /// The name of this format in caches and provider state.
 pub const FORMAT: &str = "openai-chat";
@@ -33,7 +36,11 @@ impl Adapter for OpenAiChat {
         Cow::Borrowed("/chat/completions")
     }
 
-    fn headers(&self, key: Option<&SecretString>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+    fn headers(
+        &self,
+        _: &Endpoint,
+        key: Option<&SecretString>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
         match key {
             Some(key) => Ok(vec![(header::AUTHORIZATION, secret_header("Bearer ", key)?)]),
             None => Ok(vec![]),
@@ -44,7 +51,13 @@ impl Adapter for OpenAiChat {
         encode::frame(request, endpoint)
     }
 
-    fn message(&self, before: Option<&Message>, message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn message(
+        &self,
+        _: &Endpoint,
+        before: Option<&Message>,
+        message: &Message,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         encode::message(before, message, out)
     }
 
