@@ -141,6 +141,8 @@ pub enum Format {
     OpenAiChat,
     /// Anthropic Messages.
     Anthropic,
+    /// Gemini `generateContent`.
+    Gemini,
 }
 
 impl Format {
@@ -149,6 +151,7 @@ impl Format {
         match self {
             Self::OpenAiChat => &crate::openai_chat::OpenAiChat,
             Self::Anthropic => &crate::anthropic::Anthropic,
+            Self::Gemini => &crate::gemini::Gemini,
         }
     }
 }

@@ -8,6 +8,8 @@ use ambidex_http::{HttpError, HttpErrorKind, TimeoutPhase};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::gemini::error::Details;
+
 /// Characters of a provider's own words that a message repeats.
 const QUOTED: usize = 300;
 
@@ -32,17 +34,22 @@ pub struct WireError {
     pub message: String,
     /// A status that the JSON itself names.
     pub status: Option<u16>,
+    details: Details,
 }
 
 impl WireError {
-    /// Reads the shapes in use: `{"error": {...}}`, `{"error": "text"}`, the fields at the top, `detail`.
-    /// What is none of them is taken as text.
+    /// Reads the shapes in use: `{"error": {...}}`, `{"error": "text"}`, the fields at the top, `detail`, and a
+    /// list of one of them. What is none of them is taken as text.
     pub fn of_json(json: &[u8]) -> Self {
         let plain = || Self { message: String::from_utf8_lossy(json).into_owned(), ..Self::default() };
         let Ok(value) = serde_json::from_slice::<Value>(json) else { return plain() };
+        let value = match &value {
+            Value::Array(list) => list.first().unwrap_or(&value),
+            one => one,
+        };
         let error = match value.get("error") {
             Some(error @ (Value::Object(_) | Value::String(_))) => error,
-            _ => &value,
+            _ => value,
         };
         let text = |name: &str| match error.get(name) {
             Some(Value::String(text)) => text.clone(),
@@ -59,13 +66,18 @@ impl WireError {
         };
         let code = text("code");
         let status = code.parse().ok().filter(|status| (400..600).contains(status));
-        Self { kind: text("type"), code, message, status }
+        let kind = match text("type") {
+            kind if kind.is_empty() && status.is_some() => text("status"),
+            kind => kind,
+        };
+        Self { kind, code, message, status, details: Details::of(error) }
     }
 
     /// An error event inside a stream that began with 200.
     pub fn into_error(self) -> Error {
         let kind = self.classify(self.status).unwrap_or(ErrorKind::ProviderError);
-        let error = Error::new(kind, format!("the provider reported {}", self.quoted(None)));
+        let error = Error::new(kind, format!("the provider reported {}", self.quoted(None)))
+            .with_retry_after(self.details.retry_delay);
         match self.status {
             Some(status) => error.with_status(status),
             None => error,
@@ -86,6 +98,7 @@ impl WireError {
                 "billing_hard_limit_reached",
                 "insufficient_balance",
             ]) || says(&["credit balance is too low", "insufficient balance", "insufficient credit"])
+                || self.details.quota_spent
             {
                 ErrorKind::QuotaExhausted
             } else if is(&["context_length_exceeded", "exceed_context_size_error"])
@@ -95,6 +108,7 @@ impl WireError {
                     "exceeds the available context size",
                     "exceed context limit",
                     "input is too long",
+                    "exceeds the maximum number of tokens allowed",
                 ])
             {
                 ErrorKind::ContextTooLong
@@ -104,7 +118,7 @@ impl WireError {
                 ErrorKind::Overloaded
             } else if is(&["rate_limit_error", "rate_limit_exceeded", "too_many_requests"]) {
                 ErrorKind::RateLimited
-            } else if is(&["authentication_error", "invalid_api_key"]) {
+            } else if is(&["authentication_error", "invalid_api_key"]) || self.details.key_invalid {
                 ErrorKind::Unauthorized
             } else if is(&["permission_error", "permission_denied"]) {
                 ErrorKind::Forbidden
@@ -188,7 +202,10 @@ pub fn of_response(
     };
     // 501 and 505 say that it will never work.
     let retryable = kind.retryable() && !matches!(status, 501 | 505);
-    Error::new(kind, text).retryable(retryable).with_status(status).with_retry_after(retry_after)
+    Error::new(kind, text)
+        .retryable(retryable)
+        .with_status(status)
+        .with_retry_after(retry_after.or(said.details.retry_delay))
 }
 
 fn remedy(kind: ErrorKind, place: &Place) -> Option<String> {

@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, Error> {
         // What is always ours: the caller appends it.
         for (name, value) in
-            self.extra.iter().filter(|(name, _)| !["messages", "stream"].contains(&name.as_str()))
+            self.extra.iter().filter(|(name, _)| !["messages", "contents", "stream"].contains(&name.as_str()))
         {
             self.write(name, value)?;
         }

@@ -10,6 +10,7 @@ mod call_ids;
 pub mod collect;
 pub mod failure;
 mod fields;
+pub mod gemini;
 pub mod openai_chat;
 pub mod provider;
 mod reply_stream;

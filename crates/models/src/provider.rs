@@ -100,6 +100,10 @@ impl ModelConfig {
         base_url: impl Into<String>,
     ) -> Self {
         let (provider, model) = (provider.into(), model.into());
+        let structured_output = match format {
+            Format::Gemini => crate::gemini::structured_output(&model),
+            _ => StructuredOutput::Native,
+        };
         Self {
             name: format!("{provider}:{model}"),
             provider,
@@ -110,7 +114,7 @@ impl ModelConfig {
             key_source: None,
             headers: HeaderMap::new(),
             price: None,
-            structured_output: StructuredOutput::Native,
+            structured_output,
             context: None,
             timeouts: Timeouts::default(),
             max_tokens: DEFAULT_MAX_TOKENS,
@@ -154,9 +158,8 @@ impl ProviderModel {
         let at_provider = |error: Error| error.context(format_args!("provider `{provider}`"));
         let base = Base::parse(&base_url, adapter.base_path()).map_err(at_provider)?;
         let renamed = config.max_completion_tokens;
-        let quirks = Quirks {
-            max_completion_tokens: renamed.unwrap_or_else(|| base.url.host() == "api.openai.com"),
-        };
+        let quirks =
+            Quirks { max_completion_tokens: renamed.unwrap_or_else(|| base.url.host() == "api.openai.com") };
         let endpoint = Endpoint {
             model: model.clone(),
             base_path: base.path.clone(),
