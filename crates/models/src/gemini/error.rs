@@ -29,6 +29,8 @@ impl Details {
                 _ => {}
             }
         }
+        // It is given beside a quota of the day too.
+        all.retry_delay = all.retry_delay.filter(|_| !all.quota_spent);
         all
     }
 }

@@ -1,4 +1,4 @@
-//! Requests as they are sent: each case in both formats against `<format>/requests/<case>.json`.
+//! Requests as they are sent: each case in every format against `<format>/requests/<case>.json`.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::wire::{check, folder};
 
-const FORMATS: [Format; 2] = [Format::OpenAiChat, Format::Anthropic];
+const FORMATS: [Format; 3] = [Format::OpenAiChat, Format::Anthropic, Format::Gemini];
 
 fn model(format: Format) -> ProviderModel {
-    let config = ModelConfig::new(format, "test", "model-1", "https://api.example.com/v1");
+    let config = ModelConfig::new(format, "test", "model-1", "https://api.example.com");
     ProviderModel::new(config, client()).unwrap()
 }
 
@@ -22,17 +22,17 @@ pub fn client() -> Client {
     Client::builder().build().unwrap()
 }
 
-fn body(model: &ProviderModel, request: &Request, context: &Context) -> Value {
+pub fn body(model: &ProviderModel, request: &Request, context: &Context) -> Value {
     let body = model.encode(request, context).unwrap().concat();
     serde_json::from_slice(&body)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)))
 }
 
-fn request(messages: Vec<Arc<Message>>) -> Request {
+pub fn request(messages: Vec<Arc<Message>>) -> Request {
     Request { history: Arc::new(messages), ..Request::default() }
 }
 
-fn tools() -> Arc<[Arc<ToolSpec>]> {
+pub fn tools() -> Arc<[Arc<ToolSpec>]> {
     let mut read = ToolSpec::new("read", "Reads a file.");
     read.input = json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]});
     Arc::from([Arc::new(read), Arc::new(ToolSpec::new("list", ""))])
@@ -262,8 +262,10 @@ fn the_limit_of_tokens_has_the_name_its_server_knows() {
 #[test]
 fn an_empty_history_is_refused_where_the_format_needs_a_message() {
     let request = Request { instructions: Some("Say hello.".into()), ..Request::default() };
-    let error = model(Format::Anthropic).encode(&request, &Context::detached()).unwrap_err();
-    assert_eq!(error.code(), "invalid_request");
+    for format in [Format::Anthropic, Format::Gemini] {
+        let error = model(format).encode(&request, &Context::detached()).unwrap_err();
+        assert_eq!(error.code(), "invalid_request");
+    }
     let chat = body(&model(Format::OpenAiChat), &request, &Context::detached());
     assert_eq!(chat["messages"], json!([{"role": "system", "content": "Say hello."}]));
 }

@@ -1,4 +1,5 @@
-//! Bytes in, chunks out: every `<format>/<case>.sse` beside its `<case>.json`. `UPDATE=1` writes the JSON.
+//! Bytes in, chunks out: every `<format>/<case>.sse` beside its `<case>.json`. `UPDATE=1` writes the JSON,
+//! `UPDATE=gemini` only where the path says so.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,8 @@ pub fn cases(folder: &Path, extension: &str) -> Vec<PathBuf> {
 /// Compares with a file, or writes it.
 pub fn check(path: &Path, found: &Value) {
     let found = serde_json::to_string_pretty(found).unwrap() + "\n";
-    if std::env::var_os("UPDATE").is_some() {
+    let update = std::env::var("UPDATE").unwrap_or_default();
+    if update == "1" || (!update.is_empty() && path.to_string_lossy().contains(&update)) {
         std::fs::write(path, &found).unwrap();
     }
     let expected = std::fs::read_to_string(path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
@@ -33,7 +35,10 @@ pub fn check(path: &Path, found: &Value) {
 }
 
 /// What a stream of bytes, in these pieces, is decoded to.
-fn decode<'a>(adapter: &dyn Adapter, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Chunk>, Option<Error>) {
+pub fn decode<'a>(
+    adapter: &dyn Adapter,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Chunk>, Option<Error>) {
     let mut sse = SseDecoder::new();
     let mut decoder = adapter.decoder();
     let mut chunks = Vec::new();
@@ -93,7 +98,7 @@ fn reply(chunks: &[Chunk], error: Option<&Error>) -> Value {
     }
 }
 
-const FORMATS: [Format; 2] = [Format::OpenAiChat, Format::Anthropic];
+const FORMATS: [Format; 3] = [Format::OpenAiChat, Format::Anthropic, Format::Gemini];
 
 #[test]
 fn every_stream_is_decoded_as_its_file_says() {
@@ -194,9 +199,11 @@ fn changed_bytes_never_give_chunks_that_do_not_fit() {
 /// The stream cut anywhere before its terminal event is never a success.
 #[test]
 fn a_stream_cut_anywhere_before_its_end_is_an_error() {
-    for (format, end) in
-        [(Format::OpenAiChat, "\"finish_reason\":\"stop\""), (Format::Anthropic, "message_stop\"}")]
-    {
+    for (format, end) in [
+        (Format::OpenAiChat, "\"finish_reason\":\"stop\""),
+        (Format::Anthropic, "message_stop\"}"),
+        (Format::Gemini, "\"finishReason\":\"STOP\""),
+    ] {
         let bytes = std::fs::read(folder(&format.to_string()).join("text.sse")).unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         let whole = text.find(end).unwrap() + end.len();
