@@ -11,6 +11,7 @@ pub mod collect;
 pub mod failure;
 mod fields;
 pub mod gemini;
+pub mod limit;
 pub mod openai_chat;
 pub mod provider;
 mod reply_stream;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gemini;
+mod limit;
 mod provider;
 mod requests;
 mod retry;
