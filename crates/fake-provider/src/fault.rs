@@ -95,108 +95,124 @@ macro_rules! faults {
             }
         }
     };
-    (@both) => { &Wire::ALL };
+    (@all) => { &Wire::ALL };
+    // Formats of server-sent events.
+    (@events) => { &[Wire::OpenAi, Wire::Responses, Wire::Anthropic, Wire::Gemini] };
+    // Vendors, not a server of one's own.
+    (@vendors) => { &[Wire::OpenAi, Wire::Responses, Wire::Anthropic, Wire::Gemini] };
+    // Arguments are a string, or fragments of one.
+    (@strings) => { &[Wire::OpenAi, Wire::Responses, Wire::Anthropic] };
+    (@refusing) => { &[Wire::OpenAi, Wire::Responses, Wire::Anthropic] };
+    // Formats that get new kinds of items and parts.
+    (@items) => { &[Wire::Responses, Wire::Gemini] };
     (@openai) => { &[Wire::OpenAi] };
+    (@responses) => { &[Wire::Responses] };
     (@anthropic) => { &[Wire::Anthropic] };
+    (@gemini) => { &[Wire::Gemini] };
     (@stream) => { true };
     (@any) => { false };
 }
 
 faults! {
     // The body stops.
-    TruncateClean "truncate-clean" both any Unusable "half of the body, then a correct end of the chunked body";
-    TruncateFin "truncate-fin" both any Unusable "half of the body, then the connection closes without the last chunk";
-    TruncateReset "truncate-reset" both any Unusable "half of the body, then the connection is reset";
-    TruncateMidEvent "truncate-mid-event" both stream Unusable "an event breaks off inside its JSON, then a correct end";
-    TruncateMidEventFin "truncate-mid-event-fin" both stream Unusable "an event breaks off inside its JSON, then the connection closes";
-    TruncateUntilClose "truncate-until-close" both any Unusable "half of a body that has neither length nor chunks, so its end looks clean";
-    ShortBody "short-body" both any Unusable "Content-Length promises more than comes before the connection closes";
-    MissingFinish "missing-finish" both stream Unusable "all content and a clean end, but no finish reason and no terminal event";
+    TruncateClean "truncate-clean" all any Unusable "half of the body, then a correct end of the chunked body";
+    TruncateFin "truncate-fin" all any Unusable "half of the body, then the connection closes without the last chunk";
+    TruncateReset "truncate-reset" all any Unusable "half of the body, then the connection is reset";
+    TruncateMidEvent "truncate-mid-event" all stream Unusable "an event breaks off inside its JSON, then a correct end";
+    TruncateMidEventFin "truncate-mid-event-fin" all stream Unusable "an event breaks off inside its JSON, then the connection closes";
+    TruncateUntilClose "truncate-until-close" all any Unusable "half of a body that has neither length nor chunks, so its end looks clean";
+    ShortBody "short-body" all any Unusable "Content-Length promises more than comes before the connection closes";
+    MissingFinish "missing-finish" all stream Unusable "all content and a clean end, but no finish reason and no terminal event";
     MissingMessageStop "missing-message-stop" anthropic stream Unusable "a stop reason, then a clean end without message_stop";
     DoneWithoutFinish "done-without-finish" openai stream Unusable "`[DONE]` without any finish reason before it";
     // The connection breaks.
-    CloseBeforeResponse "close-before-response" both any Unusable "the connection closes before the first byte";
-    ResetBeforeResponse "reset-before-response" both any Unusable "the connection is reset before the first byte";
-    TruncateHead "truncate-head" both any Unusable "the connection closes inside the response head";
-    ResetAfterHead "reset-after-head" both any Unusable "a complete head with status 200, then a reset";
-    GarbageChunkSize "garbage-chunk-size" both any Unusable "a chunk whose size is not a number";
+    CloseBeforeResponse "close-before-response" all any Unusable "the connection closes before the first byte";
+    ResetBeforeResponse "reset-before-response" all any Unusable "the connection is reset before the first byte";
+    TruncateHead "truncate-head" all any Unusable "the connection closes inside the response head";
+    ResetAfterHead "reset-after-head" all any Unusable "a complete head with status 200, then a reset";
+    GarbageChunkSize "garbage-chunk-size" all any Unusable "a chunk whose size is not a number";
     // Silence.
-    StallBeforeHead "stall-before-head" both any Unusable "the request is read and never answered";
-    StallAfterHead "stall-after-head" both any Unusable "a head with status 200, then silence";
-    StallSilent "stall-silent" both stream Unusable "content begins, then silence on an open connection";
-    StallPings "stall-pings" both stream Unusable "content begins, then keep-alive pings for ever";
-    StallPingsFirst "stall-pings-first" both stream Unusable "keep-alive pings for ever and never any content";
-    StallAtEnd "stall-at-end" both stream Unusable "all content, then silence instead of the finish reason";
+    StallBeforeHead "stall-before-head" all any Unusable "the request is read and never answered";
+    StallAfterHead "stall-after-head" all any Unusable "a head with status 200, then silence";
+    StallSilent "stall-silent" all stream Unusable "content begins, then silence on an open connection";
+    StallPings "stall-pings" all stream Unusable "content begins, then keep-alive pings for ever";
+    StallPingsFirst "stall-pings-first" all stream Unusable "keep-alive pings for ever and never any content";
+    StallAtEnd "stall-at-end" all stream Unusable "all content, then silence instead of the finish reason";
     // Odd bytes that are still a correct stream.
-    SplitUtf8 "split-utf8" both stream Whole "chunks end inside UTF-8 characters";
-    ByteByByte "byte-by-byte" both stream Whole "every byte is a chunk of its own";
-    OneChunk "one-chunk" both stream Whole "the whole stream in a single chunk";
-    Crlf "crlf" both stream Whole "lines end with CRLF";
-    CrlfSplit "crlf-split" both stream Whole "lines end with CRLF, and every CR and LF are in different chunks";
-    Comments "comments" both stream Whole "comment lines, empty events, id and retry fields between the events";
-    NoSpaceAfterColon "no-space-after-colon" both stream Whole "fields are written without the space after the colon";
-    ByteOrderMark "byte-order-mark" both stream Whole "the stream begins with a UTF-8 byte order mark";
-    MissingLastBlankLine "missing-last-blank-line" both stream Whole "the last event is not followed by its blank line";
+    SplitUtf8 "split-utf8" all stream Whole "chunks end inside UTF-8 characters";
+    ByteByByte "byte-by-byte" all stream Whole "every byte is a chunk of its own";
+    OneChunk "one-chunk" all stream Whole "the whole stream in a single chunk";
+    Crlf "crlf" all stream Whole "lines end with CRLF";
+    CrlfSplit "crlf-split" all stream Whole "lines end with CRLF, and every CR and LF are in different chunks";
+    Comments "comments" events stream Whole "comment lines, empty events, id and retry fields between the events";
+    NoSpaceAfterColon "no-space-after-colon" events stream Whole "fields are written without the space after the colon";
+    ByteOrderMark "byte-order-mark" events stream Whole "the stream begins with a UTF-8 byte order mark";
+    MissingLastBlankLine "missing-last-blank-line" all stream Whole "the last event is not followed by its blank line";
     MissingDone "missing-done" openai stream Whole "a finish reason and a clean end without `[DONE]`";
-    GarbageLine "garbage-line" both stream Whole "lines of binary garbage without a field name between the events";
-    UnknownEvent "unknown-event" both stream Whole "well-formed events of a type nobody has heard of";
+    GarbageLine "garbage-line" events stream Whole "lines of binary garbage without a field name between the events";
+    UnknownEvent "unknown-event" events stream Whole "well-formed events of a type nobody has heard of";
+    UnknownItem "unknown-item" items any Whole "an output item or part of a kind nobody has heard of";
     // Bytes that are no stream.
-    GarbageData "garbage-data" both stream Unusable "a data line of bytes that are neither UTF-8 nor JSON";
-    Html200 "html-200" both any Unusable "status 200 with an HTML page";
-    HtmlEventStream "html-event-stream" both stream Unusable "status 200, text/event-stream, and an HTML page as the body";
-    Empty200 "empty-200" both any Unusable "status 200 with an empty body";
-    JsonNotReply "json-not-reply" both any Unusable "status 200 with JSON that is no reply at all";
+    GarbageData "garbage-data" all stream Unusable "a data line of bytes that are neither UTF-8 nor JSON";
+    Html200 "html-200" all any Unusable "status 200 with an HTML page";
+    HtmlEventStream "html-event-stream" all stream Unusable "status 200, text/event-stream, and an HTML page as the body";
+    Empty200 "empty-200" all any Unusable "status 200 with an empty body";
+    JsonNotReply "json-not-reply" all any Unusable "status 200 with JSON that is no reply at all";
     // Redirects.
-    Redirect301 "redirect-301" both any Final "301 to another path of this provider";
-    Redirect302 "redirect-302" both any Final "302 to another path of this provider";
-    Redirect307 "redirect-307" both any Final "307 to another path of this provider";
+    Redirect301 "redirect-301" all any Final "301 to another path of this provider";
+    Redirect302 "redirect-302" all any Final "302 to another path of this provider";
+    Redirect307 "redirect-307" all any Final "307 to another path of this provider";
     // Rate limits.
-    RateLimitSeconds "rate-limit-seconds" both any Unusable "429 with Retry-After: 1";
-    RateLimitFraction "rate-limit-fraction" both any Unusable "429 with Retry-After: 0.2";
-    RateLimitDate "rate-limit-date" both any Unusable "429 with Retry-After as an HTTP date one to two seconds ahead";
-    RateLimitPastDate "rate-limit-past-date" both any Unusable "429 with Retry-After as an HTTP date in the past";
-    RateLimitMillis "rate-limit-millis" both any Unusable "429 with retry-after-ms: 200";
-    RateLimitHuge "rate-limit-huge" both any Final "429 with Retry-After: 86400";
-    RateLimitMissing "rate-limit-missing" both any Unusable "429 without Retry-After";
-    RateLimitInvalid "rate-limit-invalid" both any Unusable "429 with Retry-After: soon";
-    RateLimitNegative "rate-limit-negative" both any Unusable "429 with Retry-After: -5";
-    QuotaExhausted "quota-exhausted" both any Final "the account is out of credit: 429 insufficient_quota, or 400 credit balance";
+    RateLimitSeconds "rate-limit-seconds" all any Unusable "429 with Retry-After: 1";
+    RateLimitFraction "rate-limit-fraction" all any Unusable "429 with Retry-After: 0.2";
+    RateLimitDate "rate-limit-date" all any Unusable "429 with Retry-After as an HTTP date one to two seconds ahead";
+    RateLimitPastDate "rate-limit-past-date" all any Unusable "429 with Retry-After as an HTTP date in the past";
+    RateLimitMillis "rate-limit-millis" all any Unusable "429 with retry-after-ms: 200";
+    RateLimitHuge "rate-limit-huge" all any Final "429 with Retry-After: 86400";
+    RateLimitMissing "rate-limit-missing" all any Unusable "429 without Retry-After";
+    RateLimitInBody "rate-limit-in-body" gemini any Unusable "429 whose body asks for 1.2 s (RetryInfo), without Retry-After";
+    RateLimitInvalid "rate-limit-invalid" all any Unusable "429 with Retry-After: soon";
+    RateLimitNegative "rate-limit-negative" all any Unusable "429 with Retry-After: -5";
+    QuotaExhausted "quota-exhausted" vendors any Final "the account is out of credit: 429 insufficient_quota, 400 credit balance, a quota per day";
     // Statuses.
-    Status400 "status-400" both any Final "400 invalid request";
-    Status401 "status-401" both any Final "401 invalid key";
-    Status403 "status-403" both any Final "403 not permitted";
-    Status404 "status-404" both any Final "404 no such model";
-    Status408 "status-408" both any Unusable "408 request timeout";
-    Status413 "status-413" both any Final "413 request too large";
-    Status422 "status-422" both any Final "422 unprocessable";
-    Status500 "status-500" both any Unusable "500 in the vendor's JSON shape";
-    Status502 "status-502" both any Unusable "502 with a proxy's HTML page";
-    Status503 "status-503" both any Unusable "503 with Retry-After: 1";
-    Status504 "status-504" both any Unusable "504 with an empty body";
+    Status400 "status-400" all any Final "400 invalid request";
+    Status401 "status-401" all any Final "401 invalid key";
+    Status403 "status-403" all any Final "403 not permitted";
+    Status404 "status-404" all any Final "404 no such model";
+    Status408 "status-408" all any Unusable "408 request timeout";
+    Status413 "status-413" all any Final "413 request too large";
+    Status422 "status-422" all any Final "422 unprocessable";
+    Status500 "status-500" all any Unusable "500 in the vendor's JSON shape";
+    Status502 "status-502" all any Unusable "502 with a proxy's HTML page";
+    Status503 "status-503" all any Unusable "503 with Retry-After: 1";
+    Status504 "status-504" all any Unusable "504 with an empty body";
     Status529 "status-529" anthropic any Unusable "529 overloaded_error";
     // Errors inside a 200.
-    ErrorEventFirst "error-event-first" both stream Unusable "status 200, and the first event is an error";
-    ErrorEventMid "error-event-mid" both stream Unusable "status 200, content, then an error event and a clean end";
-    ErrorEventTyped "error-event-typed" both stream Final "status 200, and the first event is an error no retry can help";
-    ErrorBody200 "error-body-200" both any Unusable "status 200 with the JSON body of an error";
+    ErrorEventFirst "error-event-first" all stream Unusable "status 200, and the first event is an error";
+    ErrorEventMid "error-event-mid" all stream Unusable "status 200, content, then an error event and a clean end";
+    ResponseFailed "response-failed" responses stream Unusable "status 200, content, then response.failed with server_error";
+    ErrorEventTyped "error-event-typed" all stream Final "status 200, and the first event is an error no retry can help";
+    ErrorBody200 "error-body-200" all any Unusable "status 200 with the JSON body of an error";
     // Too much.
-    HugeEvent "huge-event" both stream Unusable "one event of 5 MiB";
-    HugeAnswer "huge-answer" both any Unusable "an answer of 17 MiB";
-    DeepJson "deep-json" both any Unusable "JSON nested 10,000 deep in an unknown field";
-    DeepArguments "deep-arguments" both any Withhold "tool arguments nested 10,000 deep";
+    HugeEvent "huge-event" all stream Unusable "one event of 5 MiB";
+    HugeAnswer "huge-answer" all any Unusable "an answer of 17 MiB";
+    DeepJson "deep-json" all any Unusable "JSON nested 10,000 deep in an unknown field";
+    DeepArguments "deep-arguments" strings any Withhold "tool arguments nested 10,000 deep";
     // Tool calls that must not run.
-    ArgumentsCut "arguments-cut" both any Withhold "tool arguments cut, finish reason length or max_tokens";
-    ArgumentsCutUnsaid "arguments-cut-unsaid" both stream Withhold "tool arguments cut, finish reason tool_calls or tool_use";
-    ArgumentsNotJson "arguments-not-json" both any Withhold "tool arguments that are not JSON";
-    ArgumentsNotObject "arguments-not-object" both any Withhold "tool arguments that are JSON but not an object";
-    ArgumentsEmpty "arguments-empty" both any Whole "an empty argument string, which means an empty object";
-    DuplicateIdEqual "duplicate-id-equal" both any Whole "one tool call twice under one id: it is one call";
-    DuplicateIdUnequal "duplicate-id-unequal" both any Unusable "two different tool calls under one id";
-    UnknownTool "unknown-tool" both any Withhold "a call of a tool that was not offered";
+    ArgumentsCut "arguments-cut" all any Withhold "tool arguments cut, and the finish reason says so: length, max_tokens";
+    ArgumentsCutUnsaid "arguments-cut-unsaid" all stream Withhold "tool arguments cut, finish reason tool_calls or tool_use";
+    ArgumentsNotJson "arguments-not-json" all any Withhold "tool arguments that are not JSON";
+    ArgumentsNotObject "arguments-not-object" all any Withhold "tool arguments that are JSON but not an object";
+    ArgumentsEmpty "arguments-empty" all any Whole "an empty argument string, which means an empty object";
+    DuplicateIdEqual "duplicate-id-equal" all any Whole "one tool call twice under one id: it is one call";
+    DuplicateIdUnequal "duplicate-id-unequal" all any Unusable "two different tool calls under one id";
+    UnknownTool "unknown-tool" all any Withhold "a call of a tool that was not offered";
     // Endings that are no success.
-    FinishLength "finish-length" both any Final "the text is cut at half by the token limit and says so";
-    ContentFilter "content-filter" both any Final "half of the text, then the content filter (Anthropic: stop reason refusal)";
-    Refusal "refusal" both any Final "the model refuses";
+    FinishLength "finish-length" all any Final "the text is cut at half by the token limit and says so";
+    ContentFilter "content-filter" vendors any Final "half of the text, then the content filter (Anthropic: stop reason refusal, Gemini: SAFETY)";
+    PromptBlocked "prompt-blocked" gemini any Final "no candidate at all: the prompt is blocked, and promptFeedback says so";
+    MalformedCall "malformed-call" gemini any Unusable "finish reason MALFORMED_FUNCTION_CALL and no content";
+    Refusal "refusal" refusing any Final "the model refuses";
 }
 
 impl Fault {

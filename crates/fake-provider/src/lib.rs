@@ -1,8 +1,8 @@
 //! A strict fake LLM provider for tests.
 //!
-//! It speaks OpenAI Chat Completions and Anthropic Messages over plain HTTP/1.1 on loopback, refuses what the
-//! vendors refuse, answers by a [`Script`], breaks its answers byte by byte when told to ([`Fault`]), and
-//! records what its clients do: requests, connections, hang-ups.
+//! It speaks OpenAI Chat Completions and Responses, Anthropic Messages, Gemini and Ollama over plain HTTP/1.1 on
+//! loopback, refuses what the vendors refuse, answers by a [`Script`], breaks its answers byte by byte when told
+//! to ([`Fault`]), and records what its clients do: requests, connections, hang-ups.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -39,7 +39,9 @@
 //! shape and name the place and the fault; the words follow errors quoted in public issues.
 //! [`RecordedRequest::refusal`] keeps them.
 //!
-//! **Thinking** goes out signed and must come back verbatim, in order, in front of the calls it led to.
+//! **Thinking** goes out signed and must come back verbatim, in order, in front of the calls it led to: signed
+//! blocks (Anthropic), reasoning items with encrypted content or kept by id (Responses), the thought signature of
+//! the first call of a reply (Gemini).
 //!
 //! **Redirects** lead to `/redirected/...` on the same server, which answers without a fault: a client that
 //! follows them is seen in [`FakeProvider::requests`].
@@ -55,17 +57,23 @@
 //! It takes time from tokio's clock for pauses. Its sockets are real, so a test with a paused clock jumps over
 //! them while it waits for bytes.
 
+mod access;
 mod anthropic;
 mod control;
 mod conversation;
 mod fault;
+mod gemini;
 mod http;
+mod listing;
+mod memory;
 mod observation;
+mod ollama;
 mod openai;
 mod plan;
 mod refusal;
 mod reply;
 mod respond;
+mod responses;
 mod schema_rules;
 mod script;
 mod server;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::fault::Fault;
+use crate::memory::Memory;
 use crate::wire::Wire;
 
 /// A request as the provider received it.
@@ -98,8 +99,7 @@ pub(crate) struct Book {
     pub attempts: HashMap<(String, usize), u32>,
     /// Requests that reached a turn, by run.
     pub runs: HashMap<String, u32>,
-    /// For each call sent after thinking: what that thinking was, as it must come back.
-    pub thinking: HashMap<String, Vec<String>>,
+    pub memory: Memory,
 }
 
 impl Observation {

@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use crate::reply::{Frame, FrameKind, HUGE_DELTA, HUGE_REPEATS, Reply, nested};
 use crate::status::{self, Whole};
 use crate::wire::Wire;
-use crate::{anthropic, openai};
+use crate::{anthropic, gemini, ollama, openai, responses};
 
 /// One thing the server does to the socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +51,8 @@ pub(crate) struct Exchange<'a> {
     pub fault: Option<Fault>,
     pub reply: &'a Reply,
     pub request_id: &'a str,
-    /// `http://host:port`, for redirects.
-    pub origin: &'a str,
+    /// Where redirects lead.
+    pub redirect_to: &'a str,
     pub pace: Duration,
     pub delay: Duration,
     pub ping: Duration,
@@ -68,6 +68,8 @@ enum Body {
 struct Dialect {
     newline: &'static str,
     colon: &'static str,
+    /// Lines of JSON, not events.
+    lines: bool,
 }
 
 impl Plan {
@@ -98,7 +100,7 @@ pub(crate) fn plan(exchange: &Exchange<'_>) -> Plan {
 
 fn respond(exchange: &Exchange<'_>) -> Plan {
     let Exchange { wire, request_id, stream, .. } = *exchange;
-    let content_type = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
+    let content_type = if stream { wire.stream_type() } else { "application/json" };
     let ok = |body| Step::Write(head(wire, request_id, 200, content_type, &[], body).into());
     match exchange.fault {
         Some(Fault::CloseBeforeResponse) => Plan { status: 0, steps: vec![Step::Close] },
@@ -118,7 +120,7 @@ fn respond(exchange: &Exchange<'_>) -> Plan {
             let garbage = Bytes::from_static(b"zz\r\nthis is no chunk\r\n");
             Plan { status: 200, steps: vec![ok(Body::Chunked), Step::Write(garbage), Step::Close] }
         }
-        Some(fault) => match status::whole(fault, wire, request_id, exchange.origin) {
+        Some(fault) => match status::whole(fault, wire, request_id, exchange.redirect_to) {
             Some(whole) => Plan::whole(wire, request_id, &whole),
             None if stream => streamed(exchange),
             None => unstreamed(exchange),
@@ -131,7 +133,10 @@ fn respond(exchange: &Exchange<'_>) -> Plan {
 fn unstreamed(exchange: &Exchange<'_>) -> Plan {
     let body = match exchange.wire {
         Wire::OpenAi => openai::reply::body(exchange.reply),
+        Wire::Responses => responses::reply::body(exchange.reply),
         Wire::Anthropic => anthropic::reply::body(exchange.reply),
+        Wire::Gemini => gemini::reply::body(exchange.reply),
+        Wire::Ollama => ollama::reply::body(exchange.reply),
     };
     let mut body = body.to_string();
     match exchange.fault {
@@ -202,7 +207,8 @@ impl End {
             End::Stall => steps.push(Step::Stall),
             End::Pings => {
                 let ping: &[u8] = match exchange.wire {
-                    Wire::OpenAi => b": keep-alive\n\n",
+                    Wire::OpenAi | Wire::Responses | Wire::Gemini => b": keep-alive\n\n",
+                    Wire::Ollama => b"\n",
                     Wire::Anthropic => b"event: ping\ndata: {\"type\":\"ping\"}\n\n",
                 };
                 steps.push(Step::Ping(chunk(ping), exchange.ping));
@@ -214,22 +220,26 @@ impl End {
 fn streamed(exchange: &Exchange<'_>) -> Plan {
     let mut frames = match exchange.wire {
         Wire::OpenAi => openai::reply::frames(exchange.reply),
+        Wire::Responses => responses::reply::frames(exchange.reply),
         Wire::Anthropic => anthropic::reply::frames(exchange.reply),
+        Wire::Gemini => gemini::reply::frames(exchange.reply),
+        Wire::Ollama => ollama::reply::frames(exchange.reply),
     };
     let fault = exchange.fault;
     if let Some(fault) = fault {
         break_frames(exchange, fault, &mut frames);
     }
     let end = fault.and_then(End::of);
-    let dialect = match fault {
-        Some(Fault::Crlf | Fault::CrlfSplit) => Dialect { newline: "\r\n", colon: ": " },
-        Some(Fault::NoSpaceAfterColon) => Dialect { newline: "\n", colon: ":" },
-        _ => Dialect { newline: "\n", colon: ": " },
+    let (newline, colon) = match fault {
+        Some(Fault::Crlf | Fault::CrlfSplit) => ("\r\n", ": "),
+        Some(Fault::NoSpaceAfterColon) => ("\n", ":"),
+        _ => ("\n", ": "),
     };
+    let dialect = Dialect { newline, colon, lines: exchange.wire.is_lines() };
     let mut events: Vec<(FrameKind, Vec<u8>)> =
         frames.iter().map(|frame| (frame.kind, dialect.write(frame))).collect();
     if let Some(fault) = fault {
-        break_bytes(fault, &mut events);
+        break_bytes(exchange.wire, fault, &mut events);
     }
     let framing = match end {
         Some(End::UntilClose) => Body::UntilClose,
@@ -237,15 +247,15 @@ fn streamed(exchange: &Exchange<'_>) -> Plan {
         _ => Body::Chunked,
     };
     let raw = !matches!(framing, Body::Chunked);
-    let head =
-        head(exchange.wire, exchange.request_id, 200, "text/event-stream; charset=utf-8", &[], framing);
+    let head = head(exchange.wire, exchange.request_id, 200, exchange.wire.stream_type(), &[], framing);
     let mut steps = vec![Step::Write(head.into())];
     for (kind, bytes) in events {
         if kind == FrameKind::Content && !exchange.pace.is_zero() {
             steps.push(Step::Pause(exchange.pace));
         }
-        let repeats =
-            if fault == Some(Fault::HugeAnswer) && bytes.len() > HUGE_DELTA { HUGE_REPEATS } else { 1 };
+        let is_huge =
+            fault == Some(Fault::HugeAnswer) && kind == FrameKind::Content && bytes.len() > HUGE_DELTA;
+        let repeats = if is_huge { HUGE_REPEATS } else { 1 };
         let pieces = split(fault, bytes);
         for _ in 0..repeats {
             steps.extend(
@@ -270,10 +280,15 @@ fn break_frames(exchange: &Exchange<'_>, fault: Fault, frames: &mut Vec<Frame>) 
         | Fault::StallPings => keep_half(frames),
         Fault::ErrorEventMid => {
             keep_half(frames);
-            frames.push(error_frame(exchange, false));
+            frames.push(error_frame(exchange, frames.len()));
         }
-        Fault::ErrorEventFirst => *frames = vec![error_frame(exchange, false)],
-        Fault::ErrorEventTyped => *frames = vec![error_frame(exchange, true)],
+        Fault::ResponseFailed => {
+            keep_half(frames);
+            let message = "The server had an error while processing your request.";
+            frames.push(responses::reply::failed(exchange.reply, frames.len(), "server_error", message));
+        }
+        Fault::ErrorEventFirst => *frames = vec![error_frame(exchange, 0)],
+        Fault::ErrorEventTyped => too_long(exchange, frames),
         Fault::MissingFinish | Fault::StallAtEnd => frames
             .retain(|frame| !matches!(frame.kind, FrameKind::Finish | FrameKind::Usage | FrameKind::End)),
         Fault::MissingMessageStop | Fault::MissingDone => frames.retain(|f| f.kind != FrameKind::End),
@@ -291,7 +306,7 @@ fn break_frames(exchange: &Exchange<'_>, fault: Fault, frames: &mut Vec<Frame>) 
     }
 }
 
-fn break_bytes(fault: Fault, events: &mut Vec<(FrameKind, Vec<u8>)>) {
+fn break_bytes(wire: Wire, fault: Fault, events: &mut Vec<(FrameKind, Vec<u8>)>) {
     match fault {
         Fault::TruncateMidEvent | Fault::TruncateMidEventFin => {
             if let Some((_, last)) = events.last_mut() {
@@ -303,7 +318,9 @@ fn break_bytes(fault: Fault, events: &mut Vec<(FrameKind, Vec<u8>)>) {
                 while last.last() == Some(&b'\n') {
                     last.pop();
                 }
-                last.push(b'\n');
+                if !wire.is_lines() {
+                    last.push(b'\n');
+                }
             }
         }
         Fault::ByteOrderMark => {
@@ -322,7 +339,11 @@ fn break_bytes(fault: Fault, events: &mut Vec<(FrameKind, Vec<u8>)>) {
         }
         Fault::GarbageData => {
             let place = events.iter().position(|(kind, _)| *kind == FrameKind::Content).unwrap_or(0);
-            events.insert(place, (FrameKind::Content, b"data: \xff\xfe{\x80 not json\n\n".to_vec()));
+            let garbage: &[u8] = match wire.is_lines() {
+                true => b"\xff\xfe{\x80 not json\n",
+                false => b"data: \xff\xfe{\x80 not json\n\n",
+            };
+            events.insert(place, (FrameKind::Content, garbage.to_vec()));
         }
         _ => {}
     }
@@ -355,22 +376,57 @@ fn with_field(object: &str, name: &str, value: &str) -> String {
     }
 }
 
-fn error_frame(exchange: &Exchange<'_>, typed: bool) -> Frame {
-    let refusal = match (exchange.wire, typed) {
-        (Wire::OpenAi, false) => {
+/// An error as an event; `number` events were before it.
+fn error_frame(exchange: &Exchange<'_>, number: usize) -> Frame {
+    let wire = exchange.wire;
+    let refusal = match wire {
+        Wire::Anthropic => Refusal::new(529, "overloaded_error", "Overloaded"),
+        Wire::Gemini => Refusal::new(
+            500,
+            "INTERNAL",
+            "An internal error has occurred. Please retry or report in https://developers.generativeai.google/guide/troubleshooting",
+        ),
+        Wire::OpenAi | Wire::Responses | Wire::Ollama => {
             Refusal::new(500, "server_error", "The server had an error while processing your request.")
         }
-        (Wire::OpenAi, true) => Refusal::invalid("This model's maximum context length is 8192 tokens.")
+    };
+    let data = match wire {
+        Wire::Responses => serde_json::json!({
+            "type": "error", "sequence_number": number, "code": refusal.kind, "message": refusal.message,
+            "param": null,
+        }),
+        _ => refusal.body(wire, exchange.request_id),
+    };
+    let event = matches!(wire, Wire::Anthropic | Wire::Responses).then_some("error");
+    Frame { event, data: data.to_string(), kind: FrameKind::Content }
+}
+
+/// A prompt that is too long, said after status 200.
+fn too_long(exchange: &Exchange<'_>, frames: &mut Vec<Frame>) {
+    let refusal = match exchange.wire {
+        Wire::Responses => {
+            let message = "Your input exceeds the context window of this model. Please adjust your input and try again.";
+            frames.retain(|frame| frame.kind == FrameKind::Start);
+            let number = frames.len();
+            frames.push(responses::reply::failed(exchange.reply, number, "context_length_exceeded", message));
+            return;
+        }
+        Wire::OpenAi => Refusal::invalid("This model's maximum context length is 8192 tokens.")
             .code("context_length_exceeded")
             .param("messages"),
-        (Wire::Anthropic, false) => Refusal::new(529, "overloaded_error", "Overloaded"),
-        (Wire::Anthropic, true) => Refusal::invalid("prompt is too long: 201000 tokens > 200000 maximum"),
+        Wire::Anthropic => Refusal::invalid("prompt is too long: 201000 tokens > 200000 maximum"),
+        Wire::Gemini => Refusal::new(
+            400,
+            "INVALID_ARGUMENT",
+            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        ),
+        Wire::Ollama => Refusal::invalid("the input length exceeds the context length"),
     };
-    Frame {
+    *frames = vec![Frame {
         event: (exchange.wire == Wire::Anthropic).then_some("error"),
         data: refusal.body(exchange.wire, exchange.request_id).to_string(),
         kind: FrameKind::Content,
-    }
+    }];
 }
 
 /// The pieces of an event that become chunks of their own.
@@ -396,7 +452,10 @@ fn split(fault: Option<Fault>, bytes: Vec<u8>) -> Vec<Bytes> {
 
 impl Dialect {
     fn write(&self, frame: &Frame) -> Vec<u8> {
-        let Dialect { newline, colon } = self;
+        let Dialect { newline, colon, lines } = self;
+        if *lines {
+            return format!("{}{newline}", frame.data).into_bytes();
+        }
         let event = frame.event.map(|event| format!("event{colon}{event}{newline}")).unwrap_or_default();
         format!("{event}data{colon}{}{newline}{newline}", frame.data).into_bytes()
     }
@@ -438,10 +497,10 @@ fn head(
         504 => "Gateway Timeout",
         _ => "Status",
     };
-    let mut out = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\n{}: {request_id}\r\n",
-        wire.request_id_header(),
-    );
+    let mut out = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\n");
+    if let Some(name) = wire.request_id_header() {
+        out.push_str(&format!("{name}: {request_id}\r\n"));
+    }
     for (name, value) in headers {
         out.push_str(&format!("{name}: {value}\r\n"));
     }

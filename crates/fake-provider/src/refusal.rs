@@ -9,12 +9,14 @@ use crate::wire::Wire;
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// The vendor's error type, as `invalid_request_error`.
+    /// The vendor's error type, as `invalid_request_error`. Gemini's follows from the status, Ollama has none.
     pub kind: &'static str,
     /// OpenAI's `code`.
     pub code: Option<&'static str>,
     /// OpenAI's `param`: the place of the fault in the request.
     pub param: Option<String>,
+    /// Gemini's `details`.
+    pub details: Vec<Value>,
     /// What was wrong and where.
     pub message: String,
 }
@@ -26,7 +28,7 @@ impl Refusal {
     }
 
     pub(crate) fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Refusal { status, kind, code: None, param: None, message: message.into() }
+        Refusal { status, kind, code: None, param: None, details: Vec::new(), message: message.into() }
     }
 
     pub(crate) fn param(mut self, param: impl Into<String>) -> Self {
@@ -39,10 +41,15 @@ impl Refusal {
         self
     }
 
+    pub(crate) fn detail(mut self, detail: Value) -> Self {
+        self.details.push(detail);
+        self
+    }
+
     /// The body a client of `wire` gets.
     pub(crate) fn body(&self, wire: Wire, request_id: &str) -> Value {
         match wire {
-            Wire::OpenAi => json!({"error": {
+            Wire::OpenAi | Wire::Responses => json!({"error": {
                 "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
             }}),
             Wire::Anthropic => json!({
@@ -50,7 +57,32 @@ impl Refusal {
                 "error": {"type": self.kind, "message": self.message},
                 "request_id": request_id,
             }),
+            Wire::Gemini => {
+                let mut error = json!({
+                    "code": self.status, "message": self.message, "status": google_status(self.status),
+                });
+                if !self.details.is_empty() {
+                    error["details"] = Value::Array(self.details.clone());
+                }
+                json!({"error": error})
+            }
+            Wire::Ollama => json!({"error": self.message}),
         }
+    }
+}
+
+/// The name that Google's APIs give an HTTP status.
+fn google_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        499 => "CANCELLED",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        503 => "UNAVAILABLE",
+        400..500 => "INVALID_ARGUMENT",
+        _ => "INTERNAL",
     }
 }
 

@@ -1,6 +1,8 @@
 //! A reply before it is put on a wire: the script's turn, with faults of content applied.
 
-use crate::conversation::Conversation;
+use serde_json::{Value, json};
+
+use crate::conversation::{Conversation, Thread};
 use crate::fault::Fault;
 use crate::script::{Finish, Part, Turn, Usage};
 use crate::wire::Wire;
@@ -23,6 +25,8 @@ pub(crate) struct Reply {
     pub chunk_chars: usize,
     pub interleave: bool,
     pub include_usage: bool,
+    pub thread: Thread,
+    pub fault: Option<Fault>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub(crate) enum ReplyPart {
     Redacted(String),
     Refusal(String),
     Call(Call),
+    /// An item or part of a kind nobody has heard of.
+    Odd(Value),
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +45,17 @@ pub(crate) struct Call {
     pub id: String,
     pub name: String,
     pub arguments: String,
+}
+
+impl Call {
+    /// The arguments where a format has them as a value. Those that are no JSON have no place there: they go
+    /// as a string, where a client expects an object.
+    pub fn input(&self) -> Value {
+        if self.arguments.is_empty() {
+            return json!({});
+        }
+        serde_json::from_str(&self.arguments).unwrap_or_else(|_| Value::String(self.arguments.clone()))
+    }
 }
 
 /// What a frame of a stream is for; faults choose their place by it.
@@ -89,6 +106,8 @@ impl Reply {
             chunk_chars: turn.chunk_chars.unwrap_or(0),
             interleave: turn.interleave,
             include_usage: asked.include_usage,
+            thread: asked.thread.clone(),
+            fault,
             parts,
         };
         if let Some(fault) = fault {
@@ -114,6 +133,14 @@ impl Reply {
         })
     }
 
+    /// What is of a kind nobody has heard of.
+    pub fn odd(&self) -> impl Iterator<Item = &Value> {
+        self.parts.iter().filter_map(|part| match part {
+            ReplyPart::Odd(value) => Some(value),
+            _ => None,
+        })
+    }
+
     fn estimate(&self, asked: &Conversation) -> Usage {
         let tokens = |text: &str| text.len() as u64 / 4 + 1;
         let mut usage = Usage { input: asked.bytes as u64 / 4 + 1, ..Usage::default() };
@@ -125,6 +152,7 @@ impl Reply {
                     usage.reasoning += tokens(text);
                 }
                 ReplyPart::Call(call) => usage.output += tokens(&call.name) + tokens(&call.arguments),
+                ReplyPart::Odd(_) => usage.output += 1,
             }
         }
         usage
@@ -224,6 +252,15 @@ impl Reply {
                 self.halve_text();
                 self.finish = Finish::ContentFilter;
             }
+            Fault::UnknownItem => {
+                let odd = match wire {
+                    Wire::Gemini => json!({"teleportation": {"to": "ä🌍"}}),
+                    _ => json!({"type": "teleport_call", "id": format!("tp_fake{}", self.number),
+                        "status": "completed", "to": "ä🌍"}),
+                };
+                self.parts.insert(0, ReplyPart::Odd(odd));
+            }
+            Fault::PromptBlocked | Fault::MalformedCall => self.parts.clear(),
             Fault::Refusal => {
                 self.parts = vec![ReplyPart::Refusal("I can't help with that.".to_owned())];
                 self.finish = Finish::Refusal;
@@ -240,8 +277,9 @@ impl Reply {
 
 fn call_id(wire: Wire, number: u64, index: usize) -> String {
     match wire {
-        Wire::OpenAi => format!("call_fake{number}x{index}"),
+        Wire::OpenAi | Wire::Responses | Wire::Ollama => format!("call_fake{number}x{index}"),
         Wire::Anthropic => format!("toolu_fake{number}x{index}"),
+        Wire::Gemini => format!("fake{number}x{index}"),
     }
 }
 
@@ -262,4 +300,20 @@ pub(crate) fn pieces(text: &str, chars: usize) -> Vec<String> {
     }
     let all: Vec<char> = text.chars().collect();
     all.chunks(chars).map(|piece| piece.iter().collect()).collect()
+}
+
+/// Sequence after sequence, or one of each in turn.
+pub(crate) fn order<T>(sequences: Vec<Vec<T>>, interleave: bool) -> Vec<T> {
+    if !interleave {
+        return sequences.into_iter().flatten().collect();
+    }
+    let mut sequences: Vec<_> = sequences.into_iter().map(Vec::into_iter).collect();
+    let mut out = Vec::new();
+    loop {
+        let round: Vec<T> = sequences.iter_mut().filter_map(Iterator::next).collect();
+        if round.is_empty() {
+            return out;
+        }
+        out.extend(round);
+    }
 }

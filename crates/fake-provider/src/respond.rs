@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::conversation::{Conversation, RUN_HEADER};
 use crate::http::Request;
 use crate::observation::{Observation, RecordedRequest};
 use crate::plan::{self, Exchange, Plan};
 use crate::refusal::Refusal;
-use crate::reply::{Reply, ReplyPart};
+use crate::reply::Reply;
 use crate::script::Script;
-use crate::wire::Wire;
-use crate::{anthropic, openai, signature, status};
+use crate::wire::{Target, Wire};
+use crate::{access, anthropic, gemini, listing, ollama, openai, responses, status};
 
 /// Between two pings of a stall, in milliseconds.
 const PING_MS: u64 = 100;
@@ -42,15 +42,13 @@ pub(crate) fn prepare(
         Some(rest) => (rest, true),
         None => (request.path.as_str(), false),
     };
-    let path = path.split('?').next().unwrap_or_default();
-    let wire = Wire::ALL.into_iter().find(|wire| wire.path() == path);
-    // Paths that both vendors have are told apart by the headers only one of them wants.
-    let speaks_anthropic =
-        ["anthropic-version", "x-api-key"].iter().any(|name| request.header(name).is_some());
-    let spoken = wire.unwrap_or(if speaks_anthropic { Wire::Anthropic } else { Wire::OpenAi });
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let target = Target::of(path);
+    let wire = target.map(|target| target.wire);
+    let spoken = wire.unwrap_or_else(|| access::spoken(request, path));
     let request_id = match spoken {
-        Wire::OpenAi => format!("req_{number:032x}"),
         Wire::Anthropic => format!("req_011fake{number:012x}"),
+        Wire::OpenAi | Wire::Responses | Wire::Gemini | Wire::Ollama => format!("req_{number:032x}"),
     };
     let parsed: Result<Value, _> = serde_json::from_slice(&request.body);
     let mut record = RecordedRequest {
@@ -69,9 +67,9 @@ pub(crate) fn prepare(
         status: 0,
         refusal: None,
     };
-    let judged = authorize(spoken, script, request).and_then(|()| match wire {
-        None => other_path(spoken, script, request, path).map(Judged::Json),
-        Some(wire) => {
+    let judged = access::authorize(spoken, script, request).and_then(|()| match target {
+        None => listing::answer(spoken, script, request, path).map(Judged::Json),
+        Some(target) => {
             if request.method != "POST" {
                 return Err(Refusal::new(
                     405,
@@ -82,17 +80,21 @@ pub(crate) fn prepare(
             let body = parsed.map_err(|error| {
                 Refusal::invalid(format!("We could not parse the JSON body of your request. ({error})"))
             })?;
-            judge(wire, script, observation, &body)?;
-            let asked = Conversation::read(wire, &body, request.header(RUN_HEADER), request.body.len());
-            Ok(Judged::Chat(wire, asked))
+            let earlier = judge(&target, query, script, observation, &body)?;
+            let run = request.header(RUN_HEADER);
+            let asked = Conversation::read(&target, &body, &earlier, run, request.body.len());
+            Ok(Judged::Chat(target.wire, asked, body))
         }
     });
     let plan = match judged {
         Err(refusal) => refuse(spoken, &request_id, &refusal, &mut record),
         Ok(Judged::Json(body)) => Plan::json(spoken, 200, &request_id, &body.to_string()),
-        Ok(Judged::Chat(wire, asked)) => {
+        Ok(Judged::Chat(wire, asked, body)) => {
             record.run.clone_from(&asked.run);
-            answer(observation, script, wire, &asked, &request_id, origin, redirected, &mut record)
+            let redirect_to = (!redirected).then(|| format!("{origin}/redirected{}", request.path));
+            let question =
+                Question { wire, asked: &asked, body: &body, request_id: &request_id, redirect_to };
+            answer(observation, script, question, &mut record)
         }
     };
     record.status = plan.status;
@@ -103,7 +105,17 @@ pub(crate) fn prepare(
 
 enum Judged {
     Json(Value),
-    Chat(Wire, Conversation),
+    Chat(Wire, Conversation, Value),
+}
+
+/// A request that asks a model and passed the rules.
+struct Question<'a> {
+    wire: Wire,
+    asked: &'a Conversation,
+    body: &'a Value,
+    request_id: &'a str,
+    /// Where a redirect would lead; none for a request that already followed one.
+    redirect_to: Option<String>,
 }
 
 fn refuse(wire: Wire, request_id: &str, refusal: &Refusal, record: &mut RecordedRequest) -> Plan {
@@ -111,17 +123,13 @@ fn refuse(wire: Wire, request_id: &str, refusal: &Refusal, record: &mut Recorded
     Plan::json(wire, refusal.status, request_id, &refusal.body(wire, request_id).to_string())
 }
 
-#[allow(clippy::too_many_arguments)]
 fn answer(
     observation: &Observation,
     script: &Script,
-    wire: Wire,
-    asked: &Conversation,
-    request_id: &str,
-    origin: &str,
-    redirected: bool,
+    question: Question<'_>,
     record: &mut RecordedRequest,
 ) -> Plan {
+    let Question { wire, asked, body, request_id, redirect_to } = question;
     let Some(turn) = asked.turn(script) else {
         let refusal = Refusal::new(
             400,
@@ -145,135 +153,57 @@ fn answer(
         .fault
         .or(script.fault)
         .filter(|rule| {
-            !redirected && rule.when.strikes(attempt, request) && rule.fault.applies_to(wire, asked.stream)
+            redirect_to.is_some()
+                && rule.when.strikes(attempt, request)
+                && rule.fault.applies_to(wire, asked.stream)
         })
         .map(|rule| rule.fault);
     record.attempt = attempt;
     record.fault = fault;
     let reply = Reply::new(wire, record.number, turn, asked, fault);
-    if wire == Wire::Anthropic {
-        remember_thinking(observation, &reply);
-    }
+    observation.write(|book| book.memory.note(wire, body, asked, &reply));
     plan::plan(&Exchange {
         wire,
         stream: asked.stream,
         fault,
         reply: &reply,
         request_id,
-        origin,
+        redirect_to: redirect_to.as_deref().unwrap_or_default(),
         pace: Duration::from_millis(turn.pace_ms),
         delay: Duration::from_millis(turn.delay_ms),
         ping: Duration::from_millis(script.ping_ms.unwrap_or(PING_MS)),
     })
 }
 
-fn remember_thinking(observation: &Observation, reply: &Reply) {
-    let thinking: Vec<String> = reply
-        .parts
-        .iter()
-        .filter_map(|part| match part {
-            ReplyPart::Reasoning(text) => Some(signature::sign(text)),
-            ReplyPart::Redacted(text) => Some(signature::redact(text)),
-            _ => None,
-        })
-        .collect();
-    if !thinking.is_empty() {
-        observation.write(|book| {
-            for call in reply.calls() {
-                book.thinking.insert(call.id.clone(), thinking.clone());
-            }
-        });
-    }
-}
-
-fn judge(wire: Wire, script: &Script, observation: &Observation, body: &Value) -> Result<(), Refusal> {
+/// Applies the rules of the format. Returns the items that a Responses request continues.
+fn judge(
+    target: &Target<'_>,
+    query: &str,
+    script: &Script,
+    observation: &Observation,
+    body: &Value,
+) -> Result<Vec<Value>, Refusal> {
+    let wire = target.wire;
+    let mut earlier = Vec::new();
     match wire {
         Wire::OpenAi => openai::rules::check(body)?,
+        Wire::Responses => earlier = observation.read(|book| responses::rules::check(body, &book.memory))?,
         Wire::Anthropic => {
-            observation.read(|book| anthropic::rules::check(body, script.prefill, &book.thinking))?;
+            observation.read(|book| anthropic::rules::check(body, script.prefill, &book.memory))?;
         }
+        Wire::Gemini => {
+            if target.stream == Some(true) && !query.split('&').any(|pair| pair == "alt=sse") {
+                return Err(Refusal::invalid(
+                    "streamGenerateContent answers with one JSON array, which this provider does not send: add ?alt=sse.",
+                ));
+            }
+            observation.read(|book| gemini::rules::check(body, &book.memory))?;
+        }
+        Wire::Ollama => ollama::rules::check(body)?,
     }
-    let model = body["model"].as_str().unwrap_or_default();
+    let model = target.model.or(body["model"].as_str()).unwrap_or_default();
     if !script.models.is_empty() && !script.models.iter().any(|known| known == model) {
         return Err(status::unknown_model(wire, model));
     }
-    Ok(())
-}
-
-fn authorize(wire: Wire, script: &Script, request: &Request) -> Result<(), Refusal> {
-    let accepts = |key: &str| !key.is_empty() && script.api_key.as_deref().is_none_or(|wanted| wanted == key);
-    match wire {
-        Wire::OpenAi => {
-            let key = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-            match key {
-                Some(key) if accepts(key.trim()) => Ok(()),
-                Some(key) => {
-                    let shown: String = key.chars().take(3).collect();
-                    Err(Refusal::new(
-                        401,
-                        "invalid_request_error",
-                        format!("Incorrect API key provided: {shown}***."),
-                    )
-                    .code("invalid_api_key"))
-                }
-                None => Err(Refusal::new(
-                    401,
-                    "invalid_request_error",
-                    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-                )),
-            }
-        }
-        Wire::Anthropic => {
-            match request.header("x-api-key") {
-                Some(key) if accepts(key) => {}
-                Some(_) => return Err(Refusal::new(401, "authentication_error", "invalid x-api-key")),
-                None => {
-                    return Err(Refusal::new(401, "authentication_error", "x-api-key header is required"));
-                }
-            }
-            match request.header("anthropic-version") {
-                Some("2023-06-01" | "2023-01-01") => Ok(()),
-                Some(other) => Err(Refusal::invalid(format!(
-                    "anthropic-version: \"{other}\" is not a valid version. Please use \"2023-06-01\"."
-                ))),
-                None => Err(Refusal::invalid("anthropic-version: header is required")),
-            }
-        }
-    }?;
-    let json = request.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
-    if request.method == "POST" && !json {
-        return Err(Refusal::invalid("content-type: a JSON body must be sent as application/json"));
-    }
-    Ok(())
-}
-
-fn other_path(wire: Wire, script: &Script, request: &Request, path: &str) -> Result<Value, Refusal> {
-    let default = ["fake-1".to_owned()];
-    let models = if script.models.is_empty() { &default[..] } else { &script.models[..] };
-    let describe = |id: &String| match wire {
-        Wire::OpenAi => json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "fake"}),
-        Wire::Anthropic => {
-            json!({"type": "model", "id": id, "display_name": id, "created_at": "2025-01-01T00:00:00Z"})
-        }
-    };
-    if request.method == "GET" && path == "/v1/models" {
-        let data: Vec<Value> = models.iter().map(describe).collect();
-        return Ok(match wire {
-            Wire::OpenAi => json!({"object": "list", "data": data}),
-            Wire::Anthropic => json!({"data": data, "has_more": false,
-                "first_id": models.first(), "last_id": models.last()}),
-        });
-    }
-    if let Some(model) = path.strip_prefix("/v1/models/").filter(|_| request.method == "GET") {
-        let found = models.iter().find(|id| *id == model).map(describe);
-        return found.ok_or_else(|| status::unknown_model(wire, model));
-    }
-    Err(match wire {
-        Wire::OpenAi => {
-            Refusal::new(404, "invalid_request_error", format!("Invalid URL ({} {path})", request.method))
-        }
-        Wire::Anthropic => {
-            Refusal::new(404, "not_found_error", format!("Not found: {} {path}", request.method))
-        }
-    })
+    Ok(earlier)
 }

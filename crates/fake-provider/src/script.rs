@@ -57,8 +57,8 @@ pub struct Turn {
     pub pace_ms: u64,
     /// Milliseconds before the first byte of the response.
     pub delay_ms: u64,
-    /// Send the argument fragments of parallel calls in turn instead of call after call. OpenAI only:
-    /// Anthropic's blocks always come one after the other.
+    /// Send the argument fragments of parallel calls in turn instead of call after call. OpenAI's formats only:
+    /// Anthropic's blocks come one after the other, and Gemini and Ollama send calls whole.
     pub interleave: bool,
     /// The fault of this turn; overrides the script's.
     pub fault: Option<FaultRule>,
@@ -90,15 +90,17 @@ pub enum Match {
 pub enum Part {
     /// Text.
     Text(String),
-    /// Thinking: a signed `thinking` block for Anthropic, `reasoning_content` for OpenAI.
+    /// Thinking: a signed `thinking` block for Anthropic, `reasoning_content` for Chat Completions, a reasoning
+    /// item with a summary for Responses, a part that is a thought for Gemini, `thinking` for Ollama.
     Reasoning(String),
-    /// Thinking that is sent encrypted: Anthropic only, left out for OpenAI.
+    /// Thinking that is sent encrypted: Anthropic's redacted block, a reasoning item without a summary for
+    /// Responses, no more than a signature for Gemini; left out elsewhere.
     RedactedReasoning(String),
-    /// A refusal: OpenAI's `refusal` field; for Anthropic text, with the stop reason `refusal`.
+    /// A refusal: OpenAI's `refusal`; for Anthropic text, with the stop reason `refusal`; left out for Gemini.
     Refusal(String),
     /// A tool call.
     ToolCall {
-        /// The wire id. None: a fresh one.
+        /// The wire id. None: a fresh one. Empty: none is sent, where the format allows that (Gemini, Ollama).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
         /// The tool.
@@ -112,13 +114,13 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// `stop`, `end_turn`.
+    /// `stop`, `end_turn`, `STOP`.
     Stop,
-    /// `tool_calls`, `tool_use`.
+    /// `tool_calls`, `tool_use`; elsewhere as `Stop`.
     ToolCalls,
-    /// `length`, `max_tokens`.
+    /// `length`, `max_tokens`, `max_output_tokens`, `MAX_TOKENS`.
     Length,
-    /// `content_filter`, `refusal`.
+    /// `content_filter`, `refusal`, `SAFETY`; `stop` for Ollama.
     ContentFilter,
     /// `stop` with a refusal, `refusal`.
     Refusal,

@@ -71,13 +71,23 @@ impl FakeProvider {
         self.shared.addr
     }
 
-    /// `http://127.0.0.1:PORT/v1`, to which an OpenAI client adds `/chat/completions`.
+    /// `http://127.0.0.1:PORT/v1`, to which an OpenAI client adds `/chat/completions` or `/responses`.
     pub fn base_url_openai(&self) -> String {
         format!("http://{}/v1", self.shared.addr)
     }
 
     /// `http://127.0.0.1:PORT`, to which an Anthropic client adds `/v1/messages`.
     pub fn base_url_anthropic(&self) -> String {
+        format!("http://{}", self.shared.addr)
+    }
+
+    /// `http://127.0.0.1:PORT/v1beta`, to which a Gemini client adds `/models/MODEL:streamGenerateContent?alt=sse`.
+    pub fn base_url_gemini(&self) -> String {
+        format!("http://{}/v1beta", self.shared.addr)
+    }
+
+    /// `http://127.0.0.1:PORT`, to which an Ollama client adds `/api/chat`.
+    pub fn base_url_ollama(&self) -> String {
         format!("http://{}", self.shared.addr)
     }
 

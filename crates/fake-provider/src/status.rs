@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::fault::Fault;
 use crate::refusal::Refusal;
@@ -20,8 +21,8 @@ pub(crate) struct Whole {
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Welcome</title></head>\n\
     <body><h1>Please sign in to the network</h1></body></html>\n";
 
-/// The response of such a fault; none for the others.
-pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, origin: &str) -> Option<Whole> {
+/// The response of such a fault; none for the others. `redirect_to` is where redirects lead.
+pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, redirect_to: &str) -> Option<Whole> {
     let refused = |status, refusal: Refusal| {
         Some(Whole {
             status,
@@ -34,12 +35,7 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, origin: &str) ->
         Some(Whole { status, content_type, headers: Vec::new(), body: body.to_owned() })
     };
     let limited = |header: Option<(&'static str, String)>| {
-        let refusal = Refusal::new(429, "rate_limit_error", "Rate limit reached for requests.");
-        let refusal = match wire {
-            Wire::OpenAi => Refusal { kind: "requests", ..refusal }.code("rate_limit_exceeded"),
-            Wire::Anthropic => refusal,
-        };
-        let body = refusal.body(wire, request_id).to_string();
+        let body = too_many(wire).body(wire, request_id).to_string();
         let headers = header.into_iter().collect();
         Some(Whole { status: 429, content_type: "application/json", headers, body })
     };
@@ -47,13 +43,13 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, origin: &str) ->
         Some(Whole {
             status,
             content_type: "text/html",
-            headers: vec![("location", format!("{origin}/redirected{}", wire.path()))],
+            headers: vec![("location", redirect_to.to_owned())],
             body: "<html>Moved</html>".to_owned(),
         })
     };
     let pick = |openai: &'static str, anthropic: &'static str| match wire {
-        Wire::OpenAi => openai,
         Wire::Anthropic => anthropic,
+        Wire::OpenAi | Wire::Responses | Wire::Gemini | Wire::Ollama => openai,
     };
     match fault {
         Fault::Html200 => page(200, "text/html; charset=utf-8", PAGE),
@@ -61,7 +57,7 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, origin: &str) ->
         Fault::Empty200 => page(200, "application/json", ""),
         Fault::JsonNotReply => page(200, "application/json", r#"{"status":"ok"}"#),
         Fault::ErrorBody200 => {
-            refused(200, Refusal::new(200, pick("server_error", "api_error"), "Internal server error"))
+            refused(200, Refusal::new(500, pick("server_error", "api_error"), "Internal server error"))
         }
         Fault::Redirect301 => redirect(301),
         Fault::Redirect302 => redirect(302),
@@ -75,21 +71,24 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, origin: &str) ->
         Fault::RateLimitMillis => limited(Some(("retry-after-ms", "200".to_owned()))),
         Fault::RateLimitHuge => limited(Some(("retry-after", "86400".to_owned()))),
         Fault::RateLimitMissing => limited(None),
+        Fault::RateLimitInBody => {
+            let detail = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "1.2s"});
+            refused(429, too_many(wire).detail(detail))
+        }
         Fault::RateLimitInvalid => limited(Some(("retry-after", "soon".to_owned()))),
         Fault::RateLimitNegative => limited(Some(("retry-after", "-5".to_owned()))),
         Fault::QuotaExhausted => match wire {
-            Wire::OpenAi => refused(
-                429,
-                Refusal::new(
-                    429,
-                    "insufficient_quota",
-                    "You exceeded your current quota, please check your plan and billing details.",
-                )
-                .code("insufficient_quota"),
-            ),
+            Wire::OpenAi | Wire::Responses => {
+                refused(429, Refusal::new(429, "insufficient_quota", OVER_QUOTA).code("insufficient_quota"))
+            }
             Wire::Anthropic => {
                 refused(400, Refusal::invalid("Your credit balance is too low to access the Anthropic API."))
             }
+            // The same words as for a limit per minute: only the id of the quota tells them apart.
+            Wire::Gemini => {
+                refused(429, over_google_quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier"))
+            }
+            Wire::Ollama => None,
         },
         Fault::Status400 => refused(400, Refusal::invalid("This request is refused by the script.")),
         Fault::Status401 => refused(
@@ -157,16 +156,46 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, origin: &str) ->
     }
 }
 
+const OVER_QUOTA: &str = "You exceeded your current quota, please check your plan and billing details.";
+
+/// A limit that passes.
+fn too_many(wire: Wire) -> Refusal {
+    let refusal = Refusal::new(429, "rate_limit_error", "Rate limit reached for requests.");
+    match wire {
+        Wire::OpenAi | Wire::Responses => Refusal { kind: "requests", ..refusal }.code("rate_limit_exceeded"),
+        Wire::Anthropic | Wire::Ollama => refusal,
+        Wire::Gemini => over_google_quota("GenerateRequestsPerMinutePerProjectPerModel"),
+    }
+}
+
+fn over_google_quota(id: &str) -> Refusal {
+    Refusal::new(429, "RESOURCE_EXHAUSTED", OVER_QUOTA).detail(json!({
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{
+            "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests", "quotaId": id,
+            "quotaDimensions": {"location": "global", "model": "fake-1"}, "quotaValue": "60",
+        }],
+    }))
+}
+
 /// The refusal of a model nobody has.
 pub(crate) fn unknown_model(wire: Wire, model: &str) -> Refusal {
     match wire {
-        Wire::OpenAi => Refusal::new(
+        Wire::OpenAi | Wire::Responses => Refusal::new(
             404,
             "invalid_request_error",
             format!("The model `{model}` does not exist or you do not have access to it."),
         )
         .code("model_not_found"),
         Wire::Anthropic => Refusal::new(404, "not_found_error", format!("model: {model}")),
+        Wire::Gemini => Refusal::new(
+            404,
+            "NOT_FOUND",
+            format!(
+                "models/{model} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."
+            ),
+        ),
+        Wire::Ollama => Refusal::new(404, "not_found", format!("model '{model}' not found")),
     }
 }
 

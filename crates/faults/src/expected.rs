@@ -61,18 +61,22 @@ pub fn due(fault: Fault, wire: Wire) -> Due {
         StallSilent | StallPings | StallAtEnd => again(IDLE, Text::Shown),
 
         SplitUtf8 | ByteByByte | OneChunk | Crlf | CrlfSplit | Comments | NoSpaceAfterColon
-        | ByteOrderMark | MissingLastBlankLine | MissingDone | GarbageLine | UnknownEvent => Due::Whole,
+        | ByteOrderMark | MissingLastBlankLine | MissingDone | GarbageLine | UnknownEvent | UnknownItem => {
+            Due::Whole
+        }
         ArgumentsEmpty | DuplicateIdEqual => Due::Whole,
 
         GarbageData | Html200 | HtmlEventStream | Empty200 | JsonNotReply | HugeEvent | DeepJson => {
             again(BAD, Text::NotShown)
         }
+        MalformedCall => again(BAD, Text::NotShown),
         HugeAnswer | DuplicateIdUnequal => again(BAD, Text::Shown),
         Redirect301 | Redirect302 | Redirect307 => Due::Fail { code: "bad_upstream" },
 
         RateLimitSeconds => later(LIMITED, 1000),
         // A date has whole seconds: of the two it is ahead at most one is lost.
         RateLimitDate => later(LIMITED, 1000),
+        RateLimitInBody => later(LIMITED, 1200),
         RateLimitFraction | RateLimitMillis => later(LIMITED, 200),
         RateLimitPastDate | RateLimitMissing | RateLimitInvalid | RateLimitNegative => later(LIMITED, 0),
         RateLimitHuge => Due::Fail { code: "rate_limited" },
@@ -88,13 +92,14 @@ pub fn due(fault: Fault, wire: Wire) -> Due {
         Status529 => again(OVERLOADED, Text::NotShown),
 
         ErrorEventFirst => match wire {
-            Wire::OpenAi => again(FAILED, Text::NotShown),
             Wire::Anthropic => again(OVERLOADED, Text::NotShown),
+            _ => again(FAILED, Text::NotShown),
         },
         ErrorEventMid => match wire {
-            Wire::OpenAi => again(FAILED, Text::Shown),
             Wire::Anthropic => again(OVERLOADED, Text::Shown),
+            _ => again(FAILED, Text::Shown),
         },
+        ResponseFailed => again(FAILED, Text::Shown),
         ErrorBody200 => again(FAILED, Text::NotShown),
         ErrorEventTyped => Due::Fail { code: "context_too_long" },
 
@@ -106,9 +111,10 @@ pub fn due(fault: Fault, wire: Wire) -> Due {
         FinishLength => Due::GoOn,
         // Anthropic has one stop reason for both.
         ContentFilter => match wire {
-            Wire::OpenAi => Due::Fail { code: "content_filter" },
             Wire::Anthropic => Due::Fail { code: "refused" },
+            _ => Due::Fail { code: "content_filter" },
         },
+        PromptBlocked => Due::Fail { code: "content_filter" },
         Refusal => Due::Fail { code: "refused" },
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::tool::{EffectClass, ToolSpec};
 use ambidex_engine::{Agent, Engine, RunOptions};
-use ambidex_fake_provider::{FakeProvider, Part, Script, Turn, Wire};
+use ambidex_fake_provider::{FakeProvider, Part, Script, Turn};
 use ambidex_tools::{BlockingTool, FunctionTool};
 use serde_json::json;
 
-use crate::cancel::{client, model};
+use crate::cancel::{WIRES, client, model};
 use crate::process::{again, child_folder};
 
 fn count(folder: &str) -> usize {
@@ -53,7 +53,7 @@ fn two_thousand_runs_leave_nothing_behind() {
         let engine = Engine::builder().store(store.clone()).sync_workers(4).build();
         let client = client();
         let bare = |name: &str| ToolSpec::new(name, "for tests");
-        let agents = Wire::ALL.map(|wire| {
+        let agents = WIRES.map(|wire| {
             Agent::builder()
                 .engine(&engine)
                 .model(model(&provider, wire, &client))

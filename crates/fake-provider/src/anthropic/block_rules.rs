@@ -1,12 +1,14 @@
 //! What Anthropic refuses in the content of messages.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::Value;
 
 use super::rules::field;
+use crate::memory::Memory;
 use crate::refusal::{Refusal, is_name};
 use crate::signature;
+use crate::wire::Wire;
 
 const BLOCKS: &[&str] = &[
     "container_upload",
@@ -264,11 +266,7 @@ fn missing(asked: &[&str], answered: &[&str], index: usize) -> Result<(), Refusa
 }
 
 /// Thinking comes back as it was sent: signed, and in front of the calls it led to.
-pub(super) fn check_thinking(
-    messages: &[Value],
-    thinks: bool,
-    sent: &HashMap<String, Vec<String>>,
-) -> Result<(), Refusal> {
+pub(super) fn check_thinking(messages: &[Value], thinks: bool, memory: &Memory) -> Result<(), Refusal> {
     let last_assistant = messages.iter().rposition(|message| message["role"] == "assistant");
     for (index, message) in messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant")
     {
@@ -299,7 +297,11 @@ pub(super) fn check_thinking(
             }
         }
         let calls = blocks.iter().filter(|block| block["type"] == "tool_use");
-        let Some(wanted) = calls.filter_map(|call| sent.get(call["id"].as_str()?)).next() else { continue };
+        let Some(wanted) =
+            calls.filter_map(|call| memory.thinking(Wire::Anthropic, call["id"].as_str()?)).next()
+        else {
+            continue;
+        };
         if !thinks || Some(index) != last_assistant || back == *wanted {
             continue;
         }

@@ -67,7 +67,7 @@ fn streamed(part: &ReplyPart, chars: usize) -> (Value, Vec<Value>) {
                 thinking.chain(std::iter::once(signed)).collect(),
             )
         }
-        ReplyPart::Redacted(_) => (whole(part), Vec::new()),
+        ReplyPart::Redacted(_) | ReplyPart::Odd(_) => (whole(part), Vec::new()),
         ReplyPart::Call(call) => {
             // The vendor opens every call with an empty fragment.
             let opening = json!({"type": "input_json_delta", "partial_json": ""});
@@ -90,17 +90,11 @@ fn whole(part: &ReplyPart) -> Value {
             json!({"type": "thinking", "thinking": text, "signature": signature::sign(text)})
         }
         ReplyPart::Redacted(text) => json!({"type": "redacted_thinking", "data": signature::redact(text)}),
+        // Deep arguments are spliced in later, as text.
         ReplyPart::Call(call) => {
-            // Arguments that are no JSON have no place in a body: they go as a string, where a client
-            // expects an object. Deep ones are spliced in later, as text.
-            let input = if call.arguments.is_empty() {
-                json!({})
-            } else {
-                serde_json::from_str(&call.arguments)
-                    .unwrap_or_else(|_| Value::String(call.arguments.clone()))
-            };
-            json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
+            json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input()})
         }
+        ReplyPart::Odd(value) => value.clone(),
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! The wording follows the errors people have quoted in public issues.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::Value;
 
 use super::block_rules;
+use crate::memory::Memory;
 use crate::refusal::{Refusal, is_name};
 use crate::schema_rules;
 
@@ -35,9 +36,9 @@ const PARAMETERS: &[&str] = &[
     "top_p",
 ];
 
-/// Checks a request's body. `prefill` allows a conversation that ends with the assistant; `sent` is the
+/// Checks a request's body. `prefill` allows a conversation that ends with the assistant; `memory` knows the
 /// thinking that went out before each call, which has to come back.
-pub(crate) fn check(body: &Value, prefill: bool, sent: &HashMap<String, Vec<String>>) -> Result<(), Refusal> {
+pub(crate) fn check(body: &Value, prefill: bool, memory: &Memory) -> Result<(), Refusal> {
     let Some(fields) = body.as_object() else {
         return Err(Refusal::invalid("Input should be a valid dictionary or object"));
     };
@@ -69,7 +70,7 @@ pub(crate) fn check(body: &Value, prefill: bool, sent: &HashMap<String, Vec<Stri
     check_roles(messages, prefill, thinks)?;
     block_rules::check_messages(messages)?;
     block_rules::check_order(messages)?;
-    block_rules::check_thinking(messages, thinks, sent)?;
+    block_rules::check_thinking(messages, thinks, memory)?;
     check_tools(&body["tools"])?;
     check_tool_choice(body, thinks)?;
     check_cache_marks(body)?;

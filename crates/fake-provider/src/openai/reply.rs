@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::reply::{Frame, FrameKind, Reply, ReplyPart, pieces};
+use crate::reply::{Frame, FrameKind, Reply, ReplyPart, order, pieces};
 use crate::script::Finish;
 
 /// The events of a streamed reply.
@@ -19,7 +19,7 @@ pub(crate) fn frames(reply: &Reply) -> Vec<Frame> {
             ReplyPart::Text(text) => Some(("content", text)),
             ReplyPart::Reasoning(text) => Some(("reasoning_content", text)),
             ReplyPart::Refusal(text) => Some(("refusal", text)),
-            ReplyPart::Redacted(_) => None,
+            ReplyPart::Redacted(_) | ReplyPart::Odd(_) => None,
             ReplyPart::Call(call) => {
                 let index = fragments.len();
                 let head = json!({"index": index, "id": call.id, "type": "function",
@@ -63,7 +63,7 @@ pub(crate) fn body(reply: &Reply) -> Value {
             ReplyPart::Text(text) => append("content", text),
             ReplyPart::Reasoning(text) => append("reasoning_content", text),
             ReplyPart::Refusal(text) => append("refusal", text),
-            ReplyPart::Redacted(_) | ReplyPart::Call(_) => {}
+            ReplyPart::Redacted(_) | ReplyPart::Call(_) | ReplyPart::Odd(_) => {}
         }
     }
     let calls: Vec<Value> = reply
@@ -82,22 +82,6 @@ pub(crate) fn body(reply: &Reply) -> Value {
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish(reply.finish)}],
         "usage": usage(reply), "service_tier": "default", "system_fingerprint": "fp_fake",
     })
-}
-
-/// Call after call, or one fragment of each in turn.
-fn order(calls: Vec<Vec<Value>>, interleave: bool) -> Vec<Value> {
-    if !interleave {
-        return calls.into_iter().flatten().collect();
-    }
-    let mut calls: Vec<_> = calls.into_iter().map(Vec::into_iter).collect();
-    let mut out = Vec::new();
-    loop {
-        let round: Vec<Value> = calls.iter_mut().filter_map(Iterator::next).collect();
-        if round.is_empty() {
-            return out;
-        }
-        out.extend(round);
-    }
 }
 
 fn chunk(reply: &Reply, kind: FrameKind, delta: Value, finish: Option<&str>) -> Frame {

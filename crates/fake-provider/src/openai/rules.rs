@@ -8,8 +8,12 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::refusals::{
+    bad_pattern, check_booleans, check_decimals, check_integers, empty_array, missing_or_wrong,
+    missing_or_wrong_value, wrong_type,
+};
 use super::tool_rules;
-use crate::refusal::{Refusal, is_name, type_name};
+use crate::refusal::{Refusal, is_name};
 
 const PARAMETERS: &[&str] = &[
     "audio",
@@ -88,49 +92,17 @@ pub(crate) fn check(body: &Value) -> Result<(), Refusal> {
 }
 
 fn check_settings(body: &Value) -> Result<(), Refusal> {
-    for name in ["stream", "store", "logprobs", "parallel_tool_calls"] {
-        if !matches!(body[name], Value::Null | Value::Bool(_)) {
-            return Err(wrong_type(name, "a boolean", &body[name]));
-        }
-    }
-    for (name, low, high) in [
-        ("temperature", 0.0, 2.0),
-        ("top_p", 0.0, 1.0),
-        ("presence_penalty", -2.0, 2.0),
-        ("frequency_penalty", -2.0, 2.0),
-    ] {
-        match &body[name] {
-            Value::Null => {}
-            Value::Number(number) => {
-                let got = number.as_f64().unwrap_or(f64::NAN);
-                let (side, bound, sign) =
-                    if got > high { ("above maximum", high, "<=") } else { ("below minimum", low, ">=") };
-                if !(low..=high).contains(&got) {
-                    let message = format!(
-                        "Invalid '{name}': decimal {side} value. Expected a value {sign} {bound}, but got {number} instead."
-                    );
-                    let code = if got > high { "decimal_above_max_value" } else { "decimal_below_min_value" };
-                    return Err(Refusal::invalid(message).param(name).code(code));
-                }
-            }
-            other => return Err(wrong_type(name, "a decimal number", other)),
-        }
-    }
-    for name in ["max_tokens", "max_completion_tokens", "n"] {
-        match &body[name] {
-            Value::Null => {}
-            value if value.is_i64() || value.is_u64() => {
-                if value.as_u64().unwrap_or(0) < 1 {
-                    return Err(Refusal::invalid(format!(
-                        "Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {value} instead."
-                    ))
-                    .param(name)
-                    .code("integer_below_min_value"));
-                }
-            }
-            other => return Err(wrong_type(name, "an integer", other)),
-        }
-    }
+    check_booleans(body, &["stream", "store", "logprobs", "parallel_tool_calls"])?;
+    check_decimals(
+        body,
+        &[
+            ("temperature", 0.0, 2.0),
+            ("top_p", 0.0, 1.0),
+            ("presence_penalty", -2.0, 2.0),
+            ("frequency_penalty", -2.0, 2.0),
+        ],
+    )?;
+    check_integers(body, &[("max_tokens", 1), ("max_completion_tokens", 1), ("n", 1)])?;
     if !body["max_tokens"].is_null() && !body["max_completion_tokens"].is_null() {
         return Err(Refusal::invalid(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
@@ -370,50 +342,4 @@ fn unanswered(open: &[&str], index: usize) -> Result<(), Refusal> {
         open.join(", ")
     ))
     .param(format!("messages.[{index}].role")))
-}
-
-pub(super) fn empty_array(place: &str) -> Refusal {
-    Refusal::invalid(format!(
-        "Invalid '{place}': empty array. Expected an array with minimum length 1, but got an empty array instead."
-    ))
-    .param(place)
-    .code("empty_array")
-}
-
-pub(super) fn wrong_type(place: &str, wanted: &str, got: &Value) -> Refusal {
-    Refusal::invalid(format!(
-        "Invalid type for '{place}': expected {wanted}, but got {} instead.",
-        type_name(got)
-    ))
-    .param(place)
-    .code("invalid_type")
-}
-
-pub(super) fn missing_or_wrong(place: &str, wanted: &str, got: &Value) -> Refusal {
-    match got {
-        Value::Null => Refusal::invalid(format!("Missing required parameter: '{place}'."))
-            .param(place)
-            .code("missing_required_parameter"),
-        other => wrong_type(place, wanted, other),
-    }
-}
-
-pub(super) fn missing_or_wrong_value(place: &str, got: &Value, supported: &str) -> Refusal {
-    match got {
-        Value::Null => missing_or_wrong(place, "a string", got),
-        other => {
-            let shown = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
-            Refusal::invalid(format!("Invalid value: '{shown}'. Supported values are: {supported}."))
-                .param(place)
-                .code("invalid_value")
-        }
-    }
-}
-
-pub(super) fn bad_pattern(place: &str) -> Refusal {
-    Refusal::invalid(format!(
-        "Invalid '{place}': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
-    ))
-    .param(place)
-    .code("invalid_value")
 }

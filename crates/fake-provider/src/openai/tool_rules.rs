@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rules::{bad_pattern, empty_array, missing_or_wrong, missing_or_wrong_value, wrong_type};
+use super::refusals::{bad_pattern, empty_array, missing_or_wrong, missing_or_wrong_value, wrong_type};
 use crate::conversation::text_of;
 use crate::refusal::{Refusal, is_name};
 use crate::schema_rules;

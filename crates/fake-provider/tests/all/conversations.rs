@@ -4,7 +4,7 @@ use ambidex_fake_provider::{FakeProvider, Part, Script, Turn, Wire};
 use serde_json::{Value, json};
 
 use crate::client::{post, request};
-use crate::reader;
+use crate::{history, reader};
 
 fn thinking_request() -> Value {
     let mut body = request(Wire::Anthropic, false);
@@ -106,27 +106,10 @@ async fn three_rounds_of_two_tools_pass_the_rules() {
             let answer =
                 reader::read(wire, true, &response).unwrap_or_else(|e| panic!("{e} {}", response.text()));
             assert_eq!(answer.calls.len(), if turn == 3 { 0 } else { 2 });
-            let messages = body["messages"].as_array_mut().unwrap();
-            match wire {
-                Wire::OpenAi => {
-                    let calls: Vec<Value> = answer.calls.iter().map(|(id, name, arguments)| {
-                        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-                    }).collect();
-                    messages.push(json!({"role": "assistant", "content": answer.text, "tool_calls": calls}));
-                    for (id, ..) in &answer.calls {
-                        messages.push(json!({"role": "tool", "tool_call_id": id, "content": "ok"}));
-                    }
-                }
-                Wire::Anthropic => {
-                    let mut blocks = vec![json!({"type": "text", "text": answer.text})];
-                    let mut results = Vec::new();
-                    for (id, name, _) in &answer.calls {
-                        blocks.push(json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
-                        results.push(json!({"type": "tool_result", "tool_use_id": id, "content": "ok"}));
-                    }
-                    messages.push(json!({"role": "assistant", "content": blocks}));
-                    messages.push(json!({"role": "user", "content": results}));
-                }
+            let signature = answer.signatures.first().map(String::as_str).unwrap_or_default();
+            let calls = &answer.calls;
+            if turn < 3 {
+                history::answer(wire, &mut body, &answer.text, calls, signature, "ok");
             }
         }
     }

@@ -88,7 +88,8 @@ async fn every_fault_is_what_its_demand_says() {
                 Err(_) => {}
                 Ok(answer) => {
                     let finish = answer.finish.as_str();
-                    let said = ["length", "max_tokens", "content_filter", "refusal"].contains(&finish);
+                    let filtered = ["content_filter", "refusal", "SAFETY"].contains(&finish);
+                    let said = filtered || reader::CUT.contains(&finish);
                     // OpenAI says a refusal in a field, not in the finish reason.
                     let refused = response.text().contains("\"refusal\":\"I can");
                     assert!(said || refused, "{place}: {answer:?}");
@@ -153,9 +154,12 @@ async fn truncated_streams_end_as_their_names_say() {
             assert_eq!((response.status, response.end), (Some(200), end), "{} {wire:?}", fault.name());
             let text = response.text();
             assert!(text.contains("Héll"), "{} {wire:?}: {text}", fault.name());
-            assert!(!text.contains("[DONE]") && !text.contains("message_stop"), "{}", fault.name());
+            for end in ["[DONE]", "message_stop", "response.completed", "finishReason", "\"done\":true"] {
+                assert!(!text.contains(end), "{}", fault.name());
+            }
             let mid = [Fault::TruncateMidEvent, Fault::TruncateMidEventFin].contains(&fault);
-            assert_eq!(!text.ends_with("\n\n"), mid, "{} {wire:?}", fault.name());
+            let whole = if wire == Wire::Ollama { "\n" } else { "\n\n" };
+            assert_eq!(!text.ends_with(whole), mid, "{} {wire:?}", fault.name());
         }
     }
 }
@@ -206,10 +210,10 @@ async fn broken_connections_break_where_they_say() {
 #[tokio::test]
 async fn pings_go_on_in_the_formats_own_way() {
     for wire in Wire::ALL {
-        let ping = if wire == Wire::OpenAi {
-            ": keep-alive\n\n"
-        } else {
-            "event: ping\ndata: {\"type\":\"ping\"}\n\n"
+        let ping = match wire {
+            Wire::OpenAi | Wire::Responses | Wire::Gemini => ": keep-alive\n\n",
+            Wire::Anthropic => "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+            Wire::Ollama => "\n",
         };
         let after = struck(Fault::StallPings, wire, true).await.text();
         assert!(after.contains("Héll") && after.matches(ping).count() >= 2, "{after}");
@@ -235,13 +239,15 @@ async fn chunks_end_where_the_fault_wants_them() {
 
         let apart = struck(Fault::CrlfSplit, wire, true).await;
         assert!(apart.chunks.iter().all(|chunk| !chunk.windows(2).any(|two| two == b"\r\n")));
-        assert!(apart.text().contains("\r\n\r\n"));
+        assert_eq!(apart.text().contains("\r\n\r\n"), wire != Wire::Ollama);
     }
 }
 
 #[tokio::test]
 async fn odd_streams_look_as_described() {
-    for wire in Wire::ALL {
+    let text = struck(Fault::MissingLastBlankLine, Wire::Ollama, true).await.text();
+    assert!(text.ends_with('}'), "{text}");
+    for &wire in Fault::Comments.wires() {
         let text = struck(Fault::MissingLastBlankLine, wire, true).await.text();
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"));
         assert!(struck(Fault::ByteOrderMark, wire, true).await.body.starts_with(b"\xef\xbb\xbf"));
@@ -267,10 +273,11 @@ async fn pages_come_with_their_content_types() {
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
         assert!(page.text().starts_with("<!DOCTYPE html>"));
         let page = struck(Fault::HtmlEventStream, wire, true).await;
-        assert_eq!(page.header("content-type"), Some("text/event-stream"));
+        let wanted = if wire == Wire::Ollama { "application/x-ndjson" } else { "text/event-stream" };
+        assert_eq!(page.header("content-type"), Some(wanted));
         assert!(struck(Fault::Empty200, wire, false).await.body.is_empty());
         assert_eq!(struck(Fault::JsonNotReply, wire, false).await.json(), json!({"status": "ok"}));
-        assert!(struck(Fault::ErrorBody200, wire, true).await.json()["error"]["message"].is_string());
+        shape(wire, &struck(Fault::ErrorBody200, wire, true).await.json());
     }
 }
 
@@ -284,12 +291,11 @@ async fn redirects_lead_to_a_path_that_answers() {
             let response = post(provider.addr(), wire, &request(wire, true)).await;
             assert_eq!(response.status, Some(status));
             let target = response.header("location").unwrap();
-            assert_eq!(target, format!("http://{}/redirected{}", provider.addr(), wire.path()));
-            let mut headers = crate::client::auth(wire);
-            headers.push(("content-type", "application/json"));
-            let path = format!("/redirected{}", wire.path());
+            let path = format!("/redirected{}", wire.path("fake-1", true));
+            assert_eq!(target, format!("http://{}{path}", provider.addr()));
+            let again = crate::client::post_bytes(wire, &[], &request(wire, true));
             let again =
-                crate::client::encode("POST", &path, &headers, request(wire, true).to_string().as_bytes());
+                String::from_utf8(again).unwrap().replacen("POST /", "POST /redirected/", 1).into_bytes();
             let followed =
                 crate::client::send(provider.addr(), &again, std::time::Duration::from_secs(10)).await;
             assert!(reader::read(wire, true, &followed).is_ok());
@@ -313,7 +319,7 @@ async fn rate_limits_say_when_in_every_form() {
         ] {
             let response = struck(fault, wire, true).await;
             assert_eq!((response.status, response.header(name)), (Some(429), value), "{}", fault.name());
-            assert!(response.json()["error"]["message"].is_string());
+            shape(wire, &response.json());
         }
         let response = struck(Fault::RateLimitDate, wire, true).await;
         let date = response.header("retry-after").unwrap();
@@ -324,6 +330,12 @@ async fn rate_limits_say_when_in_every_form() {
     }
     let openai = struck(Fault::QuotaExhausted, Wire::OpenAi, true).await;
     assert_eq!((openai.status, &openai.json()["error"]["code"]), (Some(429), &json!("insufficient_quota")));
+    let gemini = struck(Fault::QuotaExhausted, Wire::Gemini, true).await;
+    assert_eq!(gemini.status, Some(429));
+    assert!(gemini.text().contains("PerDay"));
+    let gemini = struck(Fault::RateLimitInBody, Wire::Gemini, true).await;
+    assert_eq!((gemini.status, gemini.header("retry-after")), (Some(429), None));
+    assert_eq!(gemini.json()["error"]["details"][1]["retryDelay"], "1.2s");
     let anthropic = struck(Fault::QuotaExhausted, Wire::Anthropic, true).await;
     assert_eq!(anthropic.status, Some(400));
     assert!(anthropic.text().contains("credit balance"));
@@ -358,9 +370,20 @@ async fn statuses_have_the_vendors_shapes() {
 }
 
 fn shape(wire: Wire, body: &Value) {
-    assert!(body["error"]["message"].is_string() && body["error"]["type"].is_string(), "{body}");
+    let error = &body["error"];
     match wire {
-        Wire::OpenAi => {
+        Wire::OpenAi | Wire::Responses | Wire::Anthropic => {
+            assert!(error["message"].is_string() && error["type"].is_string(), "{body}");
+        }
+        Wire::Gemini => {
+            let said = error["message"].is_string() && error["status"].is_string();
+            assert!(said && error["code"].is_u64(), "{body}");
+        }
+        Wire::Ollama => assert!(error.is_string() && body.as_object().unwrap().len() == 1, "{body}"),
+    }
+    match wire {
+        Wire::Gemini | Wire::Ollama => {}
+        Wire::OpenAi | Wire::Responses => {
             assert!(body["error"].as_object().unwrap().contains_key("param"));
             assert!(body["error"].as_object().unwrap().contains_key("code"));
         }
@@ -377,9 +400,31 @@ async fn errors_inside_a_stream_have_the_vendors_shapes() {
             let response = struck(fault, wire, true).await;
             assert_eq!((response.status, response.end), (Some(200), End::Complete));
             assert_eq!(response.text().contains("Héll"), content);
+            if wire == Wire::Ollama {
+                let text = response.text();
+                shape(wire, &serde_json::from_str(text.lines().last().unwrap()).unwrap());
+                continue;
+            }
             let (name, data) = reader::events(&response.body).unwrap().pop().unwrap();
-            assert_eq!(name, if wire == Wire::Anthropic { "error" } else { "" });
-            shape(wire, &serde_json::from_slice(&data).unwrap());
+            let data: Value = serde_json::from_slice(&data).unwrap();
+            match (wire, fault) {
+                (Wire::Responses, Fault::ErrorEventTyped) => {
+                    assert_eq!(name, "response.failed");
+                    assert_eq!(data["response"]["error"]["code"], "context_length_exceeded");
+                }
+                (Wire::Responses, _) => {
+                    assert_eq!(name, "error");
+                    assert!(data["code"].is_string() && data["message"].is_string(), "{data}");
+                }
+                (Wire::Anthropic, _) => {
+                    assert_eq!(name, "error");
+                    shape(wire, &data);
+                }
+                _ => {
+                    assert_eq!(name, "");
+                    shape(wire, &data);
+                }
+            }
         }
     }
 }
@@ -394,7 +439,8 @@ async fn too_much_is_too_much() {
             let answer = struck(Fault::HugeAnswer, wire, stream).await;
             assert_eq!(answer.end, End::Complete);
             assert!(answer.body.len() > 17 * 1024 * 1024);
-            for fault in [Fault::DeepJson, Fault::DeepArguments] {
+            let deep = [Fault::DeepJson, Fault::DeepArguments];
+            for fault in deep.into_iter().filter(|fault| fault.applies_to(wire, stream)) {
                 let deep = struck(fault, wire, stream).await;
                 let opening = deep.body.iter().filter(|byte| **byte == b'[').count();
                 assert!(opening >= 10_000, "{} {wire:?} {stream}: {opening}", fault.name());
@@ -409,17 +455,20 @@ async fn calls_are_broken_as_described() {
         let read = async |fault| reader::read(wire, true, &struck(fault, wire, true).await).unwrap();
         let cut = read(Fault::ArgumentsCut).await;
         assert_eq!(cut.calls, [("id_a".into(), "read".into(), "{\"path\":\"R".to_owned())]);
-        assert!(["length", "max_tokens"].contains(&cut.finish.as_str()));
+        assert!(reader::CUT.contains(&cut.finish.as_str()));
         let unsaid = read(Fault::ArgumentsCutUnsaid).await;
-        assert!(["tool_calls", "tool_use"].contains(&unsaid.finish.as_str()));
+        assert!(reader::asks_for_tools(&unsaid));
         assert!(serde_json::from_str::<Value>(&unsaid.calls[0].2).is_err());
         assert!(serde_json::from_str::<Value>(&read(Fault::ArgumentsNotJson).await.calls[0].2).is_err());
         assert_eq!(read(Fault::ArgumentsNotObject).await.calls[0].2, "[\"README.md\"]");
-        assert_eq!(read(Fault::ArgumentsEmpty).await.calls[0].2, "");
+        let empty = if wire == Wire::Ollama { "{}" } else { "" };
+        assert_eq!(read(Fault::ArgumentsEmpty).await.calls[0].2, empty);
         assert_eq!(read(Fault::UnknownTool).await.calls[0].1, "no_such_tool");
         for fault in [Fault::DuplicateIdEqual, Fault::DuplicateIdUnequal] {
             let text = struck(fault, wire, true).await.text();
-            assert_eq!(text.matches("\"id_a\"").count(), 2, "{}", fault.name());
+            // Items of Responses are said when they begin, when they end, and at the end.
+            let times = if wire == Wire::Responses { 6 } else { 2 };
+            assert_eq!(text.matches("\"id_a\"").count(), times, "{} {wire:?}", fault.name());
         }
     }
 }
@@ -432,6 +481,6 @@ async fn a_text_turn_gets_a_call_to_break() {
         let response = post(provider.addr(), wire, &request(wire, true)).await;
         let answer = reader::read(wire, true, &response).unwrap();
         assert_eq!((answer.calls.len(), answer.calls[0].1.as_str()), (1, "read"));
-        assert!(["tool_calls", "tool_use"].contains(&answer.finish.as_str()));
+        assert!(reader::asks_for_tools(&answer));
     }
 }

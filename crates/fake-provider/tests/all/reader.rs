@@ -6,6 +6,7 @@ use ambidex_fake_provider::Wire;
 use serde_json::Value;
 
 use crate::client::{End, Response};
+use crate::readers;
 
 const EVENT_LIMIT: usize = 4 * 1024 * 1024;
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
@@ -34,7 +35,11 @@ pub fn read(wire: Wire, stream: bool, response: &Response) -> Result<Answer, Str
         return Err("the answer is over the limit".to_owned());
     }
     let kind = response.header("content-type").unwrap_or_default();
-    let wanted = if stream { "text/event-stream" } else { "application/json" };
+    let wanted = match (wire, stream) {
+        (_, false) => "application/json",
+        (Wire::Ollama, true) => "application/x-ndjson",
+        (_, true) => "text/event-stream",
+    };
     if !kind.starts_with(wanted) {
         return Err(format!("content type {kind}"));
     }
@@ -43,6 +48,12 @@ pub fn read(wire: Wire, stream: bool, response: &Response) -> Result<Answer, Str
         (Wire::Anthropic, false) => anthropic_body(&parse(&response.body)?)?,
         (Wire::OpenAi, true) => openai_stream(&events(&response.body)?)?,
         (Wire::Anthropic, true) => anthropic_stream(&events(&response.body)?)?,
+        (Wire::Responses, false) => readers::responses_body(&parse(&response.body)?)?,
+        (Wire::Responses, true) => readers::responses_stream(&events(&response.body)?)?,
+        (Wire::Gemini, false) => readers::gemini(&[parse(&response.body)?])?,
+        (Wire::Gemini, true) => readers::gemini(&parsed(&events(&response.body)?)?)?,
+        (Wire::Ollama, false) => readers::ollama(&[parse(&response.body)?])?,
+        (Wire::Ollama, true) => readers::ollama(&lines(&response.body)?)?,
     };
     let mut calls: Vec<(String, String, String)> = Vec::new();
     for call in answer.calls {
@@ -60,7 +71,34 @@ pub fn read(wire: Wire, stream: bool, response: &Response) -> Result<Answer, Str
 pub fn runnable(answer: &Answer, call: &(String, String, String)) -> bool {
     let arguments = if call.2.is_empty() { "{}" } else { &call.2 };
     let object = serde_json::from_str::<Value>(arguments).is_ok_and(|value| value.is_object());
-    call.1 == "read" && object && ["tool_calls", "tool_use"].contains(&answer.finish.as_str())
+    // Formats that do not say that the reply ends for its calls say at least that it was not cut.
+    let finishes = ["tool_calls", "tool_use", "completed", "STOP", "stop"];
+    call.1 == "read" && object && finishes.contains(&answer.finish.as_str())
+}
+
+/// The last finish reasons that say no more than that a reply is whole.
+pub fn asks_for_tools(answer: &Answer) -> bool {
+    let finishes = ["tool_calls", "tool_use", "completed", "STOP", "stop"];
+    !answer.calls.is_empty() && finishes.contains(&answer.finish.as_str())
+}
+
+/// The finish reasons of a reply that was cut at the token limit.
+pub const CUT: [&str; 4] = ["length", "max_tokens", "max_output_tokens", "MAX_TOKENS"];
+
+/// Events whose data is JSON.
+fn parsed(events: &[(String, Vec<u8>)]) -> Result<Vec<Value>, String> {
+    events.iter().map(|(_, data)| parse(data)).collect()
+}
+
+/// Lines of JSON.
+fn lines(body: &[u8]) -> Result<Vec<Value>, String> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    lines
+        .map(|line| match line.len() > EVENT_LIMIT {
+            true => Err("a line is over the limit".to_owned()),
+            false => parse(line),
+        })
+        .collect()
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, String> {
@@ -103,7 +141,7 @@ pub fn events(body: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
     Ok(out)
 }
 
-fn string(value: &Value) -> String {
+pub fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 

@@ -30,7 +30,8 @@ async fn streamed_and_whole_replies_say_the_same() {
             let answer = reader::read(wire, stream, &response).unwrap();
             assert_eq!(answer.text, "Let me see ✓🦀.", "{wire:?} {stream}");
             assert_eq!(answer.reasoning, "think héavily");
-            assert_eq!(answer.signatures.len(), usize::from(wire == Wire::Anthropic));
+            let signed = matches!(wire, Wire::Anthropic | Wire::Responses | Wire::Gemini);
+            assert_eq!(answer.signatures.len(), usize::from(signed), "{wire:?}");
             let calls: Vec<_> = answer.calls.iter().map(|c| (c.0.as_str(), c.2.as_str())).collect();
             let wanted = [("id_a", r#"{"path":"README.md"}"#), ("id_b", r#"{"path":"Cargo.toml"}"#)];
             assert_eq!(calls, wanted);
@@ -50,6 +51,26 @@ async fn streamed_and_whole_replies_say_the_same() {
                     assert_eq!(answer.usage["cache_creation_input_tokens"], 10);
                     assert_eq!(answer.usage["output_tokens"], 20);
                     assert!(response.header("request-id").is_some());
+                }
+                Wire::Responses => {
+                    assert_eq!(answer.finish, "completed");
+                    assert_eq!(answer.usage["input_tokens"], 100);
+                    assert_eq!(answer.usage["input_tokens_details"]["cached_tokens"], 60);
+                    assert_eq!(answer.usage["output_tokens_details"]["reasoning_tokens"], 5);
+                    assert_eq!(answer.usage["total_tokens"], 120);
+                    assert!(response.header("x-request-id").is_some());
+                }
+                Wire::Gemini => {
+                    assert_eq!(answer.finish, "STOP");
+                    assert_eq!(answer.usage["promptTokenCount"], 100);
+                    assert_eq!(answer.usage["cachedContentTokenCount"], 60);
+                    assert_eq!(answer.usage["candidatesTokenCount"], 15);
+                    assert_eq!(answer.usage["thoughtsTokenCount"], 5);
+                }
+                Wire::Ollama => {
+                    assert_eq!(answer.finish, "stop");
+                    assert_eq!(answer.usage["prompt_eval_count"], 100);
+                    assert_eq!(answer.usage["eval_count"], 20);
                 }
             }
         }
@@ -76,13 +97,19 @@ async fn chunking_sets_the_size_of_deltas() {
     let provider = FakeProvider::start(Script::new([Turn::text("abcdefg").chunks(3)])).await.unwrap();
     for wire in Wire::ALL {
         let response = post(provider.addr(), wire, &request(wire, true)).await;
-        let pieces: Vec<String> = reader::events(&response.body)
-            .unwrap()
-            .iter()
-            .filter_map(|(_, data)| serde_json::from_slice::<serde_json::Value>(data).ok())
-            .filter_map(|data| match wire {
-                Wire::OpenAi => data["choices"][0]["delta"]["content"].as_str().map(str::to_owned),
-                Wire::Anthropic => data["delta"]["text"].as_str().map(str::to_owned),
+        let text = response.text();
+        let pieces: Vec<String> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ").unwrap_or(line)).ok())
+            .filter_map(|data: serde_json::Value| {
+                let piece = match wire {
+                    Wire::OpenAi => &data["choices"][0]["delta"]["content"],
+                    Wire::Responses => &data["delta"],
+                    Wire::Anthropic => &data["delta"]["text"],
+                    Wire::Gemini => &data["candidates"][0]["content"]["parts"][0]["text"],
+                    Wire::Ollama => &data["message"]["content"],
+                };
+                piece.as_str().map(str::to_owned)
             })
             .filter(|text| !text.is_empty())
             .collect();
@@ -110,18 +137,17 @@ async fn interleaved_calls_take_turns() {
 
 #[tokio::test]
 async fn every_finish_has_its_word() {
-    for (finish, openai, anthropic) in [
-        (Finish::Stop, "stop", "end_turn"),
-        (Finish::ToolCalls, "tool_calls", "tool_use"),
-        (Finish::Length, "length", "max_tokens"),
-        (Finish::ContentFilter, "content_filter", "refusal"),
-        (Finish::Refusal, "stop", "refusal"),
-        (Finish::StopSequence, "stop", "stop_sequence"),
-        (Finish::PauseTurn, "stop", "pause_turn"),
+    for (finish, words) in [
+        (Finish::Stop, ["stop", "completed", "end_turn", "STOP", "stop"]),
+        (Finish::ToolCalls, ["tool_calls", "completed", "tool_use", "STOP", "stop"]),
+        (Finish::Length, ["length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "length"]),
+        (Finish::ContentFilter, ["content_filter", "content_filter", "refusal", "SAFETY", "stop"]),
+        (Finish::Refusal, ["stop", "completed", "refusal", "PROHIBITED_CONTENT", "stop"]),
+        (Finish::StopSequence, ["stop", "completed", "stop_sequence", "STOP", "stop"]),
+        (Finish::PauseTurn, ["stop", "completed", "pause_turn", "STOP", "stop"]),
     ] {
         let provider = FakeProvider::start(Script::new([Turn::text("x").finish(finish)])).await.unwrap();
-        for wire in Wire::ALL {
-            let wanted = if wire == Wire::OpenAi { openai } else { anthropic };
+        for (wire, wanted) in Wire::ALL.into_iter().zip(words) {
             for stream in [true, false] {
                 let response = post(provider.addr(), wire, &request(wire, stream)).await;
                 assert_eq!(reader::read(wire, stream, &response).unwrap().finish, wanted);
@@ -135,14 +161,30 @@ async fn models_are_listed_in_each_vendors_shape() {
     let script = Script { models: vec!["one".into(), "two".into()], ..Script::text("ok") };
     let provider = FakeProvider::start(script).await.unwrap();
     let patience = std::time::Duration::from_secs(10);
-    for wire in Wire::ALL {
-        let get = client::encode("GET", "/v1/models", &client::auth(wire), b"");
-        let list = client::send(provider.addr(), &get, patience).await.json();
-        assert_eq!(list["data"][1]["id"], "two");
-        assert_eq!(list["has_more"].is_boolean(), wire == Wire::Anthropic);
-        let get = client::encode("GET", "/v1/models/none", &client::auth(wire), b"");
+    for (wire, path, list, name) in [
+        (Wire::OpenAi, "/v1/models", "data", "id"),
+        (Wire::Anthropic, "/v1/models", "data", "id"),
+        (Wire::Gemini, "/v1/models", "models", "displayName"),
+        (Wire::Gemini, "/v1beta/models", "models", "displayName"),
+        (Wire::Ollama, "/api/tags", "models", "name"),
+    ] {
+        let get = client::encode("GET", path, &client::auth(wire), b"");
+        let listed = client::send(provider.addr(), &get, patience).await.json();
+        assert_eq!(listed[list][1][name], "two", "{listed}");
+        assert_eq!(listed["has_more"].is_boolean(), wire == Wire::Anthropic);
+        let get = client::encode("GET", &format!("{path}/none"), &client::auth(wire), b"");
         assert_eq!(client::send(provider.addr(), &get, patience).await.status, Some(404));
     }
+    let json = [("content-type", "application/json")];
+    let show = client::encode("POST", "/api/show", &json, br#"{"model":"one"}"#);
+    let shown = client::send(provider.addr(), &show, patience).await.json();
+    assert!(shown["capabilities"].as_array().unwrap().iter().any(|it| it == "tools"), "{shown}");
+    let show = client::encode("POST", "/api/show", &json, br#"{"model":"three"}"#);
+    let refused = client::send(provider.addr(), &show, patience).await;
+    assert_eq!(
+        (refused.status, refused.json()["error"].as_str()),
+        (Some(404), Some("model 'three' not found"))
+    );
     // A model that is not listed is refused in a chat too.
     for wire in Wire::ALL {
         let response = post(provider.addr(), wire, &request(wire, true)).await;

@@ -4,22 +4,12 @@ use ambidex_fake_provider::{FakeProvider, Fault, Match, Part, Script, Turn, When
 use serde_json::{Value, json};
 
 use crate::client::{post, post_as, request};
-use crate::reader;
+use crate::{history, reader};
 
 fn continued(wire: Wire, result: &str) -> Value {
     let mut body = request(wire, true);
-    let messages = body["messages"].as_array_mut().unwrap();
-    match wire {
-        Wire::OpenAi => messages.extend([
-            json!({"role": "assistant", "content": null, "tool_calls": [{"id": "a", "type": "function",
-                "function": {"name": "read", "arguments": "{}"}}]}),
-            json!({"role": "tool", "tool_call_id": "a", "content": result}),
-        ]),
-        Wire::Anthropic => messages.extend([
-            json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "read", "input": {}}]}),
-            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": result}]}),
-        ]),
-    }
+    let call = ("a".to_owned(), "read".to_owned(), "{}".to_owned());
+    history::answer(wire, &mut body, "", &[call], history::ELSEWHERE, result);
     body
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::faults::{config, request};
+use crate::faults::{WIRES, config, request};
 use crate::requests::client;
 
 fn model(provider: &FakeProvider, wire: Wire) -> ProviderModel {
@@ -25,7 +25,7 @@ fn model(provider: &FakeProvider, wire: Wire) -> ProviderModel {
 /// changed thinking, wrong order and wrong roles.
 #[tokio::test]
 async fn a_conversation_with_thinking_and_parallel_calls_goes_back_as_it_came() {
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let parts = [
             FakePart::reasoning("I need both files, ä🌍."),
             FakePart::RedactedReasoning("hidden".into()),
@@ -115,7 +115,7 @@ async fn every_feature_is_written_as_the_vendor_accepts_it() {
             ..request()
         },
     ];
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let provider = FakeProvider::start(Script::text("fine")).await.unwrap();
         let model = model(&provider, wire);
         for (number, request) in requests.iter().enumerate() {
@@ -128,7 +128,7 @@ async fn every_feature_is_written_as_the_vendor_accepts_it() {
 
 #[tokio::test]
 async fn errors_say_where_to_look_and_never_show_the_key() {
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let ask = async |fault: Fault| {
             let script = Script::text("x").with_fault(fault, When::Always);
             let provider = FakeProvider::start(script).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_key_that_the_provider_repeats_is_taken_out() {
 
 #[tokio::test]
 async fn dropping_the_stream_hangs_up() {
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let turn = Turn::text("one two three").chunks(1).fault(Fault::StallSilent, When::Always);
         let provider = FakeProvider::start(Script::new([turn])).await.unwrap();
         let mut stream = model(&provider, wire).stream(request(), Context::detached());
@@ -213,7 +213,7 @@ async fn nothing_is_sent_before_the_first_poll_or_after_a_cancel() {
 
 #[tokio::test]
 async fn a_finished_reply_leaves_its_connection_for_the_next() {
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let provider = FakeProvider::start(Script::text("fine").with_chunks(1)).await.unwrap();
         let model = model(&provider, wire);
         for _ in 0..20 {
@@ -227,7 +227,7 @@ async fn a_finished_reply_leaves_its_connection_for_the_next() {
 #[tokio::test]
 async fn the_price_gives_the_cost_and_missing_counts_are_estimated() {
     let usage = Usage { input: 1_000_000, output: 100_000, cached: 500_000, ..Usage::default() };
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let provider = FakeProvider::start(Script::new([Turn::text("x").usage(usage)])).await.unwrap();
         let mut config = config(&provider, wire);
         config.price = Some(Price { input: 1.0, output: 10.0, cached_input: Some(0.1) });
@@ -266,7 +266,7 @@ async fn a_call_ends_at_its_total_limit_though_content_flows() {
 
 #[tokio::test]
 async fn the_end_is_the_last_chunk_and_comes_once() {
-    for wire in Wire::ALL {
+    for &wire in WIRES {
         let provider = FakeProvider::start(Script::text("fine")).await.unwrap();
         let items: Vec<_> = model(&provider, wire).stream(request(), Context::detached()).collect().await;
         let ends = items.iter().filter(|item| matches!(item, Ok(Chunk::End(_)))).count();

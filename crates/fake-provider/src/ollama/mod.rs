@@ -1,0 +1,4 @@
+//! Ollama's own format.
+
+pub(crate) mod reply;
+pub(crate) mod rules;
