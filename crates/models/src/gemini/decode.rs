@@ -114,8 +114,13 @@ impl GeminiDecoder {
     }
 
     fn candidate(&mut self, candidate: Candidate<'_>, out: &mut Vec<Chunk>) -> Result<(), Error> {
+        let before = out.len();
         for json in candidate.content.into_iter().flat_map(|content| content.parts.unwrap_or_default()) {
             self.part(json, out)?;
+        }
+        // Where the vendor's own tools run, it says `STOP` in the middle too: what goes on ends again.
+        if out.len() > before {
+            self.finish = None;
         }
         if let Some(reason) = candidate.finish_reason.filter(|reason| !is_unspecified(&reason.0)) {
             let said = candidate.finish_message.as_ref().map_or("", |text| &*text.0);
@@ -268,7 +273,8 @@ fn stopped(kind: ErrorKind, what: &str, reason: &str, said: &str) -> Error {
 /// The reason says that what came is no answer.
 fn finish(reason: &str, said: &str) -> Result<Finish, Error> {
     let (kind, what) = match reason {
-        "STOP" => return Ok(Finish::Stop),
+        // The latter is no word of the vendor, but of servers that speak like it.
+        "STOP" | "FUNCTION_CALL" => return Ok(Finish::Stop),
         // The latter is the limit of one request, to be continued by a token.
         "MAX_TOKENS" | "CONTINUATION" => return Ok(Finish::Length),
         "SAFETY"
