@@ -139,6 +139,9 @@ pub enum Format {
     /// OpenAI Chat Completions and everything compatible with it.
     #[serde(rename = "openai")]
     OpenAiChat,
+    /// OpenAI Responses.
+    #[serde(rename = "openai-responses")]
+    OpenAiResponses,
     /// Anthropic Messages.
     Anthropic,
     /// Gemini `generateContent`.
@@ -150,6 +153,7 @@ impl Format {
     pub fn adapter(self) -> &'static dyn Adapter {
         match self {
             Self::OpenAiChat => &crate::openai_chat::OpenAiChat,
+            Self::OpenAiResponses => &crate::openai_responses::OpenAiResponses,
             Self::Anthropic => &crate::anthropic::Anthropic,
             Self::Gemini => &crate::gemini::Gemini,
         }

@@ -13,6 +13,35 @@ use crate::gemini::error::Details;
 /// Characters of a provider's own words that a message repeats.
 const QUOTED: usize = 300;
 
+/// Words for content that a policy stopped.
+const REFUSED_CONTENT: [&str; 6] = [
+    "content_filter",
+    "content_policy_violation",
+    "image_content_policy_violation",
+    "misalignment_policy_violation",
+    "bio_policy",
+    "ResponsibleAIPolicyViolation",
+];
+
+/// Words of OpenAI Responses for input that will never do.
+const REFUSED_INPUT: [&str; 15] = [
+    "invalid_prompt",
+    "data_residency_mismatch",
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_base64_image",
+    "invalid_image_url",
+    "invalid_image_mode",
+    "image_too_large",
+    "image_too_small",
+    "image_parse_error",
+    "image_file_too_large",
+    "image_file_not_found",
+    "unsupported_image_media_type",
+    "empty_image_file",
+    "failed_to_download_image",
+];
+
 /// The names an error message needs to say where to look.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -76,8 +105,10 @@ impl WireError {
     /// An error event inside a stream that began with 200.
     pub fn into_error(self) -> Error {
         let kind = self.classify(self.status).unwrap_or(ErrorKind::ProviderError);
+        // There is no header for it any more.
+        let in_words = || (kind == ErrorKind::RateLimited).then(|| wait_in_words(&self.message)).flatten();
         let error = Error::new(kind, format!("the provider reported {}", self.quoted(None)))
-            .with_retry_after(self.details.retry_delay);
+            .with_retry_after(self.details.retry_delay.or_else(in_words));
         match self.status {
             Some(status) => error.with_status(status),
             None => error,
@@ -112,9 +143,15 @@ impl WireError {
                 ])
             {
                 ErrorKind::ContextTooLong
-            } else if is(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
+            } else if is(&REFUSED_CONTENT) {
                 ErrorKind::ContentFilter
-            } else if is(&["overloaded_error", "overloaded", "engine_overloaded", "slow_down"]) {
+            } else if is(&[
+                "overloaded_error",
+                "overloaded",
+                "engine_overloaded",
+                "server_is_overloaded",
+                "slow_down",
+            ]) {
                 ErrorKind::Overloaded
             } else if is(&["rate_limit_error", "rate_limit_exceeded", "too_many_requests"]) {
                 ErrorKind::RateLimited
@@ -126,9 +163,9 @@ impl WireError {
                 ErrorKind::NotFound
             } else if let Some(kind) = status.and_then(of_status) {
                 kind
-            } else if is(&["invalid_request_error", "request_too_large", "invalid_prompt"]) {
+            } else if is(&["invalid_request_error", "request_too_large"]) || is(&REFUSED_INPUT) {
                 ErrorKind::InvalidRequest
-            } else if is(&["timeout_error"]) {
+            } else if is(&["timeout_error", "vector_store_timeout"]) {
                 ErrorKind::Timeout
             } else if is(&["api_error", "server_error", "internal_error", "internal_server_error"]) {
                 ErrorKind::ProviderError
@@ -256,6 +293,31 @@ pub fn of_http(place: &Place, error: &HttpError, answered: bool) -> Error {
     // A malformed or oversized answer may come out well the next time; a wrong certificate does not.
     let retryable = error.retry_may_help() || kind == ErrorKind::BadUpstream;
     Error::new(kind, format!("{}: {text}", place.provider)).retryable(retryable)
+}
+
+/// How long the provider asks to wait, where only its words say so: `try again in 1m2.5s`.
+fn wait_in_words(message: &str) -> Option<Duration> {
+    let (_, mut rest) = message.split_once("try again in ")?;
+    let mut wait: Option<f64> = None;
+    loop {
+        rest = rest.trim_start();
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+        let (number, after) = rest.split_at(digits);
+        let after = after.trim_start();
+        let letters = after.len() - after.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let (unit, after) = after.split_at(letters);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" | "second" | "seconds" => 1.0,
+            "m" | "minute" | "minutes" => 60.0,
+            "h" | "hour" | "hours" => 3600.0,
+            _ => break,
+        };
+        let Ok(number) = number.parse::<f64>() else { break };
+        wait = Some(wait.unwrap_or(0.0) + number * seconds);
+        rest = after;
+    }
+    wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// Whether a body is a page for people.

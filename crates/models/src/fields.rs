@@ -60,3 +60,11 @@ pub(crate) fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Resu
 pub(crate) fn raw(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
+
+/// An id that every provider accepts in place of another's. Two ids that differ stay different.
+pub(crate) fn short_id(id: &str) -> String {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("call_{hash:016x}")
+}

@@ -13,6 +13,7 @@ mod fields;
 pub mod gemini;
 pub mod limit;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod provider;
 mod reply_stream;
 pub mod retry;

@@ -14,7 +14,7 @@ use serde_json::{Value, json as value};
 
 use super::FORMAT;
 use crate::adapter::{Endpoint, Frame};
-use crate::fields::{Fields, json, raw};
+use crate::fields::{Fields, json, raw, short_id};
 use crate::schema;
 
 const CACHE: &str = "cache_control";
@@ -292,9 +292,5 @@ fn wire_id(id: &str) -> Cow<'_, str> {
     if !id.is_empty() && id.chars().all(fits) {
         return Cow::Borrowed(id);
     }
-    // Two ids that differ must stay different.
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    Cow::Owned(format!("call_{hash:016x}"))
+    Cow::Owned(short_id(id))
 }

@@ -89,7 +89,8 @@ fn tool(spec: &ToolSpec) -> Tool<'_> {
     Tool { r#type: "function", function }
 }
 
-fn effort(budget: u32) -> &'static str {
+/// The word for effort that is near a budget of tokens.
+pub(crate) fn effort(budget: u32) -> &'static str {
     match budget {
         0..=2048 => "low",
         2049..=8192 => "medium",

@@ -18,6 +18,7 @@ use secrecy::SecretString;
 
 use crate::adapter::{Adapter, Decoder, Endpoint, Frame, secret_header};
 
+pub(crate) use encode::effort;
 pub use quirks::Quirks;
 
 /// The name of this format in caches and provider state.

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gemini;
+mod openai_responses;
 mod limit;
 mod provider;
 mod requests;

@@ -98,7 +98,7 @@ fn reply(chunks: &[Chunk], error: Option<&Error>) -> Value {
     }
 }
 
-const FORMATS: [Format; 3] = [Format::OpenAiChat, Format::Anthropic, Format::Gemini];
+const FORMATS: [Format; 4] = [Format::OpenAiChat, Format::OpenAiResponses, Format::Anthropic, Format::Gemini];
 
 #[test]
 fn every_stream_is_decoded_as_its_file_says() {
@@ -201,6 +201,7 @@ fn changed_bytes_never_give_chunks_that_do_not_fit() {
 fn a_stream_cut_anywhere_before_its_end_is_an_error() {
     for (format, end) in [
         (Format::OpenAiChat, "\"finish_reason\":\"stop\""),
+        (Format::OpenAiResponses, "\"sequence_number\":10}"),
         (Format::Anthropic, "message_stop\"}"),
         (Format::Gemini, "\"finishReason\":\"STOP\""),
     ] {

@@ -1,0 +1,257 @@
+//! What is Responses' own: items that go back as they came, what is sent beside the history.
+
+use std::sync::Arc;
+
+use ambidex_core::message::{Arguments, Message, Part, ProviderState, ToolCall};
+use ambidex_core::model::{OutputSchema, Reasoning, Settings};
+use ambidex_core::reply::{Reply, ReplyBuilder};
+use ambidex_core::{Context, Finish, Request, Role};
+use ambidex_models::{Format, ModelConfig, ProviderModel};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::requests::{body, client, request, tools};
+use crate::wire::{cases, decode, folder};
+
+const FORMAT: &str = "openai-responses";
+
+fn model(name: &str) -> ProviderModel {
+    let config = ModelConfig::new(Format::OpenAiResponses, "openai", name, "https://api.example.com/v1");
+    ProviderModel::new(config, client()).unwrap()
+}
+
+fn sent(request: &Request) -> Value {
+    body(&model("model-1"), request, &Context::detached())
+}
+
+fn reply(case: &str) -> Option<Reply> {
+    let bytes = std::fs::read(folder(FORMAT).join(format!("{case}.sse"))).unwrap();
+    let (chunks, error) = decode(Format::OpenAiResponses.adapter(), std::iter::once(bytes.as_slice()));
+    let mut builder = ReplyBuilder::new();
+    for chunk in chunks {
+        builder.push(chunk).unwrap();
+    }
+    error.map_or_else(|| builder.finish(), Err).ok()
+}
+
+fn with_extra(extra: Value) -> Request {
+    let extra = extra.as_object().unwrap().clone();
+    let settings = Settings { extra, ..Settings::default() };
+    Request { settings: Arc::new(settings), ..Request::user("Hi") }
+}
+
+fn state(json: &str) -> ProviderState {
+    ProviderState { format: FORMAT.into(), json: json.into() }
+}
+
+fn reasoning(text: &str, json: &str) -> Part {
+    Part::Reasoning { text: text.into(), state: Some(state(json)) }
+}
+
+fn input_after(reply: Arc<Message>) -> Value {
+    sent(&request(vec![Message::user("Hi"), reply]))["input"].take()
+}
+
+/// The items of a whole reply as the server wrote them, byte for byte.
+fn items(case: &str) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        item: Option<&'a RawValue>,
+        output_index: Option<u32>,
+    }
+    let text = std::fs::read_to_string(folder(FORMAT).join(format!("{case}.sse"))).unwrap();
+    let mut done: Vec<(Option<u32>, String)> = text
+        .lines()
+        .filter(|line| line.contains("\"response.output_item.done\""))
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter_map(|json| {
+            let event: Event<'_> = serde_json::from_str(json).unwrap();
+            Some((event.output_index, event.item?.get().to_owned()))
+        })
+        .collect();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, item)| item).collect()
+}
+
+/// Reasoning and items that this version does not know go back byte for byte and in their place, whatever
+/// stands around them; a call keeps its id, name and arguments.
+#[test]
+fn every_item_goes_back_in_its_place() {
+    let mut seen = 0;
+    for case in cases(&folder(FORMAT), "sse") {
+        let name = case.file_stem().unwrap().to_str().unwrap().to_owned();
+        let Some(reply) = reply(&name) else { continue };
+        if matches!(reply.finish, Finish::Length | Finish::ContentFilter) {
+            continue;
+        }
+        let history = request(vec![Message::user("Hi"), reply.message.clone()]);
+        let body = model("model-1").encode(&history, &Context::detached()).unwrap().concat();
+        let body = String::from_utf8(body).unwrap();
+        let mut from = 0;
+        for item in items(&name) {
+            let kind = serde_json::from_str::<Value>(&item).unwrap();
+            if ["message", "function_call"].contains(&kind["type"].as_str().unwrap()) {
+                continue;
+            }
+            let at = body[from..].find(&item);
+            from += at.unwrap_or_else(|| panic!("{name}: {item} is not in {}", &body[from..])) + item.len();
+            seen += 1;
+        }
+        let kinds: Vec<Value> = input_after(reply.message.clone())
+            .as_array()
+            .unwrap()
+            .iter()
+            .skip(1)
+            .map(|item| item["type"].clone())
+            .collect();
+        let expected: Vec<Value> = items(&name)
+            .iter()
+            .map(|item| serde_json::from_str::<Value>(item).unwrap()["type"].clone())
+            .collect();
+        // Equal calls are one.
+        if !expected.is_empty() && name != "call_same_id_twice" {
+            assert_eq!(kinds, expected, "{name}");
+        }
+    }
+    assert!(seen >= 8, "only {seen} items were looked at");
+}
+
+#[test]
+fn further_fields_of_messages_and_calls_go_back() {
+    let input = input_after(reply("message_with_phase").unwrap().message);
+    assert_eq!(
+        input[1],
+        json!({"type": "message", "role": "assistant", "content": "I look.", "phase": "commentary"})
+    );
+    assert_eq!(input[2]["phase"], "final_answer");
+    let input = input_after(reply("call_with_further_fields").unwrap().message);
+    assert_eq!(
+        input[1],
+        json!({"type": "function_call", "call_id": "call_1", "name": "read", "arguments": "{\"path\":\"a\"}", "namespace": "files"})
+    );
+}
+
+/// The vendor refuses reasoning that nothing follows, for as long as it stands in the history.
+#[test]
+fn reasoning_of_a_reply_that_was_cut_stays_away() {
+    let said = || Part::text("Hi");
+    let think = || reasoning("a", r#"{"type":"reasoning","id":"rs_1","summary":[]}"#);
+    let hidden = || Part::Opaque { state: state(r#"{"id":"rs_2","type":"reasoning","summary":[]}"#) };
+    let mark = || Part::Opaque { state: state(r#"["message",{"phase":"commentary"}]"#) };
+    let kinds = |parts: Vec<Part>| -> Vec<String> {
+        let input = input_after(Message::new(Role::Assistant, parts));
+        let items = input.as_array().unwrap().iter().skip(1);
+        items
+            .map(|item| {
+                format!("{}{}", item["id"].as_str().unwrap_or(""), item["phase"].as_str().unwrap_or("-"))
+            })
+            .collect()
+    };
+    assert_eq!(
+        kinds(vec![think(), hidden(), said(), mark(), think(), hidden()]),
+        ["rs_1-", "rs_2-", "commentary"]
+    );
+    let empty = input_after(Message::new(Role::Assistant, vec![think(), hidden()]));
+    assert_eq!(empty[1], json!({"type": "message", "role": "assistant", "content": ""}));
+}
+
+#[test]
+fn a_refusal_and_several_texts_are_a_message_of_contents() {
+    let parts = vec![Part::text("No: "), Part::Refusal { text: "I cannot.".into() }];
+    let input = input_after(Message::new(Role::Assistant, parts));
+    assert_eq!(
+        input[1]["content"],
+        json!([
+            {"type": "output_text", "text": "No: ", "annotations": []},
+            {"type": "refusal", "refusal": "I cannot."},
+        ])
+    );
+}
+
+#[test]
+fn call_ids_that_are_too_long_are_shortened_alike_in_call_and_result() {
+    let call = ToolCall {
+        id: "x".repeat(65),
+        name: "read".into(),
+        arguments: Arguments::Json(json!({})),
+        state: None,
+    };
+    let input = sent(&request(vec![
+        Message::user("Hi"),
+        Message::new(Role::Assistant, vec![Part::ToolCall(call.clone())]),
+        Message::tool_result(&call, "ok", false),
+    ]))["input"]
+        .take();
+    let id = input[1]["call_id"].as_str().unwrap();
+    assert!(id.len() <= 64 && input[2]["call_id"] == id, "{input}");
+}
+
+#[test]
+fn nothing_is_stored_and_reasoning_comes_encrypted_unless_the_user_says_otherwise() {
+    let plain = sent(&Request::user("Hi"));
+    assert_eq!(
+        (&plain["store"], &plain["include"]),
+        (&json!(false), &json!(["reasoning.encrypted_content"]))
+    );
+    let stored = sent(&with_extra(json!({"store": true, "previous_response_id": "resp_1"})));
+    assert_eq!((&stored["store"], stored.get("include")), (&json!(true), None));
+    assert_eq!(stored["previous_response_id"], "resp_1");
+    assert_eq!(stored["input"][0]["content"], "Hi");
+    let own = sent(&with_extra(json!({"include": ["message.output_text.logprobs"]})));
+    assert_eq!(own["include"], json!(["message.output_text.logprobs"]));
+    for name in ["gpt-4o-mini", "openai/gpt-4.1", "gpt-3.5-turbo"] {
+        let body = body(&model(name), &Request::user("Hi"), &Context::detached());
+        assert_eq!((&body["store"], body.get("include")), (&json!(false), None), "{name}");
+    }
+}
+
+/// Settings of the user stand beside ours in the fields that hold several.
+#[test]
+fn fields_of_the_user_are_merged_with_ours() {
+    let mut request = with_extra(json!({
+        "text": {"verbosity": "low"},
+        "reasoning": {"summary": "auto"},
+        "tools": [{"type": "web_search"}],
+        "input": "not this", "stream": false,
+    }));
+    request.tools = tools();
+    request.output = Some(Arc::new(OutputSchema {
+        name: "answer".into(),
+        schema: json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}),
+    }));
+    let mut settings = (*request.settings).clone();
+    settings.reasoning = Some(Reasoning::Effort("high".into()));
+    request.settings = Arc::new(settings);
+    let body = sent(&request);
+    assert_eq!(body["text"]["verbosity"], "low");
+    assert_eq!(
+        (&body["text"]["format"]["type"], &body["text"]["format"]["strict"]),
+        (&json!("json_schema"), &json!(true))
+    );
+    assert_eq!(body["reasoning"], json!({"summary": "auto", "effort": "high"}));
+    let kinds: Vec<&str> =
+        body["tools"].as_array().unwrap().iter().map(|it| it["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["function", "function", "web_search"]);
+    assert_eq!((&body["stream"], body["input"].is_array()), (&json!(true), true));
+}
+
+#[test]
+fn an_input_of_the_vendors_own_needs_no_history() {
+    let request =
+        Request { history: Arc::default(), ..with_extra(json!({"previous_response_id": "resp_1"})) };
+    assert_eq!(sent(&request)["input"], json!([]));
+}
+
+#[test]
+fn stop_sequences_that_the_format_lacks_are_refused_unless_the_server_knows_them() {
+    let stop = |extra: Value| {
+        let mut request = with_extra(extra);
+        let settings = Settings { stop_sequences: vec!["END".into()], ..(*request.settings).clone() };
+        request.settings = Arc::new(settings);
+        request
+    };
+    let error = model("m").encode(&stop(json!({})), &Context::detached()).unwrap_err();
+    assert_eq!(error.code(), "invalid_request");
+    assert_eq!(sent(&stop(json!({"stop": ["END"]})))["stop"], json!(["END"]));
+}
