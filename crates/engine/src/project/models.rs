@@ -89,10 +89,12 @@ impl Project {
                 config.headers = self.provider_headers(&provider)?;
                 config.price = price;
                 config.context = model.context.map(u64::from);
-                config.structured_output = match model.output_method {
-                    OutputMethod::Auto | OutputMethod::Native => StructuredOutput::Native,
-                    OutputMethod::Tool => StructuredOutput::Tool,
-                };
+                match model.output_method {
+                    // As the format and the model can.
+                    OutputMethod::Auto => {}
+                    OutputMethod::Native => config.structured_output = StructuredOutput::Native,
+                    OutputMethod::Tool => config.structured_output = StructuredOutput::Tool,
+                }
                 config.timeouts = Timeouts {
                     connect: model.timeout.connect.get(),
                     // Where it is not set, the model's default depends on each request.
