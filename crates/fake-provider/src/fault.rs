@@ -155,7 +155,7 @@ faults! {
     // Bytes that are no stream.
     GarbageData "garbage-data" all stream Unusable "a data line of bytes that are neither UTF-8 nor JSON";
     Html200 "html-200" all any Unusable "status 200 with an HTML page";
-    HtmlEventStream "html-event-stream" all stream Unusable "status 200, text/event-stream, and an HTML page as the body";
+    HtmlEventStream "html-event-stream" all stream Unusable "status 200, the content type of a stream, and an HTML page as the body";
     Empty200 "empty-200" all any Unusable "status 200 with an empty body";
     JsonNotReply "json-not-reply" all any Unusable "status 200 with JSON that is no reply at all";
     // Redirects.

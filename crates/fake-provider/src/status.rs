@@ -53,6 +53,7 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, redirect_to: &st
     };
     match fault {
         Fault::Html200 => page(200, "text/html; charset=utf-8", PAGE),
+        Fault::HtmlEventStream if wire.is_lines() => page(200, wire.stream_type(), PAGE),
         Fault::HtmlEventStream => page(200, "text/event-stream", PAGE),
         Fault::Empty200 => page(200, "application/json", ""),
         Fault::JsonNotReply => page(200, "application/json", r#"{"status":"ok"}"#),

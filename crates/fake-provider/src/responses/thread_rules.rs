@@ -21,28 +21,33 @@ fn refuse(message: String) -> Refusal {
 
 /// Every call has one output after it, and no output is without its call.
 fn check_calls(earlier: &[Value], input: &[Value]) -> Result<(), Refusal> {
-    let mut asked: Vec<&str> = Vec::new();
+    let mut open: Vec<&str> = Vec::new();
     let mut answered: Vec<&str> = Vec::new();
     for item in earlier.iter().chain(input) {
         let id = item["call_id"].as_str().unwrap_or_default();
         match item["type"].as_str() {
-            Some("function_call") if asked.contains(&id) => {
+            Some("function_call") if open.contains(&id) => {
                 return Err(refuse(format!("Duplicate function call with call_id {id}.")));
             }
-            Some("function_call") => asked.push(id),
-            Some("function_call_output") if !asked.contains(&id) => {
-                return Err(refuse(format!(
-                    "No tool call found for function call output with call_id {id}."
-                )));
+            Some("function_call") => {
+                answered.retain(|other| *other != id);
+                open.push(id);
             }
-            Some("function_call_output") if answered.contains(&id) => {
-                return Err(refuse(format!("Duplicate function call output with call_id {id}.")));
-            }
-            Some("function_call_output") => answered.push(id),
+            Some("function_call_output") => match open.iter().position(|other| *other == id) {
+                Some(at) => answered.push(open.remove(at)),
+                None if answered.contains(&id) => {
+                    return Err(refuse(format!("Duplicate function call output with call_id {id}.")));
+                }
+                None => {
+                    return Err(refuse(format!(
+                        "No tool call found for function call output with call_id {id}."
+                    )));
+                }
+            },
             _ => {}
         }
     }
-    match asked.iter().find(|id| !answered.contains(id)) {
+    match open.first() {
         Some(open) => Err(refuse(format!("No tool output found for function call {open}."))),
         None => Ok(()),
     }

@@ -78,14 +78,15 @@ pub fn post_bytes(wire: Wire, extra: &[(&str, &str)], body: &Value) -> Vec<u8> {
     let mut sent = body.clone();
     if let (Wire::Gemini, Some(fields)) = (wire, sent.as_object_mut()) {
         fields.remove("stream");
+        fields.remove("model");
     }
     encode("POST", &path(wire, body), &headers, sent.to_string().as_bytes())
 }
 
-/// Where a request goes. Only Gemini says there whether it streams; its bodies here say it for the tests, and
-/// the field is taken out before they are sent.
+/// Where a request goes. Gemini says the model and whether it streams there; its bodies here say so for the
+/// tests, and the fields are taken out before they are sent.
 pub fn path(wire: Wire, body: &Value) -> String {
-    wire.path("fake-1", body["stream"] == true)
+    wire.path(body["model"].as_str().unwrap_or("fake-1"), body["stream"] == true)
 }
 
 /// Sends a request on a connection of its own and reads until the response ends.

@@ -97,5 +97,15 @@ pub fn answer(wire: Wire, body: &mut Value, text: &str, calls: &[Call], signatur
     }
 }
 
+/// Changes what the user says.
+pub fn ask(wire: Wire, body: &mut Value, text: &str) {
+    match wire {
+        Wire::OpenAi | Wire::Ollama => body["messages"][1]["content"] = json!(text),
+        Wire::Anthropic => body["messages"][0]["content"] = json!(text),
+        Wire::Responses => body["input"] = json!(text),
+        Wire::Gemini => body["contents"][0]["parts"][0]["text"] = json!(text),
+    }
+}
+
 /// A signature that says that the call was made elsewhere.
 pub const ELSEWHERE: &str = "skip_thought_signature_validator";

@@ -73,8 +73,7 @@ async fn a_marker_in_the_first_user_message_names_the_run() {
     for wire in Wire::ALL {
         let statuses = async |name: &str| {
             let mut body = request(wire, false);
-            let last = body["messages"].as_array().unwrap().len() - 1;
-            body["messages"][last]["content"] = json!(format!("[run:{name}] go"));
+            history::ask(wire, &mut body, &format!("[run:{name}] go"));
             let mut out = Vec::new();
             for _ in 0..3 {
                 out.push(post(provider.addr(), wire, &body).await.status.unwrap());
