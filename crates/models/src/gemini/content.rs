@@ -1,7 +1,7 @@
 //! Messages as contents and parts.
 //!
-//! Neighbours of one wire role are one content there, so a message's bytes are either the next parts of the
-//! content under way or close it and open the next; the tail closes the last.
+//! Neighbours of one kind are one content there, so a message's bytes are either the next parts of the content
+//! under way or close it and open the next; the tail closes the last.
 
 use ambidex_core::message::{
     Arguments, Image, ImageSource, Message, Part, ProviderState, ToolCall, ToolResult,
@@ -46,10 +46,58 @@ fn ours(state: &ProviderState) -> Option<&str> {
     (state.format == FORMAT).then_some(state.json.as_str())
 }
 
-fn wire_role(role: Role) -> &'static str {
-    match role {
-        Role::Assistant => "model",
-        Role::System | Role::User | Role::Tool => "user",
+/// A content under way. Answers of tools are one of their own: the vendor counts its parts against the calls.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Model,
+    Answers,
+    User,
+}
+
+impl Kind {
+    fn of(role: Role, part: &Part) -> Self {
+        match (role, part) {
+            (Role::Assistant, _) => Self::Model,
+            (_, Part::ToolResult(_)) => Self::Answers,
+            (Role::System | Role::User | Role::Tool, _) => Self::User,
+        }
+    }
+
+    fn role(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Answers | Self::User => "user",
+        }
+    }
+}
+
+/// What a message holds where nothing of it can be said: a content must not be empty.
+fn empty() -> Part {
+    Part::text("(empty)")
+}
+
+/// The parts that are sent, in their order: answers stand before anything else the user says.
+fn sent(v1: bool, message: &Message) -> impl Iterator<Item = &Part> {
+    let of = move |answers: bool| {
+        message
+            .parts
+            .iter()
+            .filter(move |part| matches!(part, Part::ToolResult(_)) == answers && is_sent(v1, part))
+    };
+    of(true).chain(of(false))
+}
+
+fn is_sent(v1: bool, part: &Part) -> bool {
+    match part {
+        Part::Text { text } | Part::Refusal { text } => !text.is_empty(),
+        // They are of another model, or of the other version, which alone can read them.
+        Part::Reasoning { .. } | Part::Opaque { .. } if v1 => false,
+        Part::Reasoning { text, state: Some(state) } => {
+            ours(state).is_some_and(|json| json != UNSIGNED || !text.is_empty())
+        }
+        Part::Reasoning { state: None, .. } => false,
+        Part::Opaque { state } => ours(state).is_some(),
+        Part::Image(_) | Part::ToolCall(_) | Part::ToolResult(_) => true,
     }
 }
 
@@ -63,41 +111,24 @@ pub(super) fn message(
     message: &Message,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let role = wire_role(message.role);
-    let mut first = false;
-    match before.map(|before| wire_role(before.role)) {
-        Some(open) if open == role => {}
-        open => {
-            if open.is_some() {
-                raw(out, "]},");
-            }
-            raw(out, r#"{"role":""#);
-            raw(out, role);
-            raw(out, r#"","parts":["#);
-            first = true;
-        }
-    }
-    let before = out.len();
+    let empty = empty();
+    let open = before.map(|before| Kind::of(before.role, sent(v1, before).last().unwrap_or(&empty)));
     let foreign = !message.parts.iter().any(is_signed);
-    let mut parts = Parts { out, first, role: message.role, v1, foreign };
-    // Results stand before anything else the user says: the vendor counts them against the calls.
-    let is_result = |part: &&Part| matches!(part, Part::ToolResult(_));
-    let results = message.parts.iter().filter(is_result);
-    let mut ordered = results.chain(message.parts.iter().filter(|part| !is_result(part))).peekable();
-    while let Some(part) = ordered.next() {
+    let mut parts = Parts { out, open, role: message.role, v1, foreign };
+    let mut all = sent(v1, message).peekable();
+    if all.peek().is_none() {
+        return parts.part(&empty, None);
+    }
+    while let Some(part) = all.next() {
         // A signature goes back on the very text it came with.
         let signature = match part {
-            Part::Text { text } if !text.is_empty() => ordered.peek().and_then(|next| signature_of(next)),
+            Part::Text { .. } => all.peek().and_then(|next| signature_of(next)),
             _ => None,
         };
         if signature.is_some() {
-            ordered.next();
+            all.next();
         }
         parts.part(part, signature)?;
-    }
-    // A content must hold something, also when all it had belongs to another format.
-    if parts.out.len() == before {
-        parts.text("(empty)", false, None)?;
     }
     Ok(())
 }
@@ -117,7 +148,7 @@ pub(super) const UNSIGNED: &str = "null";
 
 struct Parts<'a> {
     out: &'a mut Vec<u8>,
-    first: bool,
+    open: Option<Kind>,
     role: Role,
     v1: bool,
     /// No part of the message has a signature, and no call of it was written yet.
@@ -125,52 +156,49 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn open(&mut self) -> &mut Vec<u8> {
-        if !std::mem::take(&mut self.first) {
+    /// Opens the next part, in the content it belongs to.
+    fn open(&mut self, kind: Kind) {
+        if self.open == Some(kind) {
             self.out.push(b',');
+            return;
         }
-        self.out
+        raw(self.out, if self.open.is_some() { r#"]},{"role":""# } else { r#"{"role":""# });
+        raw(self.out, kind.role());
+        raw(self.out, r#"","parts":["#);
+        self.open = Some(kind);
     }
 
     fn part(&mut self, part: &Part, signature: Option<&str>) -> Result<(), Error> {
+        self.open(Kind::of(self.role, part));
         match part {
-            Part::Text { text } | Part::Refusal { text } if text.is_empty() => Ok(()),
             Part::Text { text } if self.role == Role::System => {
                 self.text(&format!("<system>\n{text}\n</system>"), false, None)
             }
-            Part::Text { text } => self.text(text, false, signature.filter(|_| !self.v1)),
+            Part::Text { text } => self.text(text, false, signature),
             Part::Refusal { text } => self.text(text, false, None),
             Part::Image(Image { source: ImageSource::Url(_), .. }) if self.v1 => {
                 Err(beyond_v1("images by their address"))
             }
-            Part::Image(image) => json(self.open(), &image_part(image)),
-            Part::ToolCall(_) | Part::ToolResult(_) if self.v1 => Err(beyond_v1("tool calls")),
-            // They are of another model, or of the other version, which alone can read them.
-            Part::Reasoning { .. } | Part::Opaque { .. } if self.v1 => Ok(()),
-            Part::Reasoning { text, state: Some(state) } => match ours(state) {
-                Some(UNSIGNED) if text.is_empty() => Ok(()),
-                Some(UNSIGNED) => self.text(text, true, None),
-                Some(signature) => self.text(text, true, Some(signature)),
-                None => Ok(()),
-            },
-            // A thought of another model is none of this one.
-            Part::Reasoning { state: None, .. } => Ok(()),
+            Part::Image(image) => json(self.out, &image_part(image)),
+            Part::Reasoning { text, state } => {
+                let signature = state.as_ref().and_then(ours).filter(|json| *json != UNSIGNED);
+                self.text(text, true, signature)
+            }
             Part::Opaque { state } => {
                 if let Some(signature) = signature_of(part) {
                     return self.text("", false, Some(signature));
                 }
-                if let Some(verbatim) = ours(state) {
-                    raw(self.open(), verbatim);
-                }
+                raw(self.out, &state.json);
                 Ok(())
             }
+            Part::ToolCall(_) | Part::ToolResult(_) if self.v1 => Err(beyond_v1("tool calls")),
             Part::ToolCall(call) => self.call(call),
-            Part::ToolResult(result) => json(self.open(), &result_part(result)),
+            Part::ToolResult(result) => json(self.out, &result_part(result)),
         }
     }
 
     fn text(&mut self, text: &str, thought: bool, signature: Option<&str>) -> Result<(), Error> {
-        let out = self.open();
+        let out = &mut *self.out;
         raw(out, r#"{"text":"#);
         json(out, text)?;
         if thought {
@@ -183,7 +211,7 @@ impl Parts<'_> {
     fn call(&mut self, call: &ToolCall) -> Result<(), Error> {
         let foreign = std::mem::take(&mut self.foreign).then_some(FOREIGN_CALL);
         let signature = call.state.as_ref().and_then(ours).or(foreign);
-        let out = self.open();
+        let out = &mut *self.out;
         raw(out, r#"{"functionCall":{"#);
         if !call.id.is_empty() {
             raw(out, r#""id":"#);

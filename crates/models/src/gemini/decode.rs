@@ -109,8 +109,12 @@ impl GeminiDecoder {
         if let Some(id) = &event.response_id {
             self.id = id.0.clone().into_owned();
         }
+        // No header has one.
+        let id = Some(&self.id)
+            .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
         let model = event.model_version.as_ref().filter(|model| !model.0.is_empty());
-        out.push(Chunk::Start { request_id: None, model: model.map(|model| model.0.to_string()) });
+        let model = model.map(|model| model.0.to_string());
+        out.push(Chunk::Start { request_id: id.cloned(), model });
     }
 
     fn candidate(&mut self, candidate: Candidate<'_>, out: &mut Vec<Chunk>) -> Result<(), Error> {

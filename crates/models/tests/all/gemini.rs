@@ -163,6 +163,48 @@ fn calls_of_other_models_are_marked_as_such() {
     assert_eq!(marks(vec![Part::text("a"), text, call("1", None)]), [Some("dGV4dA".to_owned()), None]);
 }
 
+/// Answers of tools are a content of their own: all of one round together, and nothing beside them.
+#[test]
+fn answers_stand_together_and_alone() {
+    let call = |id: &str| ToolCall {
+        id: id.into(),
+        name: "list".into(),
+        arguments: Arguments::Json(json!({})),
+        state: None,
+    };
+    let (a, b) = (call("a"), call("b"));
+    let result = |call: &ToolCall| Message::tool_result(call, "ok", false).parts[0].clone();
+    let calls = vec![Part::ToolCall(a.clone()), Part::ToolCall(b.clone())];
+    let kinds = |messages: Vec<Arc<Message>>| {
+        let mut history =
+            vec![Message::user("Hi"), Message::system("Hm"), Message::new(Role::Assistant, calls.clone())];
+        history.extend(messages);
+        let body = body(&beta("gemini-3-flash"), &request(history), &Context::detached());
+        let contents = body["contents"].as_array().unwrap().clone();
+        let kinds = contents.iter().map(|content| {
+            let parts = content["parts"].as_array().unwrap().iter();
+            let names = parts.map(|part| part.as_object().unwrap().keys().next().unwrap().as_str());
+            format!("{}: {}", content["role"].as_str().unwrap(), names.collect::<Vec<_>>().join(" "))
+        });
+        kinds.collect::<Vec<_>>()
+    };
+    let expected = [
+        "user: text text",
+        "model: functionCall functionCall",
+        "user: functionResponse functionResponse",
+        "user: text text",
+    ];
+    let each = [Message::tool_result(&a, "ok", false), Message::tool_result(&b, "ok", false)];
+    let words = [Message::user("So?"), Message::user("And?")];
+    assert_eq!(kinds([each.to_vec(), words.to_vec()].concat()), expected);
+    // All in one message, in another order, with parts that are not sent.
+    let thought = Part::Reasoning { text: "of nobody".into(), state: None };
+    let parts = vec![thought, Part::text("So?"), result(&a), Part::text(""), Part::text("And?"), result(&b)];
+    assert_eq!(kinds(vec![Message::new(Role::Tool, parts)]), expected);
+    let blank = Message::new(Role::Tool, vec![result(&a), Part::text(""), result(&b)]);
+    assert_eq!(kinds([vec![blank], words.to_vec()].concat()), expected);
+}
+
 /// Without a word of its own, v1 says what it can in the first content and refuses the rest.
 #[test]
 fn v1_is_sent_only_what_it_knows() {
