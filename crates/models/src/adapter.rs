@@ -21,7 +21,7 @@ pub struct Endpoint {
     pub base_path: String,
     /// Sent where a format demands a limit and the request sets none.
     pub max_tokens: u32,
-    /// Context window in tokens, where it is known.
+    /// Context window in tokens, where the user set one.
     pub context: Option<u64>,
     /// Chat Completions: what this server does in its own way.
     pub quirks: Quirks,
@@ -146,6 +146,8 @@ pub enum Format {
     Anthropic,
     /// Gemini `generateContent`.
     Gemini,
+    /// Ollama `/api/chat`.
+    Ollama,
 }
 
 impl Format {
@@ -156,6 +158,7 @@ impl Format {
             Self::OpenAiResponses => &crate::openai_responses::OpenAiResponses,
             Self::Anthropic => &crate::anthropic::Anthropic,
             Self::Gemini => &crate::gemini::Gemini,
+            Self::Ollama => &crate::ollama::Ollama,
         }
     }
 }

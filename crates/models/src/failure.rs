@@ -137,6 +137,8 @@ impl WireError {
                     "prompt is too long",
                     "maximum context length",
                     "exceeds the available context size",
+                    "exceeds the context length",
+                    "longer than the context length",
                     "exceed context limit",
                     "input is too long",
                     "exceeds the maximum number of tokens allowed",

@@ -12,6 +12,7 @@ pub mod failure;
 mod fields;
 pub mod gemini;
 pub mod limit;
+pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod provider;

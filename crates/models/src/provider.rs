@@ -102,6 +102,7 @@ impl ModelConfig {
         let (provider, model) = (provider.into(), model.into());
         let structured_output = match format {
             Format::Gemini => crate::gemini::structured_output(&model),
+            Format::Ollama => StructuredOutput::NativeWithoutTools,
             _ => StructuredOutput::Native,
         };
         Self {

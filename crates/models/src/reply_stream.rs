@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use ambidex_core::{BoxFuture, Chunk, Context, Error, ErrorKind, Request, Usage};
 use ambidex_http::{
-    Body, EventStream, HeaderMap, HttpError, HttpErrorKind, IdleLimit, Response, TimeoutPhase, header,
-    retry_after,
+    Body, EventStream, HeaderMap, HttpError, HttpErrorKind, IdleLimit, LineDecoder, Response, TimeoutPhase,
+    header, retry_after,
 };
 use futures_core::Stream;
 use serde::de::IgnoredAny;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::adapter::{Decoder, Seen, truncated};
+use crate::adapter::{Decoder, Framing, Seen, truncated};
 use crate::call_ids::CallIds;
 use crate::failure;
 use crate::provider::Shared;
@@ -343,12 +343,15 @@ async fn open(shared: Arc<Shared>, body: Body, first_token: Duration) -> Result<
     }
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    if kind.contains("event-stream") || !(kind.contains("json") || kind.contains("html")) {
+    let lines = shared.adapter.framing() == Framing::Lines;
+    let streams = if lines { kind.contains("ndjson") } else { kind.contains("event-stream") };
+    if streams || !(kind.contains("json") || kind.contains("html")) {
         let limits = &shared.timeouts;
         let after = IdleLimit { silence: limits.idle, pings: limits.pings() };
         let before = IdleLimit { silence: first_token, pings: first_token.max(limits.pings()) };
+        let events = response.events().idle(before);
         let reading = Reading {
-            events: response.events().idle(before),
+            events: if lines { events.lines(LineDecoder::new()) } else { events },
             decoder: shared.adapter.decoder(),
             any_event: false,
             idle: Some(after),

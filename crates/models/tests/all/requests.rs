@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::wire::{check, folder};
 
-const FORMATS: [Format; 4] = [Format::OpenAiChat, Format::OpenAiResponses, Format::Anthropic, Format::Gemini];
+const FORMATS: &[Format] =
+    &[Format::OpenAiChat, Format::OpenAiResponses, Format::Anthropic, Format::Gemini, Format::Ollama];
 
 fn model(format: Format) -> ProviderModel {
     let config = ModelConfig::new(format, "test", "model-1", "https://api.example.com");
@@ -133,6 +134,12 @@ fn images() -> Request {
     request(vec![Message::new(Role::User, vec![Part::text("What is this?"), data, url])])
 }
 
+fn image_data() -> Request {
+    let image =
+        Part::Image(Image { media_type: "image/png".into(), source: ImageSource::Base64("aGk=".into()) });
+    request(vec![Message::new(Role::User, vec![Part::text("What "), image, Part::text("is this?")])])
+}
+
 fn cases() -> Vec<(&'static str, Request)> {
     let closed =
         json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]});
@@ -148,6 +155,7 @@ fn cases() -> Vec<(&'static str, Request)> {
         ("provider_parts", provider_parts()),
         ("foreign_ids", foreign_ids()),
         ("images", images()),
+        ("image_data", image_data()),
         ("tool_choice_none", choice(ToolChoice::None)),
         ("tool_choice_required", choice(ToolChoice::Required)),
         ("tool_choice_named", choice(ToolChoice::Tool("read".into()))),
@@ -199,7 +207,7 @@ fn cases() -> Vec<(&'static str, Request)> {
 
 #[test]
 fn every_request_is_written_as_its_file_says() {
-    for format in FORMATS {
+    for &format in FORMATS {
         let model = model(format);
         for (name, request) in cases() {
             let file = folder(&format.to_string()).join("requests").join(format!("{name}.json"));
@@ -212,7 +220,7 @@ fn every_request_is_written_as_its_file_says() {
 /// encoded once.
 #[test]
 fn a_growing_history_is_encoded_once_per_message() {
-    for format in FORMATS {
+    for &format in FORMATS {
         let model = model(format);
         for case in [conversation(), provider_parts()] {
             let whole = body(&model, &case, &Context::detached());
@@ -235,7 +243,7 @@ fn a_growing_history_is_encoded_once_per_message() {
 
 #[test]
 fn a_frame_follows_the_request_it_is_for() {
-    for format in FORMATS {
+    for &format in FORMATS {
         let model = model(format);
         for round in 0..2 {
             for (name, request) in cases() {
@@ -263,10 +271,69 @@ fn the_limit_of_tokens_has_the_name_its_server_knows() {
     assert_eq!(field("https://x.openai.azure.com/v1?api-version=1", Some(true)), (None, Some(9)));
 }
 
+/// Ollama's options are one object, where ours and the user's meet.
+#[test]
+fn options_of_the_user_are_laid_over_ours() {
+    let mut config = ModelConfig::new(Format::Ollama, "ollama", "m", "http://127.0.0.1:11434/");
+    config.context = Some(32_768);
+    let model = ProviderModel::new(config, client()).unwrap();
+    let extra = json!({"options": {"num_gpu": 1, "temperature": 0.1}, "keep_alive": "10m", "truncate": true});
+    let settings = Settings {
+        max_tokens: Some(9),
+        temperature: Some(0.9),
+        extra: extra.as_object().unwrap().clone(),
+        ..Settings::default()
+    };
+    let request = Request { settings: Arc::new(settings), ..Request::user("Hi") };
+    let body = body(&model, &request, &Context::detached());
+    assert_eq!(
+        body["options"],
+        json!({"num_ctx": 32_768, "num_predict": 9, "temperature": 0.1, "num_gpu": 1})
+    );
+    assert_eq!((&body["keep_alive"], &body["truncate"]), (&json!("10m"), &json!(true)));
+    // Without either there is no such field, and the server's own context is left alone.
+    let plain = self::body(&self::model(Format::Ollama), &Request::user("Hi"), &Context::detached());
+    assert_eq!(plain.get("options"), None);
+}
+
+#[test]
+fn ollama_takes_its_address_with_and_without_the_path() {
+    for base in ["http://h:11434", "http://h:11434/", "http://h:11434/api"] {
+        let config = ModelConfig::new(Format::Ollama, "ollama", "m", base);
+        let model = ProviderModel::new(config, client()).unwrap();
+        assert!(format!("{model:?}").contains("http://h:11434/api/chat"), "{model:?}");
+    }
+}
+
+#[test]
+fn the_list_of_local_models_is_read() {
+    let body = json!({"models": [
+        {"name": "qwen3:8b", "model": "qwen3:8b", "modified_at": "2026-08-21T18:48:22Z", "size": 5_225_388_164_u64,
+         "digest": "500a1f067a9f", "capabilities": ["completion", "tools", "thinking"],
+         "details": {"parent_model": "", "family": "qwen3", "parameter_size": "8.2B", "quantization_level": "Q4_K_M"}},
+        {"name": "old", "details": {"parameter_size": ""}},
+    ]});
+    let models = ambidex_models::ollama::local_models(body.to_string().as_bytes()).unwrap();
+    let first = &models[0];
+    assert_eq!(
+        (first.name.as_str(), first.size, first.parameters.as_deref()),
+        ("qwen3:8b", 5_225_388_164, Some("8.2B"))
+    );
+    assert_eq!(
+        first.capabilities.as_deref(),
+        Some(&["completion", "tools", "thinking"].map(str::to_owned)[..])
+    );
+    assert_eq!(
+        (models[1].name.as_str(), &models[1].parameters, &models[1].capabilities),
+        ("old", &None, &None)
+    );
+    assert_eq!(ambidex_models::ollama::local_models(b"{}").unwrap_err().code(), "bad_upstream");
+}
+
 #[test]
 fn an_empty_history_is_refused_where_the_format_needs_a_message() {
     let request = Request { instructions: Some("Say hello.".into()), ..Request::default() };
-    for format in [Format::OpenAiResponses, Format::Anthropic, Format::Gemini] {
+    for format in [Format::OpenAiResponses, Format::Anthropic, Format::Gemini, Format::Ollama] {
         let error = model(format).encode(&request, &Context::detached()).unwrap_err();
         assert_eq!(error.code(), "invalid_request");
     }

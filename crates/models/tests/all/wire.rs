@@ -1,12 +1,12 @@
-//! Bytes in, chunks out: every `<format>/<case>.sse` beside its `<case>.json`. `UPDATE=1` writes the JSON,
-//! `UPDATE=gemini` only where the path says so.
+//! Bytes in, chunks out: every `<format>/<case>.sse` (`.ndjson` where a format sends lines) beside its
+//! `<case>.json`. `UPDATE=1` writes the JSON, `UPDATE=gemini` only where the path says so.
 
 use std::path::{Path, PathBuf};
 
 use ambidex_core::reply::ReplyBuilder;
 use ambidex_core::{Chunk, Error};
-use ambidex_http::{SseDecoder, SseItem};
-use ambidex_models::adapter::{Adapter, Format, Seen};
+use ambidex_http::{LineDecoder, SseDecoder, SseEvent, SseItem};
+use ambidex_models::adapter::{Adapter, Format, Framing, Seen};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -34,17 +34,69 @@ pub fn check(path: &Path, found: &Value) {
     assert!(expected == found, "{} says\n{expected}\nbut the decoder\n{found}", path.display());
 }
 
+/// Cuts bytes into events as the format's streams are cut.
+enum Framer {
+    Events(SseDecoder),
+    Lines(LineDecoder),
+}
+
+impl Framer {
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Events => Self::Events(SseDecoder::new()),
+            Framing::Lines => Self::Lines(LineDecoder::new()),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        let piece = Bytes::copy_from_slice(piece);
+        match self {
+            Self::Events(decoder) => decoder.push(piece),
+            Self::Lines(decoder) => decoder.push(piece),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Events(decoder) => decoder.finish(),
+            Self::Lines(decoder) => decoder.finish(),
+        }
+    }
+
+    fn next(&mut self) -> Option<SseEvent> {
+        match self {
+            Self::Lines(decoder) => {
+                decoder.next_line().unwrap().map(|data| SseEvent { data, ..SseEvent::default() })
+            }
+            Self::Events(decoder) => loop {
+                match decoder.next_item().unwrap()? {
+                    SseItem::Event(event) => return Some(event),
+                    SseItem::Comment(_) => {}
+                }
+            },
+        }
+    }
+}
+
+/// The streams of a format, by the end of their files' names.
+fn streams(format: Format) -> Vec<PathBuf> {
+    let extension = match format.adapter().framing() {
+        Framing::Events => "sse",
+        Framing::Lines => "ndjson",
+    };
+    cases(&folder(&format.to_string()), extension)
+}
+
 /// What a stream of bytes, in these pieces, is decoded to.
 pub fn decode<'a>(
     adapter: &dyn Adapter,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<Chunk>, Option<Error>) {
-    let mut sse = SseDecoder::new();
+    let mut framer = Framer::new(adapter.framing());
     let mut decoder = adapter.decoder();
     let mut chunks = Vec::new();
-    let mut read = |sse: &mut SseDecoder, chunks: &mut Vec<Chunk>| -> Result<bool, Error> {
-        while let Some(item) = sse.next_item().unwrap() {
-            let SseItem::Event(event) = item else { continue };
+    let mut read = |framer: &mut Framer, chunks: &mut Vec<Chunk>| -> Result<bool, Error> {
+        while let Some(event) = framer.next() {
             if decoder.event(event.event.as_deref(), &event.data, chunks)? == Seen::End {
                 return Ok(true);
             }
@@ -52,15 +104,15 @@ pub fn decode<'a>(
         Ok(false)
     };
     for piece in pieces {
-        sse.push(Bytes::copy_from_slice(piece));
-        match read(&mut sse, &mut chunks) {
+        framer.push(piece);
+        match read(&mut framer, &mut chunks) {
             Ok(false) => {}
             Ok(true) => return (chunks, None),
             Err(error) => return (chunks, Some(error)),
         }
     }
-    sse.finish();
-    match read(&mut sse, &mut chunks) {
+    framer.finish();
+    match read(&mut framer, &mut chunks) {
         Ok(true) => (chunks, None),
         Ok(false) => {
             let error = decoder.end(&mut chunks).err();
@@ -98,12 +150,13 @@ fn reply(chunks: &[Chunk], error: Option<&Error>) -> Value {
     }
 }
 
-const FORMATS: [Format; 4] = [Format::OpenAiChat, Format::OpenAiResponses, Format::Anthropic, Format::Gemini];
+const FORMATS: &[Format] =
+    &[Format::OpenAiChat, Format::OpenAiResponses, Format::Anthropic, Format::Gemini, Format::Ollama];
 
 #[test]
 fn every_stream_is_decoded_as_its_file_says() {
-    for format in FORMATS {
-        for case in cases(&folder(&format.to_string()), "sse") {
+    for &format in FORMATS {
+        for case in streams(format) {
             let bytes = std::fs::read(&case).unwrap();
             let (chunks, error) = decode(format.adapter(), std::iter::once(bytes.as_slice()));
             let found = json!({
@@ -119,7 +172,7 @@ fn every_stream_is_decoded_as_its_file_says() {
 /// What a server sends that does not stream: `<case>.body` beside its `<case>.json`.
 #[test]
 fn every_whole_body_is_decoded_as_its_file_says() {
-    for format in FORMATS {
+    for &format in FORMATS {
         for case in cases(&folder(&format.to_string()), "body") {
             let bytes = std::fs::read(&case).unwrap();
             let mut chunks = Vec::new();
@@ -142,8 +195,8 @@ fn every_whole_body_is_decoded_as_its_file_says() {
 
 #[test]
 fn any_chunking_of_the_bytes_gives_the_same() {
-    for format in FORMATS {
-        for case in cases(&folder(&format.to_string()), "sse") {
+    for &format in FORMATS {
+        for case in streams(format) {
             let bytes = std::fs::read(&case).unwrap();
             let whole = decode(format.adapter(), std::iter::once(bytes.as_slice()));
             let name = case.display();
@@ -169,8 +222,8 @@ fn changed_bytes_never_give_chunks_that_do_not_fit() {
         random ^= random << 17;
         usize::try_from(random % below as u64).unwrap()
     };
-    for format in FORMATS {
-        for case in cases(&folder(&format.to_string()), "sse") {
+    for &format in FORMATS {
+        for case in streams(format) {
             let original = std::fs::read(&case).unwrap();
             for _ in 0..100 {
                 let mut bytes = original.clone();
@@ -199,13 +252,14 @@ fn changed_bytes_never_give_chunks_that_do_not_fit() {
 /// The stream cut anywhere before its terminal event is never a success.
 #[test]
 fn a_stream_cut_anywhere_before_its_end_is_an_error() {
-    for (format, end) in [
-        (Format::OpenAiChat, "\"finish_reason\":\"stop\""),
-        (Format::OpenAiResponses, "\"sequence_number\":10}"),
-        (Format::Anthropic, "message_stop\"}"),
-        (Format::Gemini, "\"finishReason\":\"STOP\""),
+    for (format, file, end) in [
+        (Format::OpenAiChat, "text.sse", "\"finish_reason\":\"stop\""),
+        (Format::OpenAiResponses, "text.sse", "\"sequence_number\":10}"),
+        (Format::Anthropic, "text.sse", "message_stop\"}"),
+        (Format::Gemini, "text.sse", "\"finishReason\":\"STOP\""),
+        (Format::Ollama, "text.ndjson", "\"eval_count\":20}"),
     ] {
-        let bytes = std::fs::read(folder(&format.to_string()).join("text.sse")).unwrap();
+        let bytes = std::fs::read(folder(&format.to_string()).join(file)).unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         let whole = text.find(end).unwrap() + end.len();
         for at in 0..whole {
