@@ -340,7 +340,7 @@ fn tool_result(result: &ToolResult, out: &mut Vec<u8>) -> Result<(), Error> {
 
 /// Ids of another provider may be longer than this one accepts, or missing.
 fn wire_id(id: &str) -> Cow<'_, str> {
-    if !id.is_empty() && id.chars().count() <= CALL_ID {
+    if !id.is_empty() && id.len() <= CALL_ID {
         return Cow::Borrowed(id);
     }
     Cow::Owned(short_id(id))

@@ -22,14 +22,15 @@ const IDLE: Duration = Duration::from_millis(500);
 const PATIENT: Duration = Duration::from_secs(60);
 
 /// The formats that have an adapter.
-pub const WIRES: &[Wire] = &[Wire::OpenAi, Wire::Anthropic];
+pub const WIRES: &[Wire] = &[Wire::OpenAi, Wire::Responses, Wire::Anthropic, Wire::Gemini];
 
 pub fn config(provider: &FakeProvider, wire: Wire) -> ModelConfig {
     let (format, base) = match wire {
         Wire::OpenAi => (Format::OpenAiChat, provider.base_url_openai()),
+        Wire::Responses => (Format::OpenAiResponses, provider.base_url_openai()),
         Wire::Anthropic => (Format::Anthropic, provider.base_url_anthropic()),
         Wire::Gemini => (Format::Gemini, provider.base_url_gemini()),
-        Wire::Responses | Wire::Ollama => panic!("{wire:?} is not in WIRES"),
+        Wire::Ollama => panic!("{wire:?} is not in WIRES"),
     };
     let mut config = ModelConfig::new(format, "fake", "fake-1", base);
     config.key = Some("sk-very-secret".into());
@@ -112,13 +113,14 @@ fn codes(fault: Fault) -> &'static [&'static str] {
         CloseBeforeResponse | ResetBeforeResponse | TruncateHead => &["connect_failed"],
         StallBeforeHead | StallAfterHead | StallPingsFirst => &["timeout"],
         StallSilent | StallPings | StallAtEnd => &["idle_timeout"],
-        GarbageChunkSize | GarbageData | Html200 | HtmlEventStream | Empty200 | JsonNotReply | HugeEvent
+        MalformedCall | GarbageChunkSize | GarbageData | Html200 | HtmlEventStream | Empty200 | JsonNotReply | HugeEvent
         | HugeAnswer | DeepJson | DuplicateIdUnequal | Redirect301 | Redirect302 | Redirect307 => {
             &["bad_upstream"]
         }
         RateLimitSeconds | RateLimitFraction | RateLimitDate | RateLimitPastDate | RateLimitMillis
-        | RateLimitHuge | RateLimitMissing | RateLimitInvalid | RateLimitNegative => &["rate_limited"],
+        | RateLimitInBody | RateLimitHuge | RateLimitMissing | RateLimitInvalid | RateLimitNegative => &["rate_limited"],
         QuotaExhausted => &["quota_exhausted"],
+        PromptBlocked => &["content_filter"],
         Status400 | Status413 | Status422 => &["invalid_request"],
         Status401 => &["unauthorized"],
         Status403 => &["forbidden"],
@@ -126,7 +128,9 @@ fn codes(fault: Fault) -> &'static [&'static str] {
         Status408 => &["timeout"],
         Status500 | Status502 | Status504 => &["provider_error"],
         Status503 | Status529 => &["overloaded"],
-        ErrorEventFirst | ErrorEventMid | ErrorBody200 => &["provider_error", "overloaded", "rate_limited"],
+        ErrorEventFirst | ErrorEventMid | ErrorBody200 | ResponseFailed => {
+            &["provider_error", "overloaded", "rate_limited"]
+        }
         ErrorEventTyped => &["invalid_request", "context_too_long", "unauthorized", "quota_exhausted"],
         _ => &[],
     }

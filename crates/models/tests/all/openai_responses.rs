@@ -5,11 +5,13 @@ use std::sync::Arc;
 use ambidex_core::message::{Arguments, Message, Part, ProviderState, ToolCall};
 use ambidex_core::model::{OutputSchema, Reasoning, Settings};
 use ambidex_core::reply::{Reply, ReplyBuilder};
-use ambidex_core::{Context, Finish, Request, Role};
-use ambidex_models::{Format, ModelConfig, ProviderModel};
+use ambidex_core::{Context, Finish, Model, Request, Role};
+use ambidex_fake_provider::{FakeProvider, Fault, Part as FakePart, Script, Turn, When, Wire};
+use ambidex_models::{Format, ModelConfig, ProviderModel, collect};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::faults::config;
 use crate::requests::{body, client, request, tools};
 use crate::wire::{cases, decode, folder};
 
@@ -254,4 +256,53 @@ fn stop_sequences_that_the_format_lacks_are_refused_unless_the_server_knows_them
     let error = model("m").encode(&stop(json!({})), &Context::detached()).unwrap_err();
     assert_eq!(error.code(), "invalid_request");
     assert_eq!(sent(&stop(json!({"stop": ["END"]})))["stop"], json!(["END"]));
+}
+
+/// Reasoning without text, an item nobody knows and parallel calls, twice over: the strict provider refuses
+/// what was changed, is missing or stands elsewhere.
+#[tokio::test]
+async fn a_conversation_keeps_what_it_does_not_know() {
+    let parts = || {
+        [
+            FakePart::RedactedReasoning("hidden".into()),
+            FakePart::reasoning("I need both."),
+            FakePart::call("read", json!({"path": "a"})),
+            FakePart::call("read", json!({"path": "b"})),
+        ]
+    };
+    let script = Script::new([
+        Turn::new(parts()).chunks(3).interleaved(),
+        Turn::new(parts()).chunks(1),
+        Turn::text("Both are empty."),
+    ])
+    .with_fault(Fault::UnknownItem, When::Always);
+    let provider = FakeProvider::start(script).await.unwrap();
+    let model = ProviderModel::new(config(&provider, Wire::Responses), client()).unwrap();
+    let mut history = vec![Message::user("Read a and b.")];
+    for turn in 0..3 {
+        let request = Request { tools: tools(), ..request(history.clone()) };
+        let reply = collect(model.stream(request, Context::detached())).await.unwrap();
+        history.push(reply.message.clone());
+        if turn == 2 {
+            assert_eq!(reply.text(), "Both are empty.");
+        }
+        history.extend(reply.message.tool_calls().map(|call| Message::tool_result(call, "", false)));
+    }
+    let refused: Vec<_> = provider.requests().into_iter().filter_map(|it| it.refusal).collect();
+    assert_eq!(refused, Vec::<String>::new());
+    provider.shutdown().await;
+}
+
+/// A response that the vendor stored is continued by its id, and all of the history is sent after it.
+#[tokio::test]
+async fn a_stored_response_can_be_continued() {
+    let provider = FakeProvider::start(Script::new([Turn::text("One."), Turn::text("Two.")])).await.unwrap();
+    let model = ProviderModel::new(config(&provider, Wire::Responses), client()).unwrap();
+    let ask = async |extra: Value| {
+        collect(model.stream(with_extra(extra), Context::detached())).await.unwrap().text()
+    };
+    assert_eq!(ask(json!({"store": true})).await, "One.");
+    assert_eq!(ask(json!({"previous_response_id": "resp_fake1"})).await, "Two.");
+    assert_eq!(provider.requests()[1].refusal, None);
+    provider.shutdown().await;
 }
