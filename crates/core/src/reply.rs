@@ -186,7 +186,10 @@ impl ReplyBuilder {
                 Building::Call { id, name, arguments, state } => {
                     let call = ToolCall { arguments: parsed(&arguments, finish), id, name, state };
                     match ids.get(&call.id) {
-                        Some(known) if *known == call => continue,
+                        // Its provider's state may stand on the first alone.
+                        Some(known) if known.name == call.name && known.arguments == call.arguments => {
+                            continue;
+                        }
                         Some(_) => {
                             let text = format!("two different tool calls with the id `{}`", call.id);
                             return Err(malformed(&text).with_request_id(self.request_id));

@@ -113,12 +113,13 @@ fn codes(fault: Fault) -> &'static [&'static str] {
         CloseBeforeResponse | ResetBeforeResponse | TruncateHead => &["connect_failed"],
         StallBeforeHead | StallAfterHead | StallPingsFirst => &["timeout"],
         StallSilent | StallPings | StallAtEnd => &["idle_timeout"],
-        MalformedCall | GarbageChunkSize | GarbageData | Html200 | HtmlEventStream | Empty200 | JsonNotReply | HugeEvent
-        | HugeAnswer | DeepJson | DuplicateIdUnequal | Redirect301 | Redirect302 | Redirect307 => {
-            &["bad_upstream"]
-        }
+        MalformedCall | GarbageChunkSize | GarbageData | Html200 | HtmlEventStream | Empty200
+        | JsonNotReply | HugeEvent | HugeAnswer | DeepJson | DuplicateIdUnequal | Redirect301
+        | Redirect302 | Redirect307 => &["bad_upstream"],
         RateLimitSeconds | RateLimitFraction | RateLimitDate | RateLimitPastDate | RateLimitMillis
-        | RateLimitInBody | RateLimitHuge | RateLimitMissing | RateLimitInvalid | RateLimitNegative => &["rate_limited"],
+        | RateLimitInBody | RateLimitHuge | RateLimitMissing | RateLimitInvalid | RateLimitNegative => {
+            &["rate_limited"]
+        }
         QuotaExhausted => &["quota_exhausted"],
         PromptBlocked => &["content_filter"],
         Status400 | Status413 | Status422 => &["invalid_request"],
