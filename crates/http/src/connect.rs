@@ -8,14 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::HeaderValue;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{Notify, OwnedSemaphorePermit},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -25,6 +24,7 @@ use crate::{
     client::Settings,
     error::{HttpError, HttpErrorKind},
     failure::{find, plain},
+    http1::{Forward, Http1},
     pool::lock,
     proxy::{Route, open_tunnel},
     tasks::Tasks,
@@ -35,18 +35,6 @@ use crate::{
 pub(crate) enum Connected {
     Http1(Http1),
     Http2 { sender: http2::SendRequest<WireBody>, limit: StreamLimit },
-}
-
-pub(crate) struct Http1 {
-    pub(crate) sender: http1::SendRequest<WireBody>,
-    /// Set for plain http through a proxy, which wants absolute URLs.
-    pub(crate) forward: Option<Forward>,
-}
-
-/// What a proxy that is asked for plain http needs in each request.
-#[derive(Clone)]
-pub(crate) struct Forward {
-    pub(crate) authorization: Option<HeaderValue>,
 }
 
 /// The right to be the one that connects, shared by all who must be done before the next may.
@@ -66,13 +54,14 @@ impl StreamLimit {
     }
 }
 
-/// Connects to the host of `url`, or to its proxy. The caller bounds the time. `turn` is kept until
+/// Connects to the host of `url`, or to its proxy. The caller bounds the time; `resting` hears of a resting connection. `turn` is kept until
 /// the connection is known to be HTTP/1 or the server has told how many streams it allows.
 pub(crate) async fn connect(
     settings: &Settings,
     url: &Url,
     counters: &Arc<Counters>,
     tasks: &Tasks,
+    resting: &Arc<Notify>,
     turn: Turn,
 ) -> Result<Connected, HttpError> {
     let route = match &settings.proxy {
@@ -129,14 +118,11 @@ pub(crate) async fn connect(
     }
     let (sender, connection) =
         http1::Builder::new().max_header_size(settings.max_headers).handshake(io).await.map_err(handshake)?;
-    tasks.spawn(async {
-        connection.await.ok();
-    });
     let forward = match route {
         Some(route) if !url.is_https() => Some(Forward { authorization: route.authorization }),
         _ => None,
     };
-    Ok(Connected::Http1(Http1 { sender, forward }))
+    Ok(Connected::Http1(Http1::new(sender, connection, forward, resting.clone())))
 }
 
 async fn tcp(settings: &Settings, host: &str, port: u16) -> Result<TcpStream, HttpError> {

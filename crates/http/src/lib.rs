@@ -27,6 +27,7 @@ mod dial;
 mod error;
 mod event_stream;
 mod failure;
+mod http1;
 pub mod lines;
 mod pool;
 mod proxy;

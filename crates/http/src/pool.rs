@@ -1,17 +1,17 @@
 //! The connections of one client, kept per origin.
 //!
-//! HTTP/1 connections rest here between exchanges and belong to one exchange at a time; HTTP/2
+//! HTTP/1 connections rest here between exchanges and belong to one exchange at a time, which drives them; HTTP/2
 //! connections stay here and are shared up to the server's limit of streams. While an origin's
 //! protocol is unknown, or its HTTP/2 connections are full, one request connects and the others wait
 //! for what it finds.
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use http::{Uri, header, uri::Authority};
 use hyper::{body::Incoming, client::conn::TrySendError, client::conn::http2};
 use tokio::{
     runtime,
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -27,20 +27,20 @@ use crate::{
     body::WireBody,
     census::{Census, Counters, InFlight},
     client::Settings,
-    connect::{Connected, Http1, StreamLimit, Turn, connect},
+    connect::{Connected, StreamLimit, Turn, connect},
     error::{HttpError, HttpErrorKind, TimeoutPhase},
+    http1::Http1,
     tasks::Tasks,
     url::Url,
 };
-
-/// How long a pooled connection may take to be ready again after its last response ended.
-const READY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Pool {
     pub(crate) settings: Settings,
     pub(crate) counters: Arc<Counters>,
     state: Mutex<State>,
     tasks: Tasks,
+    /// Told when something happens to a connection that rests.
+    resting: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -126,13 +126,19 @@ pub(crate) struct Lease {
 
 impl Pool {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, counters: Arc::default(), state: Mutex::default(), tasks: Tasks::default() }
+        Self {
+            settings,
+            counters: Arc::default(),
+            state: Mutex::default(),
+            tasks: Tasks::default(),
+            resting: Arc::default(),
+        }
     }
 
     pub(crate) fn census(&self) -> Census {
         let state = lock(&self.state);
         let idle = state.origins.values().map(|slot| {
-            slot.resting.iter().filter(|(it, _)| !it.sender.is_closed()).count()
+            slot.resting.iter().filter(|(it, _)| !it.is_closed()).count()
                 + slot.http2.iter().filter(|it| it.is_usable() && it.idle_since().is_some()).count()
         });
         Census {
@@ -195,7 +201,7 @@ impl Pool {
                 Taken::Connect(Some(_)) => {}
             }
         }
-        let connected = connect(&self.settings, url, &self.counters, &self.tasks, turn.clone()).await?;
+        let connected = connect(&self.settings, url, &self.counters, &self.tasks, &self.resting, turn.clone()).await?;
         let held = self.welcome(origin, connected);
         // Not before the pool knows the connection.
         drop(turn);
@@ -211,7 +217,8 @@ impl Pool {
             return Taken::Connect(gate);
         };
         while let Some((connection, since)) = slot.resting.pop() {
-            if !connection.sender.is_closed() && since.elapsed() < self.settings.idle_timeout {
+            if !connection.is_closed() && since.elapsed() < self.settings.idle_timeout {
+                connection.resume();
                 return Taken::Held(Held::Http1(connection));
             }
         }
@@ -254,8 +261,8 @@ impl Pool {
         }
     }
 
-    fn rest(self: &Arc<Self>, origin: Origin, connection: Http1) {
-        if connection.sender.is_closed() || self.settings.max_idle_per_host == 0 {
+    fn rest(self: &Arc<Self>, origin: Origin, mut connection: Http1) {
+        if self.settings.max_idle_per_host == 0 || !connection.rest() {
             return;
         }
         let mut state = lock(&self.state);
@@ -266,17 +273,17 @@ impl Pool {
         }
     }
 
-    /// Starts the task that closes what rested too long, unless it runs. It ends when nothing rests.
+    /// Starts the task that looks after what rests, unless it runs. It ends when nothing rests.
     fn reap(self: &Arc<Self>, state: &mut State) {
         if state.reaping {
             return;
         }
         state.reaping = true;
         let reaping = Reaping(Arc::downgrade(self));
-        self.tasks.spawn(reaper(reaping, Instant::now() + self.settings.idle_timeout));
+        self.tasks.spawn(reaper(reaping, self.resting.clone(), Instant::now() + self.settings.idle_timeout));
     }
 
-    /// Closes what rested too long; gives the time of the next look.
+    /// Closes what rested too long or was closed by the server; gives the time of the next look.
     fn evict(&self) -> Option<Instant> {
         let now = Instant::now();
         let limit = self.settings.idle_timeout;
@@ -291,7 +298,7 @@ impl Pool {
         };
         let mut state = lock(&self.state);
         state.origins.retain(|_, slot| {
-            slot.resting.retain(|(it, since)| !it.sender.is_closed() && keep(*since));
+            slot.resting.retain_mut(|(it, since)| it.still_rests() && keep(*since));
             slot.http2.retain(|it| it.is_usable() && keep(it.idle_since().unwrap_or(now)));
             !slot.resting.is_empty() || !slot.http2.is_empty()
         });
@@ -317,10 +324,13 @@ impl Drop for Reaping {
     }
 }
 
-async fn reaper(reaping: Reaping, mut at: Instant) {
+async fn reaper(reaping: Reaping, resting: Arc<Notify>, mut at: Instant) {
     let pool = &reaping.0;
     loop {
-        sleep_until(at).await;
+        tokio::select! {
+            () = resting.notified() => {}
+            () = sleep_until(at) => {}
+        }
         let Some(pool) = pool.upgrade() else { return };
         match pool.evict() {
             Some(next) => at = next,
@@ -344,10 +354,7 @@ impl Held {
     /// Whether a request may be sent now; a connection that needs too long is given up.
     async fn is_ready(&mut self) -> bool {
         match self {
-            Self::Http1(connection) => {
-                connection.sender.is_ready()
-                    || matches!(timeout(READY, connection.sender.ready()).await, Ok(Ok(())))
-            }
+            Self::Http1(connection) => connection.is_ready().await,
             Self::Http2(_) => true,
         }
     }
@@ -383,18 +390,25 @@ impl Lease {
     }
 
     /// Sends. The error gives the request back when nothing of it was written.
-    pub(crate) fn send(
+    pub(crate) async fn send(
         &mut self,
         request: http::Request<WireBody>,
-    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<WireBody>>>> + use<>
-    {
+    ) -> Result<http::Response<Incoming>, TrySendError<http::Request<WireBody>>> {
         match &mut self.held {
-            Held::Http1(connection) => {
-                futures_util::future::Either::Left(connection.sender.try_send_request(request))
-            }
-            Held::Http2(stream) => {
-                futures_util::future::Either::Right(stream.0.sender.clone().try_send_request(request))
-            }
+            Held::Http1(connection) => connection.send(request).await,
+            Held::Http2(stream) => stream.0.sender.clone().try_send_request(request).await,
+        }
+    }
+
+    /// Polls what comes of the exchange, and the connection it comes from where no task drives that.
+    pub(crate) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match &mut self.held {
+            Held::Http1(connection) => connection.poll(cx, |_, cx| wanted(cx)),
+            Held::Http2(_) => wanted(cx),
         }
     }
 

@@ -116,11 +116,10 @@ impl Response {
 
 impl ChunkSource for Response {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
-        if self.lease.is_none() {
-            return Poll::Ready(Ok(None));
-        }
         loop {
-            let data = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
+            let body = &mut self.body;
+            let data = match ready!(lease.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx))) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => data,
                     // Trailers carry nothing a caller reads.
