@@ -1,4 +1,5 @@
-//! The in-memory store, with the semantics of a real one: it keeps bytes, not objects.
+//! The in-memory store, with the semantics of a real one. Records never change once made, so it keeps them as
+//! they come; who reads gets them through JSON, as from any other store.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,10 +44,10 @@ struct Row {
     questions: Vec<String>,
 }
 
-/// Records of one run as JSON lines, batch by batch as they came: nothing is moved when more come.
+/// Records of one run, batch by batch as they came: nothing is moved when more come.
 #[derive(Default)]
 struct Records {
-    batches: Vec<Box<[u8]>>,
+    batches: Vec<Vec<Record>>,
     count: u64,
 }
 
@@ -80,7 +81,8 @@ impl MemoryStore {
     /// Stored bytes, record by record.
     pub fn sizes(&self, run: &str) -> Vec<usize> {
         let tables = self.tables();
-        tables.runs.get(run).map(|row| row.records.iter().map(<[u8]>::len).collect()).unwrap_or_default()
+        let size = |record| serde_json::to_vec(record).map_or(0, |json| json.len());
+        tables.runs.get(run).map(|row| row.records.iter().map(size).collect()).unwrap_or_default()
     }
 
     /// Puts in a run that was taken out of a store elsewhere, with its open questions. Its owner's epoch is
@@ -89,7 +91,7 @@ impl MemoryStore {
     /// # Errors
     /// `Conflict` where there is a run of this id.
     pub fn restore(&self, run: &str, stored: &Stored, open: Vec<Question>) -> Result<(), StoreError> {
-        let records = Records::of(&stored.records)?;
+        let records = Records::of(stored.records.clone());
         let epoch = stored.records.last().map_or(1, |record| record.epoch);
         let mut tables = self.tables();
         if let Some(row) = tables.runs.get(run) {
@@ -101,14 +103,14 @@ impl MemoryStore {
         for question in open {
             tables.ask(run, question);
         }
-        if stored.records.last().is_some_and(ends) {
-            self.finished(&mut tables, run);
-        }
+        let ends = stored.records.last().is_some_and(ends);
+        let forgotten = if ends { self.finished(&mut tables, run) } else { vec![] };
+        drop(tables);
+        drop(forgotten);
         Ok(())
     }
 
     fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
-        let fresh = Records::of(&batch.records)?;
         let ends = batch.records.iter().any(ends);
         let mut tables = self.tables();
         match tables.runs.get(run) {
@@ -137,23 +139,24 @@ impl MemoryStore {
             }
         }
         if let Some(row) = tables.runs.get_mut(run) {
-            row.records.append(fresh);
+            row.records.append(batch.records);
         }
         tables.commits += 1;
-        if ends {
-            self.finished(&mut tables, run);
-        }
+        let forgotten = if ends { self.finished(&mut tables, run) } else { vec![] };
+        drop(tables);
+        // Not under the lock: a long run is many pieces.
+        drop(forgotten);
         Ok(())
     }
 
-    fn finished(&self, tables: &mut Tables, run: &str) {
+    /// Gives the runs that are forgotten for it.
+    fn finished(&self, tables: &mut Tables, run: &str) -> Vec<Row> {
         let Some(keep) = self.shared.keep_finished else {
-            return;
+            return vec![];
         };
         tables.finished.push_back(run.to_owned());
-        while tables.finished.len() > keep {
-            tables.forget_oldest();
-        }
+        let excess = tables.finished.len().saturating_sub(keep);
+        (0..excess).filter_map(|_| tables.forget_oldest()).collect()
     }
 
     fn read(&self, run: &str) -> Result<Stored, StoreError> {
@@ -162,8 +165,9 @@ impl MemoryStore {
         let text = tables.definitions.get(&row.definition);
         let text = text.ok_or_else(|| StoreError::Broken(format!("no definition {}", row.definition)))?;
         let definition = Pinned::read(&row.definition, text).map_err(StoreError::Broken)?;
-        let records = row.records.iter().map(serde_json::from_slice::<Record>);
-        Ok(Stored { definition, records: records.collect::<Result<_, _>>().map_err(broken)? })
+        let records = row.records.iter().map(|record| serde_json::from_slice(&serde_json::to_vec(record)?));
+        let records = records.collect::<Result<_, serde_json::Error>>();
+        Ok(Stored { definition, records: records.map_err(|error| StoreError::Broken(error.to_string()))? })
     }
 }
 
@@ -171,38 +175,24 @@ fn ends(record: &Record) -> bool {
     matches!(record.kind, RecordKind::Finished(_))
 }
 
-fn broken(error: serde_json::Error) -> StoreError {
-    StoreError::Broken(error.to_string())
-}
-
 impl Records {
-    /// Encodes one batch.
-    fn of(records: &[Record]) -> Result<Self, StoreError> {
-        if records.is_empty() {
-            return Ok(Self::default());
-        }
-        // Most records take 100 to 300 bytes.
-        let mut bytes = Vec::with_capacity(records.len() * 256);
-        for record in records {
-            serde_json::to_writer(&mut bytes, record).map_err(broken)?;
-            bytes.push(b'\n');
-        }
-        Ok(Self { batches: vec![bytes.into_boxed_slice()], count: records.len() as u64 })
+    fn of(batch: Vec<Record>) -> Self {
+        let mut records = Self::default();
+        records.append(batch);
+        records
     }
 
-    fn append(&mut self, other: Records) {
-        self.batches.extend(other.batches);
-        self.count += other.count;
+    fn append(&mut self, batch: Vec<Record>) {
+        self.count += batch.len() as u64;
+        self.batches.push(batch);
     }
 
     fn len(&self) -> u64 {
         self.count
     }
 
-    /// JSON escapes line ends, so a line is a record.
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let lines = self.batches.iter().flat_map(|batch| batch.split(|byte| *byte == b'\n'));
-        lines.filter(|line| !line.is_empty())
+    fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.batches.iter().flatten()
     }
 }
 
@@ -220,16 +210,15 @@ impl Tables {
         self.questions.insert(asked.question.id.clone(), asked);
     }
 
-    fn forget_oldest(&mut self) {
-        let Some(row) = self.finished.pop_front().and_then(|run| self.runs.remove(&run)) else {
-            return;
-        };
-        for question in row.questions {
-            self.questions.remove(&question);
+    fn forget_oldest(&mut self) -> Option<Row> {
+        let row = self.finished.pop_front().and_then(|run| self.runs.remove(&run))?;
+        for question in &row.questions {
+            self.questions.remove(question);
         }
         if !self.runs.values().any(|other| other.definition == row.definition) {
             self.definitions.remove(&row.definition);
         }
+        Some(row)
     }
 }
 

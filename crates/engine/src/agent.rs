@@ -12,6 +12,7 @@ use ambidex_tools::{Registered, Validator};
 use futures_util::Stream;
 use indexmap::IndexMap;
 
+use crate::awaited::AwaitedRun;
 use crate::builder::AgentBuilder;
 use crate::engine::{Engine, store_error};
 use crate::events::EventStream;
@@ -120,7 +121,8 @@ impl Agent {
         &self.runtime.engine
     }
 
-    /// Runs a task until the run comes to rest.
+    /// Runs a task until the run comes to rest. It is driven by the task that awaits it; dropping the future
+    /// cancels the run.
     ///
     /// # Errors
     /// The run failed or was cancelled. A run that is paused or waits for a person is no error.
@@ -130,7 +132,9 @@ impl Agent {
 
     /// Like [`Agent::run`], with options.
     pub async fn run_with(&self, task: impl Into<Task>, options: RunOptions) -> Result<RunResult, RunError> {
-        self.start_unwatched(task.into(), options)?.outcome().await
+        let (id, accept) = accept(task.into(), &options)?;
+        let (handle, run_loop) = RunHandle::prepare(self.runtime.clone(), id, None, &options, false)?;
+        AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()
     }
 
     /// The events of a run; the last of a run that ended is `run.finished`.
@@ -144,26 +148,17 @@ impl Agent {
 
     /// Starts a run and returns at once, with its events to watch. Needs a tokio runtime.
     pub fn start(&self, task: impl Into<Task>, options: RunOptions) -> Result<RunHandle, Error> {
-        self.launch(task.into(), options, true)
+        self.launch(task.into(), &options, true)
     }
 
     /// Starts a run nobody watches: its events are not even made.
     pub fn start_unwatched(&self, task: impl Into<Task>, options: RunOptions) -> Result<RunHandle, Error> {
-        self.launch(task.into(), options, false)
+        self.launch(task.into(), &options, false)
     }
 
-    fn launch(&self, task: Task, options: RunOptions, watched: bool) -> Result<RunHandle, Error> {
-        if task.0.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidRequest, "a run needs a task; its input is empty"));
-        }
-        let id: Arc<str> = options.id.clone().unwrap_or_else(new_run_id).into();
-        let timeout = options.timeout.unwrap_or(Engine::RUN_TIMEOUT);
-        let accept = Input::Accept {
-            input: task.0,
-            thread: options.thread.clone(),
-            deadline_ms: Some(crate::clock::millis(timeout)),
-        };
-        RunHandle::launch(self.runtime.clone(), id, None, vec![accept], &options, watched)
+    fn launch(&self, task: Task, options: &RunOptions, watched: bool) -> Result<RunHandle, Error> {
+        let (id, accept) = accept(task, options)?;
+        RunHandle::launch(self.runtime.clone(), id, None, vec![accept], options, watched)
     }
 
     /// Goes on with a stored run of this agent, under a new epoch. The inputs come after the claim. The run
@@ -235,6 +230,20 @@ impl AgentRuntime {
             threads: blocks.then(|| self.engine.threads().clone()),
         }
     }
+}
+
+/// A new run's id and first input.
+fn accept(task: Task, options: &RunOptions) -> Result<(Arc<str>, Input), Error> {
+    if task.0.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidRequest, "a run needs a task; its input is empty"));
+    }
+    let timeout = options.timeout.unwrap_or(Engine::RUN_TIMEOUT);
+    let accept = Input::Accept {
+        input: task.0,
+        thread: options.thread.clone(),
+        deadline_ms: Some(crate::clock::millis(timeout)),
+    };
+    Ok((options.id.clone().unwrap_or_else(new_run_id).into(), accept))
 }
 
 /// Time-ordered and unique.

@@ -73,15 +73,12 @@ impl BlockingAgent {
         let owned = self.agent.engine().runtime();
         owned.warn_inside_a_runtime();
         let runtime = owned.get()?;
-        let handle = {
-            let _inside = runtime.enter();
-            self.agent.start_unwatched(task, options)?
-        };
+        let (agent, task) = (self.agent.clone(), task.into());
         let (sender, receiver) = mpsc::sync_channel(1);
         self.agent.engine().runs().spawn_on(
             async move {
                 // The caller waits; it is gone only when its thread is.
-                let _ = sender.send(handle.outcome().await);
+                let _ = sender.send(agent.run_with(task, options).await);
             },
             &runtime,
         );

@@ -34,6 +34,7 @@ pub struct RunHandle {
 }
 
 impl RunHandle {
+    /// A run as a task of its own.
     pub(crate) fn launch(
         runtime: Arc<AgentRuntime>,
         id: Arc<str>,
@@ -42,6 +43,23 @@ impl RunHandle {
         options: &RunOptions,
         watched: bool,
     ) -> Result<Self, Error> {
+        let (mut handle, run_loop) = Self::prepare(runtime, id, stored, options, watched)?;
+        let (sender, receiver) = oneshot::channel();
+        // The watcher may be gone; the run is stored all the same.
+        let done = move |result| drop(sender.send(result));
+        handle.engine.runs().spawn(run_loop.run_to_rest(inputs).map(done));
+        handle.outcome = Some(receiver);
+        Ok(handle)
+    }
+
+    /// A run that nobody drives yet.
+    pub(crate) fn prepare(
+        runtime: Arc<AgentRuntime>,
+        id: Arc<str>,
+        stored: Option<(Stored, u64)>,
+        options: &RunOptions,
+        watched: bool,
+    ) -> Result<(Self, Box<RunLoop>), Error> {
         let engine = runtime.engine.clone();
         if tokio::runtime::Handle::try_current().is_err() {
             let text = "a run needs a tokio runtime; use `.blocking()` where there is none";
@@ -66,7 +84,6 @@ impl RunHandle {
             threads: Some(engine.threads().clone()),
         });
         let (mailbox, token) = (Arc::new(Mailbox::default()), CancellationToken::new());
-        let (sender, receiver) = oneshot::channel();
         let run_loop = RunLoop::new(
             runtime,
             run,
@@ -77,10 +94,12 @@ impl RunHandle {
             token.clone(),
             options.on_waiting == OnWaiting::Return,
         );
-        // The watcher may be gone; the run is stored all the same.
-        let done = move |result| drop(sender.send(result));
-        engine.runs().spawn(Box::new(run_loop).run_to_rest(inputs).map(done));
-        Ok(Self { id, engine, mailbox, token, events, outcome: Some(receiver), cancels: true })
+        let handle = Self { id, engine, mailbox, token, events, outcome: None, cancels: true };
+        Ok((handle, Box::new(run_loop)))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The run's id.
@@ -154,25 +173,19 @@ impl RunHandle {
     /// The run failed, was cancelled, or could not be driven on (its store failed or another process
     /// took it).
     pub async fn outcome(mut self) -> Result<RunResult, RunError> {
-        let lost = || {
-            Error::new(
-                ErrorKind::Internal,
-                "the run's driver is gone: its runtime was shut down, or it failed",
-            )
-        };
         let Some(receiver) = self.outcome.take() else {
             return Err(lost().into());
         };
-        let result = match receiver.await {
-            Ok(result) => result?,
-            Err(_) => return Err(lost().into()),
-        };
+        let result = receiver.await.unwrap_or_else(|_| Err(lost()))?;
         self.cancels = false;
-        match &result.error {
-            Some(error) => Err(RunError { error: error.clone(), result: Some(Box::new(result)) }),
-            None => Ok(result),
-        }
+        result.ended()
     }
+}
+
+/// Its driver ended without a word.
+pub(crate) fn lost() -> Error {
+    let text = "the run's driver is gone: its runtime was shut down, or it failed";
+    Error::new(ErrorKind::Internal, text)
 }
 
 impl Drop for RunHandle {

@@ -4,6 +4,7 @@
 //! Inside, `run_loop` knows when an effect is carried out and `perform` knows how.
 
 mod agent;
+mod awaited;
 mod blocking;
 mod builder;
 mod call;

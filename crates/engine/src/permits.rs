@@ -1,7 +1,6 @@
 //! Permits of tool calls: of the tool, of the process, of a thread. Taken before a call's intent is
 //! recorded and held until the call has truly ended.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ambidex_core::blocking::{BlockingJob, BlockingThread, BlockingThreads};
@@ -61,7 +60,7 @@ impl BlockingThread for Keeper {
 #[derive(Default)]
 pub(crate) struct Permits {
     /// Ready for a call whose intent is about to be recorded or was.
-    granted: HashMap<EffectId, Permit>,
+    granted: Vec<(EffectId, Permit)>,
     queued: FuturesUnordered<BoxFuture<'static, (EffectId, Result<Permit, Error>)>>,
     waiting: Vec<EffectId>,
 }
@@ -94,7 +93,8 @@ impl Gates {
 impl Permits {
     /// The permit of a call that starts; without one it was admitted by another process.
     pub(crate) fn take(&mut self, effect: &EffectId) -> Option<Permit> {
-        self.granted.remove(effect)
+        let at = self.granted.iter().position(|(granted, _)| granted == effect)?;
+        Some(self.granted.swap_remove(at).1)
     }
 
     /// Whether a call waits in a queue.
@@ -108,7 +108,7 @@ impl Permits {
             Some((effect, permit)) => {
                 self.waiting.retain(|waiting| *waiting != effect);
                 // Without a thread the call starts all the same and says so itself.
-                self.granted.insert(effect, permit.unwrap_or_default());
+                self.granted.push((effect, permit.unwrap_or_default()));
             }
             None => std::future::pending().await,
         }
@@ -127,7 +127,7 @@ pub(crate) struct AgentPermits<'a> {
 
 impl Admission for AgentPermits<'_> {
     fn admit(&mut self, effect: &EffectId, tool: &str) -> bool {
-        if self.permits.granted.contains_key(effect) {
+        if self.permits.granted.iter().any(|(granted, _)| granted == effect) {
             return true;
         }
         if self.permits.waiting.contains(effect) {
@@ -136,7 +136,7 @@ impl Admission for AgentPermits<'_> {
         let mut passing = Box::pin(self.agent.gates(tool).pass());
         match passing.as_mut().now_or_never() {
             Some(permit) => {
-                self.permits.granted.insert(effect.clone(), permit.unwrap_or_default());
+                self.permits.granted.push((effect.clone(), permit.unwrap_or_default()));
                 true
             }
             None => {

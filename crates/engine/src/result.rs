@@ -65,6 +65,14 @@ impl RunResult {
         }
     }
 
+    /// As the doors give it that treat a failed run as an error.
+    pub(crate) fn ended(self) -> Result<Self, RunError> {
+        match &self.error {
+            Some(error) => Err(RunError { error: error.clone(), result: Some(Box::new(self)) }),
+            None => Ok(self),
+        }
+    }
+
     /// The object that `--result-json` prints.
     pub fn to_json(&self) -> Value {
         let error = self.error.as_ref().map(|error| {

@@ -1,7 +1,7 @@
 //! One run in one process: performs what stands open, turns what happens into inputs, and stores every
 //! step before anything that follows from it starts.
 
-use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use ambidex_core::{BoxFuture, Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::AgentRuntime;
@@ -44,12 +45,15 @@ pub(crate) struct RunLoop {
     /// Told to effects once the wish is stored.
     stop: CancellationToken,
     return_when_waiting: bool,
-    /// Model calls, questions and hooks are polled here; tools are tasks, so that one that computes does
-    /// not hold up the rest.
+    /// Model calls, questions, hooks and the last tool call of a turn are polled here. The calls before it
+    /// are tasks, so that those that compute do so in parallel.
     in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
     tools: JoinSet<Done>,
-    started: HashSet<(EffectId, u32)>,
+    /// A list: there are a handful.
+    started: Vec<(EffectId, u32)>,
     permits: Permits,
+    /// Moved only when it would fire too late, so it may fire too early.
+    tick: Option<Pin<Box<Sleep>>>,
     /// Ended while a step was being stored.
     ready: Vec<Done>,
 }
@@ -78,7 +82,8 @@ impl RunLoop {
             return_when_waiting,
             in_flight: FuturesUnordered::new(),
             tools: JoinSet::new(),
-            started: HashSet::new(),
+            started: Vec::new(),
+            tick: None,
             permits: Permits::default(),
             ready: Vec::new(),
         }
@@ -198,11 +203,15 @@ impl RunLoop {
         }
         let left = self.run.time_left(self.now()).map(Duration::from_millis);
         let run = &self.run;
-        let fresh = |open: &&Open| !self.started.contains(&(open.intent.id.clone(), open.attempt));
+        let started = &self.started;
+        let fresh = |open: &&Open| {
+            !started.iter().any(|(id, attempt)| *id == open.intent.id && *attempt == open.attempt)
+        };
         let starting: Vec<_> = run.effects().filter(fresh).filter_map(|open| run.effect(open)).collect();
-        for effect in starting {
+        let last = starting.len().saturating_sub(1);
+        for (at, effect) in starting.into_iter().enumerate() {
             let (id, attempt) = (effect.id, effect.attempt);
-            self.started.insert((id.clone(), attempt));
+            self.started.push((id.clone(), attempt));
             let context =
                 Context::new(self.scope.clone(), id.shared(), attempt, self.stop.child_token(), left);
             let done = move |ended| Done { effect: id, attempt, ended };
@@ -210,7 +219,11 @@ impl RunLoop {
                 Work::Tool { name, arguments, class } => {
                     let permit = self.permits.take(&done_id(&context));
                     let call = perform::tool(self.agent.clone(), name, arguments, class, context, permit);
-                    self.tools.spawn(call.map(done));
+                    if at < last {
+                        self.tools.spawn(call.map(done));
+                    } else {
+                        self.in_flight.push(Box::pin(call.map(done)));
+                    }
                 }
                 Work::Model { history, .. } => {
                     let call = perform::model(self.agent.clone(), history, context);
@@ -234,12 +247,10 @@ impl RunLoop {
         let mut inputs: Vec<Input> = std::mem::take(&mut self.ready).into_iter().map(Done::input).collect();
         if inputs.is_empty() {
             let stopping = matches!(self.run.phase(), Phase::Stopping(_));
-            let tick = self.run.next_tick(self.now());
-            let tick = tick.map(|ms| tokio::time::sleep(Duration::from_millis(ms)));
-            let has_tick = tick.is_some();
+            let has_tick = self.set_tick();
             let tick = async {
-                if let Some(tick) = tick {
-                    tick.await;
+                if let Some(tick) = &mut self.tick {
+                    tick.as_mut().await;
                 }
             };
             tokio::select! {
@@ -262,10 +273,24 @@ impl RunLoop {
         inputs.splice(0..0, self.mailbox.take());
         for input in &inputs {
             if let Input::Done { effect, attempt, .. } | Input::Lost { effect, attempt } = input {
-                self.started.remove(&(effect.clone(), *attempt));
+                self.started.retain(|(id, of)| id != effect || of != attempt);
             }
         }
         inputs
+    }
+}
+
+impl RunLoop {
+    /// Sees to it that the run is looked at when its time is over. False when there is no such time.
+    fn set_tick(&mut self) -> bool {
+        let Some(left) = self.run.next_tick(self.now()) else { return false };
+        let at = Instant::now() + Duration::from_millis(left);
+        match &mut self.tick {
+            Some(tick) if tick.is_elapsed() || at < tick.deadline() => tick.as_mut().reset(at),
+            Some(_) => {}
+            None => self.tick = Some(Box::pin(sleep_until(at))),
+        }
+        true
     }
 }
 

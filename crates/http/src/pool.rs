@@ -6,7 +6,6 @@
 //! for what it finds.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -45,13 +44,14 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
-    origins: HashMap<Origin, Slot>,
+    /// A list: a provider is one origin, and those that rest unused go.
+    origins: Vec<(Origin, Slot)>,
     reaping: bool,
 }
 
 /// Hosts compare without case. A connection is driven by the runtime it was opened in, and stands still or
 /// breaks with it, so exchanges of another runtime do not use it.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 struct Origin {
     https: bool,
     authority: Option<Authority>,
@@ -62,6 +62,16 @@ impl Origin {
     fn of(url: &Url) -> Self {
         let runtime = runtime::Handle::try_current().ok().map(|runtime| runtime.id());
         Self { https: url.is_https(), authority: url.authority().cloned(), runtime }
+    }
+}
+
+impl State {
+    fn slot(&mut self, origin: &Origin) -> &mut Slot {
+        let at = self.origins.iter().position(|(known, _)| known == origin).unwrap_or_else(|| {
+            self.origins.push((origin.clone(), Slot::new()));
+            self.origins.len() - 1
+        });
+        &mut self.origins[at].1
     }
 }
 
@@ -137,7 +147,7 @@ impl Pool {
 
     pub(crate) fn census(&self) -> Census {
         let state = lock(&self.state);
-        let idle = state.origins.values().map(|slot| {
+        let idle = state.origins.iter().map(|(_, slot)| {
             slot.resting.iter().filter(|(it, _)| !it.is_closed()).count()
                 + slot.http2.iter().filter(|it| it.is_usable() && it.idle_since().is_some()).count()
         });
@@ -201,7 +211,8 @@ impl Pool {
                 Taken::Connect(Some(_)) => {}
             }
         }
-        let connected = connect(&self.settings, url, &self.counters, &self.tasks, &self.resting, turn.clone()).await?;
+        let connected =
+            connect(&self.settings, url, &self.counters, &self.tasks, &self.resting, turn.clone()).await?;
         let held = self.welcome(origin, connected);
         // Not before the pool knows the connection.
         drop(turn);
@@ -210,12 +221,7 @@ impl Pool {
 
     fn take(&self, origin: &Origin) -> Taken {
         let mut state = lock(&self.state);
-        let Some(slot) = state.origins.get_mut(origin) else {
-            let slot = Slot::new();
-            let gate = self.may_be_http2(origin).then(|| slot.gate.clone());
-            state.origins.insert(origin.clone(), slot);
-            return Taken::Connect(gate);
-        };
+        let slot = state.slot(origin);
         while let Some((connection, since)) = slot.resting.pop() {
             if !connection.is_closed() && since.elapsed() < self.settings.idle_timeout {
                 connection.resume();
@@ -239,7 +245,7 @@ impl Pool {
 
     fn welcome(self: &Arc<Self>, origin: &Origin, connected: Connected) -> Held {
         let mut state = lock(&self.state);
-        let slot = state.origins.entry(origin.clone()).or_insert_with(Slot::new);
+        let slot = state.slot(origin);
         match connected {
             Connected::Http1(connection) => {
                 slot.speaks_http1 = true;
@@ -261,12 +267,12 @@ impl Pool {
         }
     }
 
-    fn rest(self: &Arc<Self>, origin: Origin, mut connection: Http1) {
+    fn rest(self: &Arc<Self>, origin: &Origin, mut connection: Http1) {
         if self.settings.max_idle_per_host == 0 || !connection.rest() {
             return;
         }
         let mut state = lock(&self.state);
-        let slot = state.origins.entry(origin).or_insert_with(Slot::new);
+        let slot = state.slot(origin);
         if slot.resting.len() < self.settings.max_idle_per_host {
             slot.resting.push((connection, Instant::now()));
             self.reap(&mut state);
@@ -297,7 +303,7 @@ impl Pool {
             true
         };
         let mut state = lock(&self.state);
-        state.origins.retain(|_, slot| {
+        state.origins.retain_mut(|(_, slot)| {
             slot.resting.retain_mut(|(it, since)| it.still_rests() && keep(*since));
             slot.http2.retain(|it| it.is_usable() && keep(it.idle_since().unwrap_or(now)));
             !slot.resting.is_empty() || !slot.http2.is_empty()
@@ -415,7 +421,7 @@ impl Lease {
     /// The exchange ended well: an HTTP/1 connection rests until the next one.
     pub(crate) fn give_back(self) {
         if let Held::Http1(connection) = self.held {
-            self.pool.rest(self.origin, connection);
+            self.pool.rest(&self.origin, connection);
         }
     }
 
