@@ -1,6 +1,5 @@
 //! A whole reply, collected from a stream. The one place where parts are put together.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -169,7 +168,7 @@ impl ReplyBuilder {
             return Err(Error::new(ErrorKind::StreamTruncated, text).with_request_id(self.request_id));
         };
         let mut parts = Vec::with_capacity(self.parts.len());
-        let mut ids: HashMap<String, ToolCall> = HashMap::new();
+        let mut calls = 0;
         let mut refused = false;
         for (_, part) in self.parts {
             match part {
@@ -185,7 +184,11 @@ impl ReplyBuilder {
                 Building::Opaque(state) => parts.push(Part::Opaque { state }),
                 Building::Call { id, name, arguments, state } => {
                     let call = ToolCall { arguments: parsed(&arguments, finish), id, name, state };
-                    match ids.get(&call.id) {
+                    let same_id = parts.iter().find_map(|part| match part {
+                        Part::ToolCall(known) if known.id == call.id => Some(known),
+                        _ => None,
+                    });
+                    match same_id {
                         // Its provider's state may stand on the first alone.
                         Some(known) if known.name == call.name && known.arguments == call.arguments => {
                             continue;
@@ -194,8 +197,9 @@ impl ReplyBuilder {
                             let text = format!("two different tool calls with the id `{}`", call.id);
                             return Err(malformed(&text).with_request_id(self.request_id));
                         }
-                        None => ids.insert(call.id.clone(), call.clone()),
-                    };
+                        None => {}
+                    }
+                    calls += 1;
                     parts.push(Part::ToolCall(call));
                 }
             }
@@ -203,7 +207,7 @@ impl ReplyBuilder {
         if refused && finish == Finish::Stop {
             finish = Finish::Refusal;
         }
-        if ids.is_empty() && finish == Finish::ToolCalls {
+        if calls == 0 && finish == Finish::ToolCalls {
             finish = Finish::Stop;
         }
         let mut reply = Reply::new(Message::new(Role::Assistant, parts), finish, self.usage);

@@ -212,8 +212,7 @@ impl RunLoop {
         for (at, effect) in starting.into_iter().enumerate() {
             let (id, attempt) = (effect.id, effect.attempt);
             self.started.push((id.clone(), attempt));
-            let context =
-                Context::new(self.scope.clone(), id.shared(), attempt, self.stop.child_token(), left);
+            let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
             let done = move |ended| Done { effect: id, attempt, ended };
             match effect.work {
                 Work::Tool { name, arguments, class } => {

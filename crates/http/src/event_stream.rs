@@ -114,6 +114,11 @@ impl<S: ChunkSource> EventStream<S> {
         self
     }
 
+    /// Changes the idle limits under way.
+    pub fn set_idle(&mut self, limit: IdleLimit) {
+        self.limit = limit;
+    }
+
     /// Sets the decoder, for another event limit or rule at the end.
     pub fn decoder(mut self, decoder: SseDecoder) -> Self {
         self.decoder = Decoder::Sse(decoder);

@@ -97,8 +97,10 @@ impl Response {
         Ok(whole.freeze())
     }
 
-    /// Reads the body as server-sent events.
-    pub fn events(self) -> EventStream<Self> {
+    /// Reads the body as server-sent events. The headers are let go: the buffer they lie in is the one the
+    /// body is read into.
+    pub fn events(mut self) -> EventStream<Self> {
+        self.head.headers = HeaderMap::new();
         EventStream::new(self)
     }
 

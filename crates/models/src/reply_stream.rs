@@ -214,8 +214,12 @@ impl ReplyStream {
                 }
                 Err(error) => Err(failure::of_http(&self.shared.place, &error, true)),
             };
-            if reading.idle.is_some() && self.ready.iter().any(Chunk::is_content) {
-                reading = reading.with_idle_limit();
+            // The first token has come: from now on the idle limit counts.
+            if reading.idle.is_some()
+                && self.ready.iter().any(Chunk::is_content)
+                && let Some(limit) = reading.idle.take()
+            {
+                reading.events.set_idle(limit);
             }
             let taken = self.take();
             match result.and_then(|seen| taken.map(|()| seen)) {
@@ -316,13 +320,6 @@ impl Reading {
         error.kind() == ErrorKind::BadUpstream
             && serde_json::from_slice::<IgnoredAny>(data).is_err_and(ends_early)
             && matches!(self.events.poll_next(cx), Poll::Ready(Ok(None)))
-    }
-
-    /// The first token has come: from now on the idle limit counts.
-    fn with_idle_limit(mut self: Box<Self>) -> Box<Self> {
-        let Some(limit) = self.idle.take() else { return self };
-        let Self { events, decoder, any_event, idle } = *self;
-        Box::new(Self { events: events.idle(limit), decoder, any_event, idle })
     }
 }
 

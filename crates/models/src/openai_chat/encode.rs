@@ -236,11 +236,12 @@ fn tool_call(call: &ToolCall, out: &mut Vec<u8>) -> Result<(), Error> {
     raw(out, r#","type":"function","function":{"name":"#);
     json(out, &call.name)?;
     raw(out, r#","arguments":"#);
-    let arguments = match &call.arguments {
-        Arguments::Json(arguments) => arguments.to_string(),
-        Arguments::Invalid { raw, .. } => value!({"_invalid_arguments": raw}).to_string(),
-    };
-    json(out, &arguments)?;
+    let mut arguments = Vec::with_capacity(128);
+    match &call.arguments {
+        Arguments::Json(it) => json(&mut arguments, it)?,
+        Arguments::Invalid { raw, .. } => json(&mut arguments, &value!({"_invalid_arguments": raw}))?,
+    }
+    json(out, &String::from_utf8_lossy(&arguments))?;
     out.push(b'}');
     if let Some(ProviderState { json, .. }) = call.state.as_ref().filter(|state| state.format == FORMAT) {
         raw(out, r#","extra_content":"#);
