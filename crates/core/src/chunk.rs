@@ -3,9 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
 use crate::message::ProviderState;
 use crate::usage::Usage;
+
+pub use crate::route_note::{
+    AttemptEnd, AttemptNote, AttemptOutcome, CachedNote, RaceNote, RouteNote, SwitchNote, SwitchReason,
+};
 
 /// One piece of a reply. `part` is the identity of the part it belongs to: pieces of different parts
 /// may be interleaved, and parts stand in the reply in the order of their first piece.
@@ -88,13 +91,4 @@ pub enum Finish {
     Paused,
     /// A reason this version does not know; taken as whole.
     Other,
-}
-
-/// What happened on the way to a model, for watchers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RouteNote {
-    /// An attempt failed and another follows after `wait_ms`.
-    Retry { target: String, attempt: u32, error: Error, wait_ms: u64 },
-    /// What was shown of the reply so far is void; the reply begins again.
-    Restarted { target: String, error: Error },
 }

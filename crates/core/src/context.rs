@@ -20,6 +20,7 @@ pub struct Context {
     token: CancellationToken,
     time_left: Option<Duration>,
     thread: Option<Reserved>,
+    in_retry: bool,
 }
 
 /// A thread kept for one effect, until the effect takes it.
@@ -48,7 +49,7 @@ impl Context {
         token: CancellationToken,
         time_left: Option<Duration>,
     ) -> Self {
-        Self { run, effect, attempt, token, time_left, thread: None }
+        Self { run, effect, attempt, token, time_left, thread: None, in_retry: false }
     }
 
     /// A context outside any run, for a single call of a model or tool.
@@ -94,6 +95,24 @@ impl Context {
     #[must_use]
     pub fn child(&self) -> Self {
         Self { token: self.token.child_token(), ..self.clone() }
+    }
+
+    /// The same context for an attempt of a retry: whoever is asked makes one attempt only.
+    #[must_use]
+    pub fn in_retry(self) -> Self {
+        Self { in_retry: true, ..self }
+    }
+
+    /// Whether a failure is tried again further out, so that it must not be tried again here as well.
+    pub fn is_in_retry(&self) -> bool {
+        self.in_retry
+    }
+
+    /// The same context for work that others wait for too: it ends neither with this one's token nor with its
+    /// time.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self { token: CancellationToken::new(), time_left: None, thread: None, ..self.clone() }
     }
 
     /// The same context with a thread that was reserved for this effect.

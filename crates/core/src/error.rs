@@ -19,6 +19,7 @@ pub enum ErrorKind {
     RateLimited,
     Overloaded,
     ProviderError,
+    BreakerOpen,
     QuotaExhausted,
     Unauthorized,
     Forbidden,
@@ -60,6 +61,7 @@ impl ErrorKind {
         (Self::RateLimited, "the provider limits the rate of requests (429)", true),
         (Self::Overloaded, "the provider is overloaded (503, 529)", true),
         (Self::ProviderError, "the provider failed (5xx or an error inside the stream)", true),
+        (Self::BreakerOpen, "this target failed too often and is left alone for a while", true),
         (Self::QuotaExhausted, "the account has no credit or quota left", false),
         (Self::Unauthorized, "the key is missing or wrong (401)", false),
         (Self::Forbidden, "the key may not do this (403)", false),
@@ -103,6 +105,7 @@ impl ErrorKind {
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::ProviderError => "provider_error",
+            Self::BreakerOpen => "breaker_open",
             Self::QuotaExhausted => "quota_exhausted",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
@@ -164,6 +167,9 @@ struct Details {
     status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
+    /// Characters of an answer that watchers had seen when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shown: Option<u64>,
 }
 
 impl Error {
@@ -177,6 +183,7 @@ impl Error {
             provider: None,
             status: None,
             request_id: None,
+            shown: None,
         }))
     }
 
@@ -211,6 +218,17 @@ impl Error {
     #[must_use]
     pub fn with_request_id(mut self, id: Option<String>) -> Self {
         self.0.request_id = id;
+        self
+    }
+
+    /// Says that so many characters of the answer had been shown, and that it does not begin again.
+    #[must_use]
+    pub fn after_shown(mut self, characters: u64) -> Self {
+        if self.0.shown.is_none() {
+            self.0.shown = Some(characters);
+            let after = "after this much of the answer was shown, for `after_first_token` is `fail`";
+            self.0.message = format!("{}; not tried again {after}: {characters} characters", self.0.message);
+        }
         self
     }
 
@@ -251,6 +269,11 @@ impl Error {
 
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
+    }
+
+    /// Characters of the answer that had been shown, where it failed for that.
+    pub fn shown(&self) -> Option<u64> {
+        self.0.shown
     }
 }
 

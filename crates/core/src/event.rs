@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use crate::chunk::Finish;
+use crate::chunk::{AttemptOutcome, Finish};
 use crate::error::Error;
 use crate::usage::Usage;
 
@@ -97,8 +97,46 @@ pub enum EventKind {
     /// What was shown of the reply so far is void.
     #[serde(rename = "model.restarted")]
     ModelRestarted { reason: String },
+    /// An attempt at a target is over: of a route every one, of a retry those that failed.
     #[serde(rename = "route.attempt")]
-    RouteAttempt { route: String, target: String, attempt: u32, reason: String, seconds: f64 },
+    RouteAttempt {
+        route: String,
+        target: String,
+        attempt: u32,
+        outcome: AttemptOutcome,
+        reason: String,
+        /// What the attempt took.
+        seconds: f64,
+        /// Seconds to its first content.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_token: Option<f64>,
+        /// Seconds until the same target is tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<f64>,
+        /// Tokens and money; of a target that is a route itself, all its attempts together.
+        usage: Usage,
+    },
+    /// A route started another target.
+    #[serde(rename = "route.switched")]
+    RouteSwitched {
+        route: String,
+        from: String,
+        target: String,
+        reason: String,
+        /// Since the route was asked.
+        seconds: f64,
+    },
+    /// A race is decided: `target` won.
+    #[serde(rename = "route.race")]
+    RouteRace {
+        route: String,
+        target: String,
+        reason: String,
+        /// Since the route was asked.
+        seconds: f64,
+        /// Those that were still under way, and were hung up on.
+        losers: Vec<String>,
+    },
     #[serde(rename = "tool.called")]
     ToolCalled { id: String, name: String, args: Value },
     #[serde(rename = "tool.progress")]

@@ -18,6 +18,7 @@ pub mod model;
 pub mod question;
 pub mod record;
 pub mod reply;
+mod route_note;
 pub mod run;
 pub mod schema;
 pub mod store;

@@ -124,7 +124,7 @@ impl<'a> Shown<'a> {
             Chunk::Reasoning { text, .. } => self.add(text, true),
             Chunk::Note(note) => {
                 self.flush();
-                self.context.emit(note_event(note));
+                self.context.emit(EventKind::from(note));
             }
             _ => {}
         }
@@ -148,23 +148,6 @@ impl<'a> Shown<'a> {
         } else {
             EventKind::ModelDelta { text }
         });
-    }
-}
-
-fn note_event(note: &RouteNote) -> EventKind {
-    match note {
-        RouteNote::Restarted { error, .. } => EventKind::ModelRestarted { reason: error.to_string() },
-        RouteNote::Retry { target, attempt, error, wait_ms } => {
-            #[expect(clippy::cast_precision_loss, reason = "waits are far below 2^52 ms")]
-            let seconds = *wait_ms as f64 / 1000.0;
-            EventKind::RouteAttempt {
-                route: target.clone(),
-                target: target.clone(),
-                attempt: *attempt,
-                reason: error.to_string(),
-                seconds,
-            }
-        }
     }
 }
 

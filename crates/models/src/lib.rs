@@ -2,7 +2,7 @@
 //! scripted models.
 //!
 //! An [`adapter::Adapter`] is pure. A [`provider::ProviderModel`] adds the network and its limits of time
-//! to one. [`retry::Retry`] is a model around a model.
+//! to one. [`retry::Retry`] is a model around a model, [`route`]s are models over several.
 
 pub mod adapter;
 pub mod anthropic;
@@ -12,6 +12,7 @@ pub mod failure;
 mod fields;
 pub mod gemini;
 pub mod limit;
+mod meter;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
@@ -19,6 +20,7 @@ pub mod provider;
 mod reply_stream;
 pub mod retry;
 mod retry_budget;
+pub mod route;
 mod schema;
 pub mod scripted;
 

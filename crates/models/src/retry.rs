@@ -2,29 +2,32 @@
 //!
 //! An error that a retry may help is tried again after a wait with full jitter. What was shown before is
 //! void then, and watchers are told; or it is an error at once, as the policy says.
+//!
+//! Retries do not multiply: the outermost retry around a call is the one that acts. It marks the context of
+//! its attempts, and a retry that finds the mark passes the call on once. So a route with a retry around it
+//! asks its targets once in each round, though each may have a retry of its own for when it is used alone.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use ambidex_core::chunk::RouteNote;
+use ambidex_core::chunk::{AttemptEnd, AttemptNote, RouteNote};
 use ambidex_core::model::ModelInfo;
 use ambidex_core::{BoxStream, Chunk, Context, Error, Model, Request, Usage};
 use futures_core::Stream;
 use serde::Deserialize;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::meter::Meter;
 use crate::retry_budget::RetryBudget;
 
 /// When and how often a call is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// In all; 1 is no retry.
+    /// In all; 1 is no retry, and leaves it to a retry further in.
     pub attempts: u32,
     /// The first wait is at most this; each further one at most twice the one before.
     pub base: Duration,
@@ -89,7 +92,8 @@ pub struct Retry {
 impl Retry {
     /// `budget` is the provider's: all its models share one.
     pub fn new(inner: Arc<dyn Model>, policy: RetryPolicy, budget: Arc<RetryBudget>) -> Self {
-        Self { inner, policy, budget, random: Arc::new(random) }
+        let spread = budget.clone();
+        Self { inner, policy, budget, random: Arc::new(move || spread.spread()) }
     }
 
     /// Takes the jitter from elsewhere.
@@ -112,18 +116,24 @@ impl Model for Retry {
     }
 
     fn stream(&self, request: Request, context: Context) -> BoxStream<'static, Result<Chunk, Error>> {
+        if self.policy.attempts <= 1 || context.is_in_retry() {
+            let total = self.policy.total;
+            let left = context.time_left().map_or(total, |left| left.min(total));
+            return self.inner.stream(request, context.with_time_left(left));
+        }
         Box::pin(RetryStream {
             retry: self.clone(),
             request,
-            context,
+            context: context.in_retry(),
             started: None,
             attempt: None,
             wait: None,
             failed: 0,
-            shown: false,
+            meter: Meter::default(),
+            since: None,
+            first_token: None,
             spent: Usage::default(),
-            latest: Usage::default(),
-            notes: VecDeque::new(),
+            ready: VecDeque::new(),
             over: false,
         })
     }
@@ -138,13 +148,14 @@ struct RetryStream {
     attempt: Option<BoxStream<'static, Result<Chunk, Error>>>,
     wait: Option<Pin<Box<Sleep>>>,
     failed: u32,
-    /// Whether content of the attempt under way was given.
-    shown: bool,
+    /// Of the attempt under way: what it gave, when it began, and how long its first content took.
+    meter: Meter,
+    since: Option<Instant>,
+    first_token: Option<Duration>,
     /// What failed attempts used.
     spent: Usage,
-    /// What the attempt under way used so far.
-    latest: Usage,
-    notes: VecDeque<RouteNote>,
+    /// To be given before anything else.
+    ready: VecDeque<Result<Chunk, Error>>,
     over: bool,
 }
 
@@ -154,8 +165,8 @@ impl Stream for RetryStream {
     fn poll_next(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Some(note) = this.notes.pop_front() {
-                return Poll::Ready(Some(Ok(Chunk::Note(note))));
+            if let Some(item) = this.ready.pop_front() {
+                return Poll::Ready(Some(item));
             }
             if this.over {
                 return Poll::Ready(None);
@@ -178,7 +189,7 @@ impl Stream for RetryStream {
                     this.attempt = None;
                     if let Err(error) = this.again(error) {
                         this.over = true;
-                        return Poll::Ready(Some(Err(error)));
+                        this.ready.push_back(Err(error));
                     }
                 }
                 None => {
@@ -194,39 +205,85 @@ impl RetryStream {
     fn begin(&mut self) -> BoxStream<'static, Result<Chunk, Error>> {
         let now = Instant::now();
         let (started, total) = *self.started.get_or_insert_with(|| {
-            self.retry.budget.earn();
             let total = self.retry.policy.total;
             (now, self.context.time_left().map_or(total, |left| left.min(total)))
         });
+        let counts = self.retry.policy.after_first_token == AfterFirstToken::Fail;
+        self.meter = Meter::new(counts);
+        self.meter.asked = true;
+        (self.since, self.first_token) = (Some(now), None);
         let context = self.context.with_time_left(total.saturating_sub(now - started));
         self.retry.inner.stream(self.request.clone(), context)
     }
 
-    fn pass(&mut self, chunk: Chunk) -> Chunk {
-        self.shown |= chunk.is_content();
-        match chunk {
-            Chunk::Usage(mut usage) => {
-                self.latest = usage;
-                usage.add(&self.spent);
-                Chunk::Usage(usage)
-            }
-            other => other,
+    fn pass(&mut self, mut chunk: Chunk) -> Chunk {
+        let shown = self.meter.shown;
+        self.meter.see(&chunk);
+        if self.failed == 0 && matches!(chunk, Chunk::End(_)) {
+            self.retry.budget.earn();
         }
+        if !shown && self.meter.shown {
+            self.first_token = self.since.map(|since| since.elapsed());
+        }
+        if let Chunk::Usage(usage) = &mut chunk {
+            usage.add(&self.spent);
+        }
+        chunk
     }
 
     /// Prepares the next attempt, or says why there is none.
     fn again(&mut self, error: Error) -> Result<(), Error> {
         self.failed += 1;
+        if self.failed == 1 {
+            self.retry.budget.earn();
+        }
+        let used = self.meter.spent(&self.request, self.retry.inner.info(), Some(&error));
+        self.spent.add(&used);
+        let (wait, result) = match self.wait_for(&error) {
+            Ok(wait) => (Some(wait), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let target: Arc<str> = self.retry.inner.info().name.as_str().into();
+        if wait.is_some() && self.meter.given {
+            let note = RouteNote::Restarted { target: target.clone(), error: error.clone() };
+            self.ready.push_back(Ok(Chunk::Note(note)));
+        }
+        if wait.is_some() {
+            let note = AttemptNote {
+                route: target.clone(),
+                target,
+                attempt: self.failed,
+                end: AttemptEnd::Failed(error),
+                took: self.since.map_or(Duration::ZERO, |since| since.elapsed()),
+                first_token: self.first_token,
+                usage: used,
+                wait,
+            };
+            self.ready.push_back(Ok(Chunk::Note(RouteNote::Attempt(Box::new(note)))));
+        }
+        // Whoever is around hears of it also when no further attempt reports anything.
+        if self.spent != Usage::default() {
+            self.ready.push_back(Ok(Chunk::Usage(self.spent)));
+        }
+        self.wait = wait.map(|wait| Box::pin(sleep(wait)));
+        result
+    }
+
+    /// How long to wait before the next attempt.
+    ///
+    /// # Errors
+    /// There is none, and why.
+    fn wait_for(&self, error: &Error) -> Result<Duration, Error> {
         let policy = self.retry.policy;
         let fails = |why: &str| Err(error.clone().context(format_args!("{why}, attempt {}", self.failed)));
         if !error.is_retryable() || self.context.is_cancelled() {
-            return Err(error);
+            return Err(error.clone());
         }
-        if self.shown && policy.after_first_token == AfterFirstToken::Fail {
-            return Err(error);
+        if self.meter.shown && policy.after_first_token == AfterFirstToken::Fail {
+            return Err(error.clone().after_shown(self.meter.characters));
         }
         if self.failed >= policy.attempts {
-            return if policy.attempts > 1 { fails("gave up") } else { Err(error) };
+            return fails("gave up");
         }
         let asked = error.retry_after();
         if asked.is_some_and(|wait| wait > RetryPolicy::LONGEST_WAIT) {
@@ -240,21 +297,6 @@ impl RetryStream {
         if !self.retry.budget.spend() {
             return fails("not tried again, for the provider's retry budget is used up");
         }
-        let target = self.retry.inner.info().name.clone();
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        if std::mem::take(&mut self.shown) {
-            self.notes.push_back(RouteNote::Restarted { target: target.clone(), error: error.clone() });
-        }
-        self.notes.push_back(RouteNote::Retry { target, attempt: self.failed, error, wait_ms });
-        self.spent.add(&std::mem::take(&mut self.latest));
-        self.wait = Some(Box::pin(sleep(wait)));
-        Ok(())
+        Ok(wait)
     }
-}
-
-/// A number in 0..1, good enough to spread calls: the hasher of each map has keys of its own.
-#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-pub fn random() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 11;
-    bits as f64 / (1_u64 << 53) as f64
 }

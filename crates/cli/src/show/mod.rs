@@ -128,15 +128,23 @@ impl Show {
                 let reason = one_line(reason, console.width().saturating_sub(30));
                 self.line(console, &format!("  ↻ the answer begins again: {reason}"));
             }
-            EventKind::RouteAttempt { target, attempt, reason, seconds, .. } => {
+            EventKind::RouteAttempt { target, attempt, reason, wait: Some(wait), .. } => {
                 self.end_words(console)?;
-                let wait = number::seconds(*seconds);
+                let wait = number::seconds(*wait);
                 let reason = one_line(reason, console.width().saturating_sub(target.len() + 30));
                 self.line(
                     console,
                     &format!("  ↻ {target}: attempt {attempt} failed, again in {wait}: {reason}"),
                 );
             }
+            EventKind::RouteSwitched { from, target, reason, .. } => {
+                self.end_words(console)?;
+                let names = from.len() + target.len();
+                let reason = one_line(reason, console.width().saturating_sub(names + 14));
+                self.line(console, &format!("  ↪ {from} → {target}: {reason}"));
+            }
+            // Every attempt has an event; a terminal shows what changes.
+            EventKind::RouteAttempt { .. } | EventKind::RouteRace { .. } => {}
             EventKind::ToolCalled { id, name, args } => {
                 self.end_words(console)?;
                 self.spinner.tool(id, name, line::arguments(args));

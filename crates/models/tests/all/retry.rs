@@ -76,7 +76,7 @@ async fn run(model: &Retry) -> Items {
 
 fn waits(items: &Items) -> Vec<u64> {
     let wait = |item: &Result<Chunk, Error>| match item {
-        Ok(Chunk::Note(RouteNote::Retry { wait_ms, .. })) => Some(*wait_ms),
+        Ok(Chunk::Note(RouteNote::Attempt(note))) => note.wait.map(|wait| wait.as_millis() as u64),
         _ => None,
     };
     items.iter().filter_map(wait).collect()
