@@ -50,8 +50,9 @@ impl Conversation {
         let is_assistant = |message: &&Value| role_of(wire, message) == "assistant";
         let first_user = messages.iter().find(|message| role_of(wire, message) == "user");
         let first_user = first_user.map(|message| text_of(message));
-        // One reply is several items in Responses.
-        let is_one = |a: &&Value, b: &&Value| wire == Wire::Responses && is_assistant(a) == is_assistant(b);
+        // One reply is several items in Responses, and may be several contents in Gemini.
+        let several = matches!(wire, Wire::Responses | Wire::Gemini);
+        let is_one = |a: &&Value, b: &&Value| several && is_assistant(a) == is_assistant(b);
         let first_tool = match wire {
             Wire::OpenAi | Wire::Ollama => &body["tools"][0]["function"]["name"],
             Wire::Responses | Wire::Anthropic => &body["tools"][0]["name"],

@@ -80,6 +80,7 @@ pub(crate) fn prepare(
             let body = parsed.map_err(|error| {
                 Refusal::invalid(format!("We could not parse the JSON body of your request. ({error})"))
             })?;
+            let body = if target.wire == Wire::Gemini { gemini::rules::camel(body) } else { body };
             let earlier = judge(&target, query, script, observation, &body)?;
             let run = request.header(RUN_HEADER);
             let asked = Conversation::read(&target, &body, &earlier, run, request.body.len());

@@ -28,17 +28,39 @@ const BESIDE_DATA: &[&str] =
 /// What the vendor takes in place of a signature, for calls that another model made.
 const NO_SIGNATURE: &[&str] = &["context_engineering_is_the_way_to_go", "skip_thought_signature_validator"];
 
-/// Answers of tools, and nothing else, as the format wants them.
-fn answers(content: &Value) -> bool {
-    parts(content).iter().any(|part| !part["functionResponse"].is_null())
-}
-
-fn calls(content: &Value) -> impl Iterator<Item = &Value> {
-    parts(content).iter().map(|part| &part["functionCall"]).filter(|call| !call.is_null())
-}
-
 fn parts(content: &Value) -> &[Value] {
     content["parts"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What one side says before the other does. Contents of the model in a row are one turn, as the vendor's own
+/// client sends the pieces of a stream back.
+struct Turn<'a> {
+    is_model: bool,
+    /// The parts, each with the index of its content.
+    parts: Vec<(usize, &'a Value)>,
+}
+
+impl<'a> Turn<'a> {
+    fn all(contents: &'a [Value]) -> Vec<Turn<'a>> {
+        let mut turns: Vec<Turn<'a>> = Vec::new();
+        for (index, content) in contents.iter().enumerate() {
+            let is_model = content["role"] == "model";
+            let parts = parts(content).iter().map(|part| (index, part));
+            match turns.last_mut() {
+                Some(last) if last.is_model && is_model => last.parts.extend(parts),
+                _ => turns.push(Turn { is_model, parts: parts.collect() }),
+            }
+        }
+        turns
+    }
+
+    fn each(&self, field: &str) -> impl Iterator<Item = &'a Value> {
+        self.parts.iter().map(move |(_, part)| &part[field]).filter(|value| !value.is_null())
+    }
+
+    fn answers(&self) -> bool {
+        self.each("functionResponse").next().is_some()
+    }
 }
 
 /// The shape of the system instruction.
@@ -110,14 +132,8 @@ fn check_part(place: &str, role: &str, part: &Value) -> Result<(), Refusal> {
     let value = &part[data];
     let at = format!("{place}.{data}");
     match data {
-        "text" => match value.as_str() {
-            None => Err(invalid_value(&at, "TYPE_STRING", value)),
-            Some("") if part["thoughtSignature"].is_null() => Err(violated(
-                &format!("{place}.data"),
-                "required oneof field 'data' must have one initialized field",
-            )),
-            Some(_) => Ok(()),
-        },
+        "text" if value.is_string() => Ok(()),
+        "text" => Err(invalid_value(&at, "TYPE_STRING", value)),
         "inlineData" => {
             check_fields(&at, value, &["data", "displayName", "mimeType"])?;
             strings(&at, value, &["data", "mimeType"])
@@ -170,28 +186,28 @@ fn check_struct(place: &str, value: &Value) -> Result<(), Refusal> {
 
 /// Calls come after the user or after answers, answers right after their calls, one for each.
 pub(super) fn check_order(contents: &[Value]) -> Result<(), Refusal> {
-    let mut before: Option<&Value> = None;
-    for content in contents {
-        let asked: Vec<&Value> = before.into_iter().flat_map(calls).collect();
-        if calls(content).next().is_some() && before.is_none_or(|before| before["role"] == "model") {
-            return Err(invalid(
-                "Please ensure that function call turn comes immediately after a user turn or after a function response turn.",
-            ));
-        }
-        if answers(content) || !asked.is_empty() {
-            check_answers(&asked, content)?;
-        }
-        before = Some(content);
+    let turns = Turn::all(contents);
+    if turns.first().is_some_and(|turn| turn.each("functionCall").next().is_some()) {
+        return Err(invalid(
+            "Please ensure that function call turn comes immediately after a user turn or after a function response turn.",
+        ));
     }
-    match before {
-        Some(last) if last["role"] == "model" => {
+    let mut asked: Vec<&Value> = Vec::new();
+    for turn in &turns {
+        if turn.answers() || !asked.is_empty() {
+            check_answers(&asked, turn)?;
+        }
+        asked = turn.each("functionCall").collect();
+    }
+    match turns.last() {
+        Some(last) if last.is_model => {
             Err(invalid("Please ensure that multiturn requests end with a user role or a function response."))
         }
         _ => Ok(()),
     }
 }
 
-fn check_answers(asked: &[&Value], content: &Value) -> Result<(), Refusal> {
+fn check_answers(asked: &[&Value], turn: &Turn<'_>) -> Result<(), Refusal> {
     if asked.is_empty() {
         return Err(invalid(
             "Please ensure that function response turn comes immediately after a function call turn.",
@@ -202,17 +218,17 @@ fn check_answers(asked: &[&Value], content: &Value) -> Result<(), Refusal> {
             "Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.",
         ))
     };
-    let all = parts(content);
-    let given: Vec<&Value> =
-        all.iter().map(|part| &part["functionResponse"]).filter(|answer| !answer.is_null()).collect();
+    let given: Vec<&Value> = turn.each("functionResponse").collect();
     // A turn that answers has nothing but answers in it.
-    if given.len() != asked.len() || given.len() != all.len() {
+    if given.len() != asked.len() || given.len() != turn.parts.len() {
         return uneven();
     }
     let mut open: Vec<&Value> = asked.to_vec();
     for answer in given {
-        // An id, where the call had one, tells which call is answered; else its name does.
-        let fits = |call: &&Value| call["name"] == answer["name"] && call["id"] == answer["id"];
+        // An id tells which call is answered. The vendor's own client leaves it out: then the name does.
+        let fits = |call: &&Value| {
+            call["name"] == answer["name"] && (answer["id"].is_null() || call["id"] == answer["id"])
+        };
         match open.iter().position(fits) {
             Some(at) => drop(open.remove(at)),
             None => {
@@ -229,11 +245,11 @@ fn check_answers(asked: &[&Value], content: &Value) -> Result<(), Refusal> {
 /// The first call of each step of the current turn carries its signature, and every signature is one that was
 /// sent.
 pub(super) fn check_signatures(contents: &[Value], memory: &Memory) -> Result<(), Refusal> {
-    let is_user = |content: &Value| content["role"] != "model" && !answers(content);
-    let current = contents.iter().rposition(is_user).unwrap_or(0);
-    for (index, content) in contents.iter().enumerate() {
+    let turns = Turn::all(contents);
+    let current = turns.iter().rposition(|turn| !turn.is_model && !turn.answers()).unwrap_or(0);
+    for (number, turn) in turns.iter().enumerate() {
         let mut first = true;
-        for part in parts(content) {
+        for &(index, part) in &turn.parts {
             let call = &part["functionCall"];
             let id = call["id"].as_str().unwrap_or_default();
             let sent = memory.thinking(Wire::Gemini, id).and_then(|all| all.first());
@@ -247,7 +263,7 @@ pub(super) fn check_signatures(contents: &[Value], memory: &Memory) -> Result<()
                     return Err(invalid("Corrupted thought signature."));
                 }
                 Some(_) => {}
-                None if call.is_null() || !first || index < current => {}
+                None if call.is_null() || !first || number < current => {}
                 None => {
                     let name = call["name"].as_str().unwrap_or_default();
                     return Err(invalid(format!(

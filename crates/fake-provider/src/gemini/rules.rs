@@ -1,7 +1,6 @@
 //! What Gemini refuses in a generateContent request.
 //!
-//! The wording follows the errors people have quoted in public issues. Names may be written in camel case or
-//! with underscores, as in every Google API; here they are read in camel case alone.
+//! The wording follows the errors people have quoted in public issues.
 
 use serde_json::{Value, json};
 
@@ -47,6 +46,38 @@ const GENERATION: &[&str] = &[
     "topK",
     "topP",
 ];
+
+/// The request with all names in camel case: as in every Google API they may also have underscores.
+pub(crate) fn camel(value: Value) -> Value {
+    // What is named by the client.
+    const FREE: &[&str] = &[
+        "args",
+        "default",
+        "example",
+        "parametersJsonSchema",
+        "properties",
+        "response",
+        "responseJsonSchema",
+    ];
+    match value {
+        Value::Array(all) => all.into_iter().map(camel).collect(),
+        Value::Object(fields) => {
+            let named = fields.into_iter().map(|(name, value)| {
+                let mut words = name.split('_');
+                let first = words.next().unwrap_or_default().to_owned();
+                let name = words.fold(first, |name, word| {
+                    let mut letters = word.chars();
+                    let letter = letters.next().map(|letter| letter.to_ascii_uppercase());
+                    name + &letter.into_iter().chain(letters).collect::<String>()
+                });
+                let value = if FREE.contains(&name.as_str()) { value } else { camel(value) };
+                (name, value)
+            });
+            Value::Object(named.collect())
+        }
+        other => other,
+    }
+}
 
 /// Checks a request's body.
 pub(crate) fn check(body: &Value, memory: &Memory) -> Result<(), Refusal> {
@@ -218,7 +249,7 @@ fn check_thinking(config: &Value) -> Result<(), Refusal> {
         ));
     }
     let budget = &config["thinkingBudget"];
-    if !budget.is_null() && !budget.as_i64().is_some_and(|budget| budget >= -1) {
+    if !budget.is_null() && budget.as_i64().is_none_or(|budget| budget < -1) {
         return Err(invalid_value(&format!("{place}.thinkingBudget"), "TYPE_INT32", budget));
     }
     let level = &config["thinkingLevel"];

@@ -172,7 +172,7 @@ fn check_tools(tools: &Value) -> Result<(), Refusal> {
             return Err(Refusal::invalid(format!("tools[{at}].type must be \"function\"")));
         }
         let function = &tool["function"];
-        if !function["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if function["name"].as_str().is_none_or(str::is_empty) {
             return Err(Refusal::invalid(format!("tools[{at}].function.name is missing")));
         }
         let parameters = &function["parameters"];
@@ -227,7 +227,7 @@ fn check_message(message: &Value) -> Result<(), Refusal> {
     for image in list(&message["images"], "messages.images", "[]api.ImageData")? {
         // The data alone, without a prefix that names its type.
         let is_base64 = |text: &str| {
-            text.len() % 4 == 0
+            text.len().is_multiple_of(4)
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
         };
         if !image.as_str().is_some_and(is_base64) {
@@ -239,7 +239,7 @@ fn check_message(message: &Value) -> Result<(), Refusal> {
             return Err(Refusal::invalid(format!("messages.tool_calls in a message of role {role:?}")));
         }
         let function = &call["function"];
-        if !function["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if function["name"].as_str().is_none_or(str::is_empty) {
             return Err(Refusal::invalid("messages.tool_calls.function.name is missing"));
         }
         if !function["arguments"].is_object() {
