@@ -8,7 +8,9 @@
 //! asks its targets once in each round, though each may have a retry of its own for when it is used alone.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -68,11 +70,17 @@ impl RetryPolicy {
 
     /// The wait before the next attempt, `failed` of them having failed. `random` is in 0..1.
     pub fn wait(&self, failed: u32, retry_after: Option<Duration>, random: f64) -> Duration {
+        let (floor, span) = self.window(failed, retry_after);
+        floor.saturating_add(span.mul_f64(random))
+    }
+
+    /// The least that wait may be, and what comes on top at most.
+    fn window(&self, failed: u32, retry_after: Option<Duration>) -> (Duration, Duration) {
         let doubled = 2_u32.saturating_pow(failed.saturating_sub(1));
         let backoff = self.base.saturating_mul(doubled).min(self.cap);
         match retry_after {
-            Some(wait) => wait.saturating_add(Self::SPREAD.max(backoff).mul_f64(random)),
-            None => backoff.mul_f64(random),
+            Some(wait) => (wait, Self::SPREAD.max(backoff)),
+            None => (Duration::ZERO, backoff),
         }
     }
 }
@@ -86,20 +94,20 @@ pub struct Retry {
     inner: Arc<dyn Model>,
     policy: RetryPolicy,
     budget: Arc<RetryBudget>,
-    random: Random,
+    /// In place of the budget's spread.
+    random: Option<Random>,
 }
 
 impl Retry {
     /// `budget` is the provider's: all its models share one.
     pub fn new(inner: Arc<dyn Model>, policy: RetryPolicy, budget: Arc<RetryBudget>) -> Self {
-        let spread = budget.clone();
-        Self { inner, policy, budget, random: Arc::new(move || spread.spread()) }
+        Self { inner, policy, budget, random: None }
     }
 
     /// Takes the jitter from elsewhere.
     #[must_use]
     pub fn with_random(mut self, random: Random) -> Self {
-        self.random = random;
+        self.random = Some(random);
         self
     }
 }
@@ -289,7 +297,11 @@ impl RetryStream {
         if asked.is_some_and(|wait| wait > RetryPolicy::LONGEST_WAIT) {
             return fails("not tried again, for the provider asks for a longer wait than 60 s");
         }
-        let wait = policy.wait(self.failed, asked, (self.retry.random)());
+        let (floor, span) = policy.window(self.failed, asked);
+        let wait = match &self.retry.random {
+            Some(random) => policy.wait(self.failed, asked, random()),
+            None => floor.saturating_add(span.mul_f64(self.retry.budget.spread(floor, span))),
+        };
         let left = self.started.map(|(started, total)| total.saturating_sub(started.elapsed()));
         if left.is_some_and(|left| wait >= left) {
             return fails("not tried again, for no time is left");
@@ -299,4 +311,11 @@ impl RetryStream {
         }
         Ok(wait)
     }
+}
+
+/// A number in 0..1, good enough to spread calls: the hasher of each map has keys of its own.
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+pub fn random() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 11;
+    bits as f64 / (1_u64 << 53) as f64
 }
