@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod anthropic;
+pub mod cache;
 mod call_ids;
 pub mod collect;
 pub mod failure;

@@ -272,7 +272,7 @@ impl Shared {
 }
 
 /// Whether two requests have the same frame, for certain and cheaply.
-fn same_frame(a: &Request, b: &Request) -> bool {
+pub(crate) fn same_frame(a: &Request, b: &Request) -> bool {
     let instructions = match (&a.instructions, &b.instructions) {
         (None, None) => true,
         (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,

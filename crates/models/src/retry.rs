@@ -298,17 +298,19 @@ impl RetryStream {
             return fails("not tried again, for the provider asks for a longer wait than 60 s");
         }
         let (floor, span) = policy.window(self.failed, asked);
-        let wait = match &self.retry.random {
-            Some(random) => policy.wait(self.failed, asked, random()),
-            None => floor.saturating_add(span.mul_f64(self.retry.budget.spread(floor, span))),
-        };
         let left = self.started.map(|(started, total)| total.saturating_sub(started.elapsed()));
-        if left.is_some_and(|left| wait >= left) {
+        let span = left.map_or(span, |left| span.min(left.saturating_sub(floor)));
+        if left.is_some_and(|left| floor >= left) {
             return fails("not tried again, for no time is left");
         }
         if !self.retry.budget.spend() {
             return fails("not tried again, for the provider's retry budget is used up");
         }
+        let place = match &self.retry.random {
+            Some(random) => random(),
+            None => self.retry.budget.spread(floor, span),
+        };
+        let wait = floor.saturating_add(span.mul_f64(place));
         Ok(wait)
     }
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod cache;
 mod faults;
 mod gemini;
 mod openai_responses;
@@ -13,4 +14,5 @@ mod scripted_file;
 mod scripted_stream;
 mod scripted_tools;
 mod scripted_turns;
+mod storm;
 mod wire;
