@@ -1,6 +1,7 @@
 //! Requests as `generateContent`: everything but the history.
 
 use ambidex_core::model::ToolChoice;
+use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Error, ErrorKind, Request};
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,6 +13,8 @@ use crate::adapter::{Endpoint, Frame};
 use crate::fields::{Fields, json, raw};
 use crate::schema;
 
+const TOOLS: &str = "tools";
+const TOOL_CONFIG: &str = "toolConfig";
 const GENERATION: &str = "generationConfig";
 /// The format has no setting for it.
 const ONE_CALL: &str = "Call at most one tool in a reply.";
@@ -26,6 +29,12 @@ struct Declaration<'a> {
     parameters_json_schema: &'a Value,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tools<'a> {
+    function_declarations: &'a [Declaration<'a>],
+}
+
 pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Error> {
     if request.history.is_empty() {
         let text = "the history is empty; this format needs a message of the user";
@@ -36,12 +45,15 @@ pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Err
         refuse_beyond_v1(request)?;
     }
     let mut extra = request.settings.extra.clone();
-    let mut generation = generation(request, endpoint, v1);
-    // The user's settings win one by one, not as a whole.
-    if let Some(Value::Object(theirs)) = extra.get_mut(GENERATION) {
-        for (name, value) in std::mem::take(&mut generation) {
-            theirs.entry(name).or_insert(value);
-        }
+    let generation = beside(&mut extra, GENERATION, generation(request, endpoint, v1));
+    let config = beside(&mut extra, TOOL_CONFIG, calling(request));
+    let declarations: Vec<Declaration<'_>> = request.tools.iter().map(|spec| declaration(spec)).collect();
+    let mut tools = Some(Tools { function_declarations: &declarations }).filter(|_| !declarations.is_empty());
+    // The vendor's own tools stand behind the agent's.
+    if let Some(Value::Array(theirs)) = extra.get_mut(TOOLS)
+        && let Some(ours) = tools.take()
+    {
+        theirs.insert(0, value!(ours));
     }
     let mut fields = Fields::new(&extra);
     let words = request.output.as_deref().filter(|_| v1).map(schema::in_words);
@@ -58,24 +70,9 @@ pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Err
     if !system.is_empty() && !v1 {
         fields.field("systemInstruction", &value!({"parts": system}))?;
     }
-    if !request.tools.is_empty() {
-        let declarations: Vec<Declaration<'_>> = request
-            .tools
-            .iter()
-            .map(|spec| Declaration {
-                name: &spec.name,
-                description: &spec.description,
-                parameters_json_schema: &spec.input,
-            })
-            .collect();
-        fields.field("tools", &[Tools { function_declarations: &declarations }])?;
-        if let Some(config) = calling(&request.tool_choice) {
-            fields.field("toolConfig", &value!({"functionCallingConfig": config}))?;
-        }
-    }
-    if !generation.is_empty() {
-        fields.field(GENERATION, &generation)?;
-    }
+    fields.optional(TOOLS, tools.map(|tools| [tools]))?;
+    fields.optional(TOOL_CONFIG, config)?;
+    fields.optional(GENERATION, generation)?;
     let mut head = fields.finish()?;
     if head.len() > 1 {
         head.push(b',');
@@ -89,19 +86,37 @@ pub(super) fn frame(request: &Request, endpoint: &Endpoint) -> Result<Frame, Err
     Ok(Frame { head: Bytes::from(head), tail: Bytes::from_static(b"]}]}") })
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Tools<'a> {
-    function_declarations: &'a [Declaration<'a>],
+fn declaration(spec: &ToolSpec) -> Declaration<'_> {
+    Declaration { name: &spec.name, description: &spec.description, parameters_json_schema: &spec.input }
 }
 
-fn calling(choice: &ToolChoice) -> Option<Value> {
-    match choice {
+/// The user's fields stand beside ours, and win. Gives ours where the user has none.
+fn beside(
+    extra: &mut Map<String, Value>,
+    name: &str,
+    ours: Map<String, Value>,
+) -> Option<Map<String, Value>> {
+    match extra.get_mut(name) {
+        Some(Value::Object(theirs)) => {
+            for (name, value) in ours {
+                theirs.entry(name).or_insert(value);
+            }
+            None
+        }
+        Some(_) => None,
+        None => Some(ours).filter(|ours| !ours.is_empty()),
+    }
+}
+
+fn calling(request: &Request) -> Map<String, Value> {
+    let config = match &request.tool_choice {
+        _ if request.tools.is_empty() => None,
         ToolChoice::Auto => None,
         ToolChoice::None => Some(value!({"mode": "NONE"})),
         ToolChoice::Required => Some(value!({"mode": "ANY"})),
         ToolChoice::Tool(name) => Some(value!({"mode": "ANY", "allowedFunctionNames": [name]})),
-    }
+    };
+    config.map(|config| ("functionCallingConfig".to_owned(), config)).into_iter().collect()
 }
 
 fn generation(request: &Request, endpoint: &Endpoint, v1: bool) -> Map<String, Value> {

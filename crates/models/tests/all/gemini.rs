@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambidex_core::message::{Arguments, Image, ImageSource, Message, Part, ProviderState, ToolCall};
-use ambidex_core::model::{OutputSchema, Reasoning, Settings, StructuredOutput};
+use ambidex_core::model::{OutputSchema, Reasoning, Settings, StructuredOutput, ToolChoice};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::{Context, ErrorKind, Model, Request, Role};
 use ambidex_models::failure::{Place, of_response};
@@ -276,18 +276,41 @@ fn thinking_is_asked_for_in_the_words_of_the_generation() {
 }
 
 #[test]
-fn a_users_generation_settings_win_one_by_one() {
-    let extra = json!({"generationConfig": {"temperature": 0.1, "topK": 5}, "safetySettings": []});
+fn a_users_fields_stand_beside_ours_and_win() {
+    let extra = json!({
+        "generationConfig": {"temperature": 0.1, "topK": 5},
+        "toolConfig": {"includeServerSideToolInvocations": true},
+        "tools": [{"googleSearch": {}}],
+        "safetySettings": [],
+        "contents": "ours alone",
+    });
     let settings = Settings {
         temperature: Some(0.5),
         max_tokens: Some(9),
         extra: extra.as_object().unwrap().clone(),
         ..Settings::default()
     };
-    let request = Request { settings: Arc::new(settings), ..Request::user("Hi") };
+    let request = Request {
+        settings: Arc::new(settings),
+        tools: tools(),
+        tool_choice: ToolChoice::Required,
+        ..Request::user("Hi")
+    };
     let sent = body(&beta("gemini-3-flash"), &request, &Context::detached());
     assert_eq!(sent["generationConfig"], json!({"temperature": 0.1, "topK": 5, "maxOutputTokens": 9}));
+    assert_eq!(
+        sent["toolConfig"],
+        json!({"includeServerSideToolInvocations": true, "functionCallingConfig": {"mode": "ANY"}})
+    );
+    assert_eq!(sent["tools"][0]["functionDeclarations"][0]["name"], "read");
+    assert_eq!(sent["tools"][1], json!({"googleSearch": {}}));
     assert_eq!(sent["safetySettings"], json!([]));
+    assert_eq!(sent["contents"], json!([{"role": "user", "parts": [{"text": "Hi"}]}]));
+    // Without tools of the agent, the user's stand alone.
+    let sent =
+        body(&beta("gemini-3-flash"), &Request { tools: Arc::default(), ..request }, &Context::detached());
+    assert_eq!(sent["tools"], json!([{"googleSearch": {}}]));
+    assert_eq!(sent["toolConfig"], json!({"includeServerSideToolInvocations": true}));
 }
 
 #[test]
