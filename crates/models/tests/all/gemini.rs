@@ -7,12 +7,14 @@ use ambidex_core::message::{Arguments, Image, ImageSource, Message, Part, Provid
 use ambidex_core::model::{OutputSchema, Reasoning, Settings, StructuredOutput, ToolChoice};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::{Context, ErrorKind, Model, Request, Role};
+use ambidex_fake_provider::{FakeProvider, Part as FakePart, Script, Turn, Wire};
 use ambidex_models::failure::{Place, of_response};
 use ambidex_models::{Format, ModelConfig, ProviderModel, collect};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::faults::config;
 use crate::requests::{body, client, request, tools};
 use crate::wire::{cases, check, decode, folder};
 
@@ -392,4 +394,79 @@ fn googles_errors_say_what_helps() {
         let error = error(429, None, "RESOURCE_EXHAUSTED", "no", json!([retry(delay)]));
         assert_eq!(error.retry_after(), None, "{delay}");
     }
+}
+
+async fn start(turns: impl IntoIterator<Item = Turn>) -> FakeProvider {
+    FakeProvider::start(Script::new(turns)).await.unwrap()
+}
+
+fn refusals(provider: &FakeProvider) -> Vec<String> {
+    provider.requests().into_iter().filter_map(|request| request.refusal).collect()
+}
+
+/// A run of three models: the history of others is taken, and what Gemini signed goes back to it.
+#[tokio::test]
+async fn a_history_of_several_models_is_taken_by_each() {
+    let call = |path: &str| FakePart::call("read", json!({"path": path}));
+    let turns = || {
+        [
+            Turn::new([FakePart::reasoning("Two files."), FakePart::text("Reading."), call("a"), call("b")]),
+            Turn::new([FakePart::reasoning("One more."), call("c")]),
+            Turn::new([FakePart::reasoning("Enough."), FakePart::text("All are empty.")]).chunks(3),
+            Turn::text("Nothing to add."),
+        ]
+    };
+    for first in [Wire::OpenAi, Wire::Anthropic, Wire::Gemini] {
+        let (other, gemini) = (start(turns()).await, start(turns()).await);
+        let models = [(&other, first), (&gemini, Wire::Gemini), (&gemini, Wire::Gemini), (&other, first)];
+        let context = Context::detached();
+        let mut history = vec![Message::user("Read all files.")];
+        let mut texts = Vec::new();
+        for (provider, wire) in models {
+            let model = ProviderModel::new(config(provider, wire), client()).unwrap();
+            let settings = Settings { reasoning: Some(Reasoning::BudgetTokens(2048)), ..Settings::default() };
+            let request = Request {
+                history: Arc::new(history.clone()),
+                tools: tools(),
+                settings: Arc::new(settings),
+                ..Request::default()
+            };
+            let reply = collect(model.stream(request, context.clone())).await;
+            let reply = reply.unwrap_or_else(|error| panic!("{first:?} then {wire:?}: {error}"));
+            history.push(reply.message.clone());
+            history.extend(reply.message.tool_calls().map(|call| Message::tool_result(call, "", false)));
+            if reply.message.tool_calls().next().is_none() {
+                history.push(Message::user("And?"));
+            }
+            texts.push(reply.text());
+        }
+        assert_eq!(texts, ["Reading.", "", "All are empty.", "Nothing to add."], "{first:?}");
+        for provider in [other, gemini] {
+            assert_eq!(refusals(&provider), Vec::<String>::new(), "{first:?}");
+            provider.shutdown().await;
+        }
+    }
+}
+
+/// What is said in words under the address of `v1` is still a conversation the strict server takes.
+#[tokio::test]
+async fn v1_takes_what_is_sent_to_it() {
+    let provider = start([Turn::new([FakePart::text("1")]), Turn::text("2")]).await;
+    let mut config = config(&provider, Wire::Gemini);
+    config.base_url = config.base_url.replace("/v1beta", "/v1");
+    let model = ProviderModel::new(config, client()).unwrap();
+    let schema = OutputSchema { name: "n".into(), schema: json!({"type": "integer"}) };
+    let mut request = Request {
+        instructions: Some("Be brief.".into()),
+        output: Some(Arc::new(schema)),
+        settings: Arc::new(Settings { temperature: Some(0.0), seed: Some(7), ..Settings::default() }),
+        ..Request::user("n?")
+    };
+    let reply = collect(model.stream(request.clone(), Context::detached())).await.unwrap();
+    let history = vec![Message::user("n?"), reply.message, Message::user("And then?")];
+    request.history = Arc::new(history);
+    assert_eq!(collect(model.stream(request, Context::detached())).await.unwrap().text(), "2");
+    assert_eq!(refusals(&provider), Vec::<String>::new());
+    assert!(provider.requests().iter().all(|request| request.path.starts_with("/v1/")));
+    provider.shutdown().await;
 }
