@@ -161,6 +161,9 @@ impl WireError {
                 ErrorKind::Unauthorized
             } else if is(&["permission_error", "permission_denied"]) {
                 ErrorKind::Forbidden
+            } else if says(&["items are not persisted when `store`"]) {
+                // It says 404, of an item of the history.
+                ErrorKind::InvalidRequest
             } else if is(&["not_found_error", "model_not_found"]) {
                 ErrorKind::NotFound
             } else if let Some(kind) = status.and_then(of_status) {

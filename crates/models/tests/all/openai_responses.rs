@@ -7,6 +7,7 @@ use ambidex_core::model::{OutputSchema, Reasoning, Settings};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::{Context, Finish, Model, Request, Role};
 use ambidex_fake_provider::{FakeProvider, Fault, Part as FakePart, Script, Turn, When, Wire};
+use ambidex_models::failure::{Place, WireError, of_response};
 use ambidex_models::{Format, ModelConfig, ProviderModel, collect};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -305,4 +306,35 @@ async fn a_stored_response_can_be_continued() {
     assert_eq!(ask(json!({"previous_response_id": "resp_fake1"})).await, "Two.");
     assert_eq!(provider.requests()[1].refusal, None);
     provider.shutdown().await;
+}
+
+/// Inside a stream there is no header for how long to wait.
+#[test]
+fn a_rate_limit_in_a_stream_is_waited_for_as_its_words_say() {
+    let wait = |words: &str| {
+        let json = json!({"error": {"code": "rate_limit_exceeded", "message": words}}).to_string();
+        WireError::of_json(json.as_bytes()).into_error().retry_after().map(|wait| wait.as_millis())
+    };
+    assert_eq!(wait("Limit 30000. Please try again in 11.054s. Visit the page."), Some(11_054));
+    assert_eq!(wait("Please try again in 28ms."), Some(28));
+    assert_eq!(wait("Please try again in 1m2.5s"), Some(62_500));
+    assert_eq!(wait("Please try again in 35 seconds."), Some(35_000));
+    assert_eq!(wait("Please try again in a while."), None);
+    assert_eq!(wait("Please try again in 1e999 s"), None);
+    assert_eq!(wait("Try again in 99999999999999999999999999 hours"), None);
+    assert_eq!(wait("Slower."), None);
+}
+
+#[test]
+fn an_item_that_the_vendor_did_not_keep_is_a_fault_of_the_request() {
+    let place = Place {
+        provider: "openai".into(),
+        model: "m".into(),
+        base_url: "https://api.example.com/v1".into(),
+        key_source: "KEY".into(),
+        key: None,
+    };
+    let message = "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.";
+    let body = json!({"error": {"type": "invalid_request_error", "message": message}}).to_string();
+    assert_eq!(of_response(&place, 404, body.as_bytes(), None, None).code(), "invalid_request");
 }
