@@ -135,12 +135,13 @@ pub(super) fn message(
 
 /// Whether a part has a signature of this format.
 fn is_signed(part: &Part) -> bool {
-    let state = match part {
-        Part::Reasoning { state: Some(state), .. } | Part::Opaque { state } => state,
-        Part::ToolCall(ToolCall { state: Some(state), .. }) => state,
-        _ => return false,
-    };
-    ours(state).is_some_and(|json| json != UNSIGNED)
+    match part {
+        Part::Reasoning { state: Some(state), .. } | Part::ToolCall(ToolCall { state: Some(state), .. }) => {
+            ours(state).is_some_and(|json| json != UNSIGNED)
+        }
+        Part::Opaque { state } => ours(state).is_some_and(|json| json.contains("\"thoughtSignature\"")),
+        _ => false,
+    }
 }
 
 /// The state of a thought without a signature: it says that the thought is one of this format.

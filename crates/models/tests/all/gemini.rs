@@ -159,8 +159,10 @@ fn calls_of_other_models_are_marked_as_such() {
         parts.iter().map(|part| part["thoughtSignature"].as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
     let skip = Some("skip_thought_signature_validator".to_owned());
-    assert_eq!(marks(vec![Part::text("a"), call("1", of_chat), call("2", None)]), [None, skip, None]);
+    assert_eq!(marks(vec![Part::text("a"), call("1", of_chat), call("2", None)]), [None, skip.clone(), None]);
     assert_eq!(marks(vec![call("1", signed), call("2", None)]), [Some("c2ln".to_owned()), None]);
+    let code = Part::Opaque { state: state("gemini", r#"{"executableCode":{"code":"1"}}"#) };
+    assert_eq!(marks(vec![code, call("1", None)]), [None, skip]);
     let text = Part::Opaque { state: state("gemini", r#"{"thoughtSignature":"dGV4dA"}"#) };
     assert_eq!(marks(vec![Part::text("a"), text, call("1", None)]), [Some("dGV4dA".to_owned()), None]);
 }
