@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ambidex_core::message::{Arguments, Message, Part, ProviderState, ToolCall};
 use ambidex_core::model::{OutputSchema, Reasoning, Settings};
 use ambidex_core::reply::{Reply, ReplyBuilder};
-use ambidex_core::{Context, Finish, Model, Request, Role};
+use ambidex_core::{Context, Error, Finish, Model, Request, Role};
 use ambidex_fake_provider::{FakeProvider, Fault, Part as FakePart, Script, Turn, When, Wire};
 use ambidex_models::failure::{Place, WireError, of_response};
 use ambidex_models::{Format, ModelConfig, ProviderModel, collect};
@@ -337,4 +337,161 @@ fn an_item_that_the_vendor_did_not_keep_is_a_fault_of_the_request() {
     let message = "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.";
     let body = json!({"error": {"type": "invalid_request_error", "message": message}}).to_string();
     assert_eq!(of_response(&place, 404, body.as_bytes(), None, None).code(), "invalid_request");
+}
+
+/// The same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).unwrap()
+    }
+}
+
+/// The events of one item each, in their order: reasoning, a text, two calls and something unknown.
+fn streams() -> Vec<Vec<Value>> {
+    let arguments = r#"{"path":"ä","deep":{"a":[1,2,{"b":"]}"}]}}"#;
+    let pieces = |text: &str, field: &str, index: usize, id: &str| -> Vec<Value> {
+        let chars: Vec<char> = text.chars().collect();
+        let piece = |piece: &[char]| json!({"type": field, "output_index": index, "item_id": id, "delta": piece.iter().collect::<String>()});
+        chars.chunks(3).map(piece).collect()
+    };
+    let item = |index: usize, begun: Value, pieces: Vec<Value>, done: Value| {
+        let mut events =
+            vec![json!({"type": "response.output_item.added", "output_index": index, "item": begun})];
+        events.extend(pieces);
+        events.push(json!({"type": "response.output_item.done", "output_index": index, "item": done}));
+        events
+    };
+    let call = |index: usize, name: &str| {
+        let id = format!("fc_{index}");
+        let whole = |arguments: &str| json!({"type": "function_call", "id": id, "call_id": format!("call_{index}"), "name": name, "arguments": arguments});
+        let pieces = pieces(arguments, "response.function_call_arguments.delta", index, &id);
+        item(index, whole(""), pieces, whole(arguments))
+    };
+    let reasoning = |text: &str| json!({"type": "reasoning", "id": "rs_0", "summary": [{"type": "summary_text", "text": text}]});
+    let message = |content: Value| json!({"type": "message", "id": "msg_1", "content": content});
+    let text = "Hällo 🌍, I look.";
+    vec![
+        item(
+            0,
+            json!({"type": "reasoning", "id": "rs_0", "summary": []}),
+            pieces("Some thoughts, ä.", "response.reasoning_summary_text.delta", 0, "rs_0"),
+            reasoning("Some thoughts, ä."),
+        ),
+        item(
+            1,
+            message(json!([])),
+            pieces(text, "response.output_text.delta", 1, "msg_1"),
+            message(json!([{"type": "output_text", "text": text}])),
+        ),
+        call(2, "read"),
+        call(3, "list"),
+        item(
+            4,
+            json!({"type": "odd", "id": "odd_4"}),
+            vec![],
+            json!({"type": "odd", "id": "odd_4", "more": 1}),
+        ),
+    ]
+}
+
+fn read(events: &[Value]) -> Result<Reply, Error> {
+    let mut decoder = Format::OpenAiResponses.adapter().decoder();
+    let mut builder = ReplyBuilder::new();
+    let end = json!({"type": "response.completed", "response": {"status": "completed", "output": []}});
+    for event in events.iter().chain([&end]) {
+        let mut chunks = Vec::new();
+        decoder.event(None, event.to_string().as_bytes(), &mut chunks)?;
+        for chunk in chunks {
+            builder.push(chunk).unwrap();
+        }
+    }
+    builder.finish()
+}
+
+/// One event at a time of an item chosen by chance.
+fn mixed(random: &mut Random, mut streams: Vec<Vec<Value>>) -> Vec<Value> {
+    let mut events = Vec::new();
+    streams.iter_mut().for_each(|stream| stream.reverse());
+    while !streams.is_empty() {
+        let at = random.below(streams.len());
+        events.extend(streams[at].pop());
+        streams.retain(|stream| !stream.is_empty());
+    }
+    events
+}
+
+/// Whatever order the events of different items come in, each piece finds its item: by index and id, by
+/// the index alone, by the id alone, by the id where all say index 0.
+#[test]
+fn pieces_find_their_item_however_they_are_mixed() {
+    let expected: Vec<Part> = read(&streams().concat()).unwrap().message.parts.clone();
+    assert_eq!(expected.len(), 5);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for round in 0..400 {
+        let mut events = mixed(&mut random, streams());
+        for event in &mut events {
+            let event = event.as_object_mut().unwrap();
+            match round % 4 {
+                1 => drop(event.shift_remove("item_id")),
+                2 => drop(event.shift_remove("output_index")),
+                3 => drop(event.insert("output_index".into(), json!(0))),
+                _ => {}
+            }
+        }
+        let found = read(&events).unwrap_or_else(|error| panic!("round {round}: {error}: {events:#?}"));
+        assert_eq!(found.message.parts.len(), 5, "round {round}");
+        for part in &expected {
+            assert!(found.message.parts.contains(part), "round {round}: {part:?} in {:?}", found.message);
+        }
+        // Reasoning stands before what it led to wherever it began before it.
+        let at = |kind: fn(&Part) -> bool| found.message.parts.iter().position(kind);
+        let began = |index: u32| {
+            events.iter().position(|event| {
+                event["type"] == "response.output_item.added"
+                    && event["item"]["id"].as_str().is_some_and(|id| id.ends_with(&format!("_{index}")))
+            })
+        };
+        if began(0) < began(1) {
+            assert!(
+                at(|part| matches!(part, Part::Reasoning { .. }))
+                    < at(|part| matches!(part, Part::Text { .. }))
+            );
+        }
+    }
+}
+
+/// Arguments whose pieces got lost on the way are whole all the same, or the reply is an error: nothing
+/// else may run.
+#[test]
+fn arguments_that_lost_pieces_are_whole_or_an_error() {
+    let calls = |reply: &Reply| -> Vec<ToolCall> { reply.message.tool_calls().cloned().collect() };
+    let expected = calls(&read(&streams().concat()).unwrap());
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let (mut whole, mut errors) = (0, 0);
+    for _ in 0..600 {
+        let mut events = streams().concat();
+        for _ in 0..=random.below(6) {
+            let at = random.below(events.len());
+            if events[at]["type"] == "response.function_call_arguments.delta" {
+                events.remove(at);
+            }
+        }
+        match read(&events) {
+            Ok(reply) => {
+                whole += 1;
+                assert_eq!(calls(&reply), expected);
+            }
+            Err(error) => {
+                errors += 1;
+                assert_eq!(error.code(), "bad_upstream");
+                assert!(error.is_retryable());
+            }
+        }
+    }
+    assert!(whole > 50 && errors > 50, "{whole} whole, {errors} errors");
 }
