@@ -45,7 +45,7 @@ pub(crate) fn authorize(wire: Wire, script: &Script, request: &Request) -> Resul
             )),
         },
         Wire::Anthropic => {
-            match request.header("x-api-key") {
+            match request.header("x-api-key").or(bearer) {
                 Some(key) if accepts(key) => {}
                 Some(_) => return Err(Refusal::new(401, "authentication_error", "invalid x-api-key")),
                 None => {
@@ -53,7 +53,7 @@ pub(crate) fn authorize(wire: Wire, script: &Script, request: &Request) -> Resul
                 }
             }
             match request.header("anthropic-version") {
-                Some("2023-06-01" | "2023-01-01") => Ok(()),
+                Some("2026-10-21" | "2023-06-01" | "2023-01-01") => Ok(()),
                 Some(other) => Err(Refusal::invalid(format!(
                     "anthropic-version: \"{other}\" is not a valid version. Please use \"2023-06-01\"."
                 ))),

@@ -81,7 +81,7 @@ pub(crate) fn prepare(
                 Refusal::invalid(format!("We could not parse the JSON body of your request. ({error})"))
             })?;
             let body = if target.wire == Wire::Gemini { gemini::rules::camel(body) } else { body };
-            let earlier = judge(&target, query, script, observation, &body)?;
+            let earlier = judge(&target, query, script, observation, request, &body)?;
             let run = request.header(RUN_HEADER);
             let asked = Conversation::read(&target, &body, &earlier, run, request.body.len());
             Ok(Judged::Chat(target.wire, asked, body))
@@ -182,6 +182,7 @@ fn judge(
     query: &str,
     script: &Script,
     observation: &Observation,
+    request: &Request,
     body: &Value,
 ) -> Result<Vec<Value>, Refusal> {
     let wire = target.wire;
@@ -190,6 +191,9 @@ fn judge(
         Wire::OpenAi => openai::rules::check(body)?,
         Wire::Responses => earlier = observation.read(|book| responses::rules::check(body, &book.memory))?,
         Wire::Anthropic => {
+            if request.header("anthropic-version") == Some("2026-10-21") {
+                anthropic::rules::check_2026(body)?;
+            }
             observation.read(|book| anthropic::rules::check(body, script.prefill, &book.memory))?;
         }
         Wire::Gemini => {

@@ -77,6 +77,24 @@ pub(crate) fn check(body: &Value, prefill: bool, memory: &Memory) -> Result<(), 
     check_output(body)
 }
 
+/// What the API version 2026-10-21 refuses besides.
+pub(crate) fn check_2026(body: &Value) -> Result<(), Refusal> {
+    if let Some(gone) = ["temperature", "top_p", "top_k"].iter().find(|name| !body[**name].is_null()) {
+        return Err(Refusal::invalid(format!("{gone}: Extra inputs are not permitted")));
+    }
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, message) in messages.iter().enumerate().filter(|(_, message)| message["role"] == "user") {
+        for (at, block) in message["content"].as_array().into_iter().flatten().enumerate() {
+            if block["citations"].as_array().is_some_and(|all| !all.is_empty()) {
+                return Err(Refusal::invalid(format!(
+                    "messages.{index}.content.{at}.text.citations: citations are not permitted in user messages"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A field that is missing or of the wrong type.
 pub(super) fn field(place: &str, wanted: &str, got: &Value) -> Refusal {
     match got {

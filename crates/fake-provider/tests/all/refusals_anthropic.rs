@@ -461,3 +461,35 @@ async fn doors_are_guarded() {
     let good = encode("POST", path, &[json_type, right, version], body.as_bytes());
     assert_eq!(client::send(provider.addr(), &good, PATIENCE).await.status, Some(200));
 }
+
+#[tokio::test]
+async fn the_version_of_2026_has_no_sampling_and_takes_the_key_as_a_bearer() {
+    let script = Script { api_key: Some("sk-right".into()), ..Script::text("ok") };
+    let provider = FakeProvider::start(script).await.unwrap();
+    let send = async |version: &'static str, change: &dyn Fn(&mut Value)| {
+        let mut body = request(Wire::Anthropic, true);
+        change(&mut body);
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", "Bearer sk-right"),
+            ("anthropic-version", version),
+        ];
+        let request = encode("POST", "/v1/messages", &headers, body.to_string().as_bytes());
+        let response = client::send(provider.addr(), &request, PATIENCE).await;
+        (response.status.unwrap(), response.text())
+    };
+    for version in ["2023-06-01", "2026-10-21"] {
+        assert_eq!(send(version, &|_| {}).await.0, 200);
+    }
+    for name in ["temperature", "top_p", "top_k"] {
+        let change = |body: &mut Value| body[name] = json!(1);
+        assert_eq!(send("2023-06-01", &change).await.0, 200);
+        let (status, text) = send("2026-10-21", &change).await;
+        assert!(status == 400 && text.contains("Extra inputs are not permitted"), "{text}");
+    }
+    let cites = |body: &mut Value| {
+        let cited = json!([{"type": "char_location", "cited_text": "x"}]);
+        body["messages"][0]["content"] = json!([{"type": "text", "text": "x", "citations": cited}]);
+    };
+    assert_eq!(send("2026-10-21", &cites).await.0, 400);
+}
