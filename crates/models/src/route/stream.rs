@@ -247,7 +247,9 @@ impl RouteStream {
     /// The attempt at this place has won with this chunk; the others are hung up on.
     fn win(&mut self, place: usize, chunk: Chunk) {
         let mut winner = self.running.remove(place);
-        let losers = std::mem::take(&mut self.running);
+        let mut losers = std::mem::take(&mut self.running);
+        // Nothing was sent to those that were never polled.
+        losers.retain(|loser| loser.meter.asked);
         self.timer = None;
         if let Some(time) = winner.first_token
             && self.measures()
@@ -414,7 +416,7 @@ impl Drop for RouteStream {
             return;
         }
         let open = self.running.drain(..).chain(self.winner.take());
-        for attempt in open.filter(|attempt| !attempt.meter.whole) {
+        for attempt in open.filter(|attempt| attempt.meter.asked && !attempt.meter.whole) {
             let used = attempt.meter.spent(&self.request, attempt.target.model.info(), None);
             let note = attempt.note(&self.plan.name, AttemptEnd::Lost, used);
             self.context.emit(EventKind::from(&RouteNote::Attempt(note)));

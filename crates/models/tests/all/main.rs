@@ -8,6 +8,7 @@ mod limit;
 mod provider;
 mod requests;
 mod retry;
+mod route;
 mod scripted;
 mod scripted_builtin;
 mod scripted_file;
