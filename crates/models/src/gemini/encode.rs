@@ -130,14 +130,15 @@ fn generation(request: &Request, endpoint: &Endpoint, v1: bool) -> Map<String, V
     set("maxOutputTokens", settings.max_tokens.map(Value::from));
     set("temperature", settings.temperature.map(Value::from));
     set("topP", settings.top_p.map(Value::from));
-    set("seed", settings.seed.map(Value::from));
+    // It takes 31 bits.
+    set("seed", settings.seed.map(|seed| Value::from(seed & 0x7fff_ffff)));
     set(
         "stopSequences",
         (!settings.stop_sequences.is_empty()).then(|| settings.stop_sequences.clone().into()),
     );
     set(
         "thinkingConfig",
-        settings.reasoning.as_ref().map(|reasoning| thinking::config(reasoning, &endpoint.model)),
+        settings.reasoning.as_ref().and_then(|reasoning| thinking::config(reasoning, &endpoint.model)),
     );
     if let Some(output) = request.output.as_deref().filter(|_| !v1) {
         set("responseMimeType", Some("application/json".into()));

@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 use super::is_older;
 
 /// The `thinkingConfig`. Models before Gemini 3 take tokens, later ones levels; tokens they take as well.
-pub(super) fn config(reasoning: &Reasoning, model: &str) -> Value {
-    match reasoning {
+pub(super) fn config(reasoning: &Reasoning, model: &str) -> Option<Value> {
+    Some(match reasoning {
+        // They do not think, and refuse to hear of it.
+        Reasoning::Effort(effort) if effort == "none" && is_older(model) && !model.contains("gemini-2.5") => {
+            return None;
+        }
         Reasoning::BudgetTokens(tokens) => json!({"includeThoughts": true, "thinkingBudget": tokens}),
         Reasoning::Effort(effort) if is_older(model) => match budget(effort, model) {
             Some(0) => json!({"thinkingBudget": 0}),
@@ -18,7 +22,7 @@ pub(super) fn config(reasoning: &Reasoning, model: &str) -> Value {
         // They cannot stop thinking, but do less of it and keep it to themselves.
         Reasoning::Effort(effort) if effort == "none" => json!({"thinkingLevel": least(model)}),
         Reasoning::Effort(effort) => json!({"includeThoughts": true, "thinkingLevel": level(effort, model)}),
-    }
+    })
 }
 
 /// The vendor's own translation of the words, in tokens.

@@ -273,6 +273,7 @@ fn thinking_is_asked_for_in_the_words_of_the_generation() {
     assert_eq!(effort("gemini-2.5-flash", "medium"), thoughts("thinkingBudget", json!(8192)));
     assert_eq!(effort("gemini-2.5-flash", "plenty"), thoughts("thinkingBudget", json!(-1)));
     assert_eq!(effort("gemini-2.5-flash", "none"), json!({"thinkingBudget": 0}));
+    assert_eq!(effort("gemini-2.0-flash", "none"), Value::Null);
     assert_eq!(effort("gemini-2.5-pro", "none"), json!({"includeThoughts": false, "thinkingBudget": 128}));
     for name in ["gemini-3-flash", "gemini-2.5-flash"] {
         assert_eq!(config(name, Reasoning::BudgetTokens(9)), thoughts("thinkingBudget", json!(9)));
@@ -315,6 +316,18 @@ fn a_users_fields_stand_beside_ours_and_win() {
         body(&beta("gemini-3-flash"), &Request { tools: Arc::default(), ..request }, &Context::detached());
     assert_eq!(sent["tools"], json!([{"googleSearch": {}}]));
     assert_eq!(sent["toolConfig"], json!({"includeServerSideToolInvocations": true}));
+}
+
+/// The format takes 31 bits of a seed; the same seed stays the same.
+#[test]
+fn a_large_seed_fits() {
+    let seed = |seed| {
+        let settings = Settings { seed: Some(seed), ..Settings::default() };
+        let request = Request { settings: Arc::new(settings), ..Request::user("Hi") };
+        body(&beta("gemini-3-flash"), &request, &Context::detached())["generationConfig"]["seed"].clone()
+    };
+    assert_eq!(seed(7), 7);
+    assert_eq!(seed(u64::from(u32::MAX)), i32::MAX);
 }
 
 #[test]
