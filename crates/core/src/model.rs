@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::BoxStream;
 use crate::chunk::Chunk;
 use crate::context::Context;
-use crate::error::Error;
-use crate::message::{History, Message};
+use crate::error::{Error, ErrorKind};
+use crate::message::{History, Message, Part};
 use crate::tool::ToolSpec;
 use crate::usage::Price;
 
@@ -33,6 +33,51 @@ pub struct ModelInfo {
     pub structured_output: StructuredOutput,
     /// Context window in tokens.
     pub context: Option<u64>,
+    pub capabilities: Capabilities,
+}
+
+/// What a model can do beside answering text with text. None is unknown, and the unknown is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Capabilities {
+    /// Whether it sees images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<bool>,
+    /// Whether it calls tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<bool>,
+    /// Whether a reply may hold several calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// Most tokens of a reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+}
+
+impl Capabilities {
+    /// Refuses what is known to be impossible, before anything is sent.
+    ///
+    /// # Errors
+    /// `unsupported`: images, tools or parallel calls for a model that is known to have none.
+    pub fn check(&self, request: &Request) -> Result<(), Error> {
+        let refuse = |text: &str| Err(Error::new(ErrorKind::Unsupported, text));
+        let offered = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        if self.tools == Some(false) && offered {
+            return refuse("the model calls no tools; use one that does, or an agent without tools");
+        }
+        if self.parallel_tool_calls == Some(false)
+            && offered
+            && request.settings.parallel_tool_calls == Some(true)
+        {
+            return refuse("the model calls one tool at a time; take `parallel_tool_calls` out");
+        }
+        let image = |message: &Arc<Message>| message.parts.iter().any(|part| matches!(part, Part::Image(_)));
+        // The history is looked through only where it matters.
+        if self.vision == Some(false) && request.history.iter().any(image) {
+            return refuse("the model sees no images; use one that does, or leave the image out");
+        }
+        Ok(())
+    }
 }
 
 impl ModelInfo {
@@ -43,6 +88,7 @@ impl ModelInfo {
             price: None,
             structured_output: StructuredOutput::Native,
             context: None,
+            capabilities: Capabilities::default(),
         }
     }
 }

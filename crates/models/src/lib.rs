@@ -12,6 +12,7 @@ pub mod collect;
 pub mod failure;
 mod fields;
 pub mod gemini;
+pub mod known_models;
 pub mod limit;
 mod meter;
 pub mod ollama;
@@ -24,6 +25,7 @@ mod retry_budget;
 pub mod route;
 mod schema;
 pub mod scripted;
+pub mod vendors;
 
 pub use adapter::{Adapter, Format};
 pub use collect::collect;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ambidex_core::model::{ModelInfo, Reasoning, StructuredOutput};
+use ambidex_core::model::{Capabilities, ModelInfo, Reasoning, StructuredOutput};
 use ambidex_core::usage::Price;
 use ambidex_core::{BoxStream, Chunk, Context, Error, ErrorKind, Model, Request};
 use ambidex_http::{Body, Client, HeaderMap, HeaderValue, Url, header};
@@ -15,6 +15,7 @@ use crate::adapter::{Adapter, Endpoint, Format, Frame};
 use crate::failure::Place;
 use crate::openai_chat::Quirks;
 use crate::reply_stream::ReplyStream;
+use crate::{known_models, vendors};
 
 /// Sent to formats that demand a limit of tokens, where the request sets none. Every current model of
 /// Anthropic takes it; older ones take less and say so.
@@ -83,12 +84,14 @@ pub struct ModelConfig {
     pub headers: HeaderMap,
     pub price: Option<Price>,
     pub structured_output: StructuredOutput,
-    /// Context window in tokens.
+    /// Context window in tokens. Ollama is told it; others have the one they have.
     pub context: Option<u64>,
+    /// None: what is known about the model.
+    pub capabilities: Option<Capabilities>,
     pub timeouts: Timeouts,
     /// The limit of output tokens where the request sets none and the format demands one.
     pub max_tokens: u32,
-    /// Chat: the limit's name. None: `max_completion_tokens` for `api.openai.com`, else `max_tokens`.
+    /// Chat: the limit's name. None: as the vendor calls it ([`vendors`]), else `max_tokens`.
     pub max_completion_tokens: Option<bool>,
 }
 
@@ -100,28 +103,48 @@ impl ModelConfig {
         base_url: impl Into<String>,
     ) -> Self {
         let (provider, model) = (provider.into(), model.into());
+        let base_url = base_url.into();
         let structured_output = match format {
+            Format::OpenAiChat => vendors::of(&provider, &host_of(&base_url))
+                .map_or(StructuredOutput::Native, |vendor| vendor.structured_output),
             Format::Gemini => crate::gemini::structured_output(&model),
             Format::Ollama => StructuredOutput::NativeWithoutTools,
-            _ => StructuredOutput::Native,
+            Format::OpenAiResponses | Format::Anthropic => StructuredOutput::Native,
         };
         Self {
             name: format!("{provider}:{model}"),
             provider,
             format,
             model,
-            base_url: base_url.into(),
+            base_url,
             key: None,
             key_source: None,
             headers: HeaderMap::new(),
             price: None,
             structured_output,
             context: None,
+            capabilities: None,
             timeouts: Timeouts::default(),
             max_tokens: DEFAULT_MAX_TOKENS,
             max_completion_tokens: None,
         }
     }
+}
+
+/// The host of an address; empty where it is none, which is reported elsewhere.
+fn host_of(base_url: &str) -> String {
+    Url::parse(base_url.trim()).map(|url| url.host().to_owned()).unwrap_or_default()
+}
+
+/// What a server does in its own way. By its host in either format of OpenAI, by the provider's name in Chat
+/// Completions alone.
+fn quirks(format: Format, provider: &str, host: &str) -> Quirks {
+    let vendor = match format {
+        Format::OpenAiChat => vendors::of(provider, host),
+        Format::OpenAiResponses => vendors::of("", host),
+        Format::Anthropic | Format::Gemini | Format::Ollama => None,
+    };
+    vendor.map(|vendor| vendor.quirks).unwrap_or_default()
 }
 
 /// A model behind a provider's HTTP interface. One attempt per call: retry is a model around it.
@@ -157,10 +180,13 @@ impl ProviderModel {
         let ModelConfig { name, provider, format, model, base_url, key, .. } = config;
         let adapter = format.adapter();
         let at_provider = |error: Error| error.context(format_args!("provider `{provider}`"));
-        let base = Base::parse(&base_url, adapter.base_path()).map_err(at_provider)?;
-        let renamed = config.max_completion_tokens;
-        let quirks =
-            Quirks { max_completion_tokens: renamed.unwrap_or_else(|| base.url.host() == "api.openai.com") };
+        let host = host_of(&base_url);
+        let mut quirks = quirks(format, &provider, &host);
+        if let Some(renamed) = config.max_completion_tokens {
+            quirks.max_completion_tokens = renamed;
+        }
+        let base_path = quirks.base_path.unwrap_or_else(|| adapter.base_path());
+        let base = Base::parse(&base_url, base_path).map_err(at_provider)?;
         let endpoint = Endpoint {
             model: model.clone(),
             base_path: base.path.clone(),
@@ -184,10 +210,12 @@ impl ProviderModel {
             None => format!("`providers.{provider}.key`, which is not set"),
         });
         let place = Place { provider: provider.clone(), model, base_url: url.to_string(), key_source, key };
+        let known = known_models::known(&host, &place.model);
         let info = ModelInfo {
-            price: config.price,
+            price: config.price.or(known.and_then(|known| known.price)),
             structured_output: config.structured_output,
-            context: config.context,
+            context: config.context.or(known.and_then(|known| known.context)),
+            capabilities: config.capabilities.or_else(|| Some(known?.capabilities)).unwrap_or_default(),
             ..ModelInfo::new(name, provider)
         };
         let frames = Mutex::default();
@@ -237,6 +265,10 @@ impl Shared {
 
     /// The body, and how long the first token may take.
     pub(crate) fn prepare(&self, request: &Request, context: &Context) -> Result<(Body, Duration), Error> {
+        self.info.capabilities.check(request).map_err(|error| {
+            let Place { provider, model, .. } = &self.place;
+            error.context(format_args!("{provider}: `{model}`"))
+        })?;
         Ok((self.encode(request, context)?.into(), self.timeouts.first_token(request)))
     }
 
@@ -295,7 +327,6 @@ pub(crate) fn same_frame(a: &Request, b: &Request) -> bool {
 
 /// A base URL in pieces: the format's path goes before its query.
 struct Base<'a> {
-    url: Url,
     before: &'a str,
     path: String,
     query: Option<&'a str>,
@@ -313,7 +344,7 @@ impl<'a> Base<'a> {
         let path = url.path_and_query().split('?').next().unwrap_or_default().trim_end_matches('/');
         let default_path = if path.is_empty() { default_path } else { "" };
         let path = format!("{path}{default_path}");
-        Ok(Self { url, before: before.trim_end_matches('/'), path, query, default_path })
+        Ok(Self { before: before.trim_end_matches('/'), path, query, default_path })
     }
 
     fn with(&self, path: &str) -> Result<Url, Error> {

@@ -13,13 +13,13 @@ use std::borrow::Cow;
 
 use ambidex_core::message::Message;
 use ambidex_core::{Error, Request};
-use ambidex_http::{HeaderName, HeaderValue, header};
+use ambidex_http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use crate::adapter::{Adapter, Decoder, Endpoint, Frame, secret_header};
+use crate::adapter::{Adapter, Decoder, Endpoint, Frame};
 
 pub(crate) use encode::effort;
-pub use quirks::Quirks;
+pub use quirks::{Effort, History, KeyHeader, NamedTool, Off, OutputFormat, Quirks, ReasoningBack};
 
 /// The name of this format in caches and provider state.
 pub const FORMAT: &str = "openai-chat";
@@ -37,15 +37,16 @@ impl Adapter for OpenAiChat {
         Cow::Borrowed("/chat/completions")
     }
 
+    fn dialect(&self, endpoint: &Endpoint) -> &'static str {
+        endpoint.quirks.history.dialect
+    }
+
     fn headers(
         &self,
-        _: &Endpoint,
+        endpoint: &Endpoint,
         key: Option<&SecretString>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
-        match key {
-            Some(key) => Ok(vec![(header::AUTHORIZATION, secret_header("Bearer ", key)?)]),
-            None => Ok(vec![]),
-        }
+        key.map(|key| endpoint.quirks.key.with(key)).transpose().map(|header| header.into_iter().collect())
     }
 
     fn frame(&self, request: &Request, endpoint: &Endpoint) -> Result<Frame, Error> {
@@ -54,12 +55,12 @@ impl Adapter for OpenAiChat {
 
     fn message(
         &self,
-        _: &Endpoint,
+        endpoint: &Endpoint,
         before: Option<&Message>,
         message: &Message,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        encode::message(before, message, out)
+        encode::message(&endpoint.quirks.history, before, message, out)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

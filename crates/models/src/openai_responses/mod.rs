@@ -13,10 +13,10 @@ use std::borrow::Cow;
 
 use ambidex_core::message::Message;
 use ambidex_core::{Error, Request};
-use ambidex_http::{HeaderName, HeaderValue, header};
+use ambidex_http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use crate::adapter::{Adapter, Decoder, Endpoint, Frame, secret_header};
+use crate::adapter::{Adapter, Decoder, Endpoint, Frame};
 
 /// The name of this format in caches and provider state.
 pub const FORMAT: &str = "openai-responses";
@@ -36,13 +36,10 @@ impl Adapter for OpenAiResponses {
 
     fn headers(
         &self,
-        _: &Endpoint,
+        endpoint: &Endpoint,
         key: Option<&SecretString>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
-        match key {
-            Some(key) => Ok(vec![(header::AUTHORIZATION, secret_header("Bearer ", key)?)]),
-            None => Ok(vec![]),
-        }
+        key.map(|key| endpoint.quirks.key.with(key)).transpose().map(|header| header.into_iter().collect())
     }
 
     fn frame(&self, request: &Request, endpoint: &Endpoint) -> Result<Frame, Error> {

@@ -21,8 +21,8 @@ use crate::requests::client;
 const IDLE: Duration = Duration::from_millis(500);
 const PATIENT: Duration = Duration::from_secs(60);
 
-/// The formats that have an adapter.
-pub const WIRES: &[Wire] = &[Wire::OpenAi, Wire::Responses, Wire::Anthropic, Wire::Gemini];
+/// The formats that have an adapter: all there are.
+pub const WIRES: &[Wire] = &Wire::ALL;
 
 pub fn config(provider: &FakeProvider, wire: Wire) -> ModelConfig {
     let (format, base) = match wire {
@@ -30,7 +30,7 @@ pub fn config(provider: &FakeProvider, wire: Wire) -> ModelConfig {
         Wire::Responses => (Format::OpenAiResponses, provider.base_url_openai()),
         Wire::Anthropic => (Format::Anthropic, provider.base_url_anthropic()),
         Wire::Gemini => (Format::Gemini, provider.base_url_gemini()),
-        Wire::Ollama => panic!("{wire:?} is not in WIRES"),
+        Wire::Ollama => (Format::Ollama, provider.base_url_ollama()),
     };
     let mut config = ModelConfig::new(format, "fake", "fake-1", base);
     config.key = Some("sk-very-secret".into());

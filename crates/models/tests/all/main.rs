@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cache;
+mod capabilities;
 mod faults;
 mod gemini;
-mod openai_responses;
 mod limit;
+mod openai_responses;
 mod provider;
 mod requests;
 mod retry;
@@ -16,4 +17,5 @@ mod scripted_stream;
 mod scripted_tools;
 mod scripted_turns;
 mod storm;
+mod vendors;
 mod wire;
