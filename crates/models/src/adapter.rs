@@ -53,6 +53,11 @@ pub trait Adapter: Send + Sync {
     /// Below the base URL, with its query where it has one.
     fn path(&self, endpoint: &Endpoint) -> Cow<'static, str>;
 
+    /// Where the provider's models are listed, below the base URL, with its query where it has one.
+    fn list_path(&self, _endpoint: &Endpoint) -> &'static str {
+        "/models"
+    }
+
     /// The path of a base URL that has none.
     fn base_path(&self) -> &'static str {
         "/v1"

@@ -15,6 +15,7 @@ pub mod gemini;
 pub mod known_models;
 pub mod limit;
 mod meter;
+pub mod offered;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
@@ -29,6 +30,7 @@ pub mod vendors;
 
 pub use adapter::{Adapter, Format};
 pub use collect::collect;
+pub use offered::OfferedModel;
 pub use provider::{ModelConfig, ProviderModel, Timeouts};
 pub use retry::{AfterFirstToken, Retry, RetryPolicy};
 pub use retry_budget::RetryBudget;

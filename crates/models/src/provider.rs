@@ -160,6 +160,7 @@ pub(crate) struct Shared {
     pub(crate) place: Place,
     endpoint: Endpoint,
     url: Url,
+    list_url: Url,
     headers: HeaderMap,
     frames: Mutex<Vec<(FrameKey, Frame)>>,
 }
@@ -195,6 +196,7 @@ impl ProviderModel {
             quirks,
         };
         let url = base.with(&adapter.path(&endpoint)).map_err(at_provider)?;
+        let list_url = base.with(adapter.list_path(&endpoint)).map_err(at_provider)?;
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -220,7 +222,31 @@ impl ProviderModel {
         };
         let frames = Mutex::default();
         let timeouts = config.timeouts;
-        Ok(Self(Arc::new(Shared { adapter, client, info, timeouts, place, endpoint, url, headers, frames })))
+        Ok(Self(Arc::new(Shared {
+            adapter,
+            client,
+            info,
+            timeouts,
+            place,
+            endpoint,
+            url,
+            list_url,
+            headers,
+            frames,
+        })))
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// Where the provider lists its models, and the headers of each request.
+    pub(crate) fn listing(&self) -> (Url, HeaderMap) {
+        (self.0.list_url.clone(), self.0.headers.clone())
     }
 
     /// The bytes that would be sent.

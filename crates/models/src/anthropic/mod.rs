@@ -32,6 +32,10 @@ impl Adapter for Anthropic {
         Cow::Borrowed("/messages")
     }
 
+    fn list_path(&self, _: &Endpoint) -> &'static str {
+        "/models?limit=1000"
+    }
+
     fn headers(
         &self,
         _: &Endpoint,

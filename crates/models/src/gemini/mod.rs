@@ -57,6 +57,10 @@ impl Adapter for Gemini {
         "/v1beta"
     }
 
+    fn list_path(&self, _: &Endpoint) -> &'static str {
+        "/models?pageSize=1000"
+    }
+
     fn headers(
         &self,
         _: &Endpoint,

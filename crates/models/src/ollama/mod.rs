@@ -7,7 +7,6 @@
 mod decode;
 mod encode;
 mod event;
-mod tags;
 
 use std::borrow::Cow;
 
@@ -17,8 +16,6 @@ use ambidex_http::{HeaderName, HeaderValue, header};
 use secrecy::SecretString;
 
 use crate::adapter::{Adapter, Decoder, Endpoint, Frame, Framing, secret_header};
-
-pub use tags::{LocalModel, local_models};
 
 /// The name of this format in caches and provider state.
 pub const FORMAT: &str = "ollama";
@@ -41,6 +38,10 @@ impl Adapter for Ollama {
     fn path(&self, endpoint: &Endpoint) -> Cow<'static, str> {
         // Both forms of the address are in use.
         Cow::Borrowed(if endpoint.base_path.ends_with("/api") { "/chat" } else { "/api/chat" })
+    }
+
+    fn list_path(&self, endpoint: &Endpoint) -> &'static str {
+        if endpoint.base_path.ends_with("/api") { "/tags" } else { "/api/tags" }
     }
 
     fn base_path(&self) -> &'static str {

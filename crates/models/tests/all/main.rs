@@ -5,6 +5,7 @@ mod capabilities;
 mod faults;
 mod gemini;
 mod limit;
+mod offered;
 mod openai_responses;
 mod provider;
 mod requests;

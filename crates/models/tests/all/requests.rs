@@ -306,31 +306,6 @@ fn ollama_takes_its_address_with_and_without_the_path() {
 }
 
 #[test]
-fn the_list_of_local_models_is_read() {
-    let body = json!({"models": [
-        {"name": "qwen3:8b", "model": "qwen3:8b", "modified_at": "2026-08-21T18:48:22Z", "size": 5_225_388_164_u64,
-         "digest": "500a1f067a9f", "capabilities": ["completion", "tools", "thinking"],
-         "details": {"parent_model": "", "family": "qwen3", "parameter_size": "8.2B", "quantization_level": "Q4_K_M"}},
-        {"name": "old", "details": {"parameter_size": ""}},
-    ]});
-    let models = ambidex_models::ollama::local_models(body.to_string().as_bytes()).unwrap();
-    let first = &models[0];
-    assert_eq!(
-        (first.name.as_str(), first.size, first.parameters.as_deref()),
-        ("qwen3:8b", 5_225_388_164, Some("8.2B"))
-    );
-    assert_eq!(
-        first.capabilities.as_deref(),
-        Some(&["completion", "tools", "thinking"].map(str::to_owned)[..])
-    );
-    assert_eq!(
-        (models[1].name.as_str(), &models[1].parameters, &models[1].capabilities),
-        ("old", &None, &None)
-    );
-    assert_eq!(ambidex_models::ollama::local_models(b"{}").unwrap_err().code(), "bad_upstream");
-}
-
-#[test]
 fn an_empty_history_is_refused_where_the_format_needs_a_message() {
     let request = Request { instructions: Some("Say hello.".into()), ..Request::default() };
     for format in [Format::OpenAiResponses, Format::Anthropic, Format::Gemini, Format::Ollama] {
