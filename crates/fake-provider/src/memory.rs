@@ -1,6 +1,6 @@
 //! What the provider sent and must get back unchanged, or keeps for its clients.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -13,8 +13,8 @@ use crate::{responses, signature};
 pub(crate) struct Memory {
     /// For each call sent after thinking, by its id: what that thinking was, as it must come back.
     thinking: HashMap<(Wire, String), Vec<String>>,
-    /// Items and parts of kinds nobody has heard of, as text.
-    odd: HashSet<String>,
+    /// Items and parts of kinds nobody has heard of.
+    odd: Vec<Value>,
     responses: HashMap<String, Stored>,
 }
 
@@ -33,7 +33,7 @@ impl Memory {
 
     /// Whether exactly this was sent, of a kind that no rule knows.
     pub fn sent_odd(&self, value: &Value) -> bool {
-        !self.odd.is_empty() && self.odd.contains(&value.to_string())
+        self.odd.contains(value)
     }
 
     /// All items up to the end of this response, or none when it is not known.
@@ -75,7 +75,7 @@ impl Memory {
                     let signature = signature::thought(&call.id);
                     self.note_thinking(wire, [call.id.clone()], &[signature]);
                 }
-                self.odd.extend(reply.odd().map(Value::to_string));
+                self.note_odd(reply);
             }
             Wire::Responses => {
                 let items = responses::reply::items(reply);
@@ -85,7 +85,7 @@ impl Memory {
                 let calls = items.iter().filter(|item| item["type"] == "function_call");
                 let ids = calls.flat_map(|item| [&item["id"], &item["call_id"]]);
                 self.note_thinking(wire, ids.filter_map(|id| id.as_str().map(str::to_owned)), &reasoning);
-                self.odd.extend(reply.odd().map(Value::to_string));
+                self.note_odd(reply);
                 if asked.thread.stored {
                     let stored = Stored {
                         previous: asked.thread.previous.clone(),
@@ -94,6 +94,14 @@ impl Memory {
                     };
                     self.responses.insert(responses::reply::id(reply), stored);
                 }
+            }
+        }
+    }
+
+    fn note_odd(&mut self, reply: &Reply) {
+        for odd in reply.odd() {
+            if !self.sent_odd(odd) {
+                self.odd.push(odd.clone());
             }
         }
     }

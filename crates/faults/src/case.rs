@@ -10,9 +10,6 @@ pub enum Strikes {
     Always,
 }
 
-/// The formats the client under test speaks.
-pub const WIRES: [Wire; 2] = [Wire::OpenAi, Wire::Anthropic];
-
 /// One row: a fault, the format it is sent in, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -26,7 +23,7 @@ impl Case {
     pub fn all() -> Vec<Case> {
         let mut all = Vec::new();
         for &fault in Fault::all() {
-            for wire in WIRES.into_iter().filter(|wire| fault.applies_to(*wire, true)) {
+            for wire in Wire::ALL.into_iter().filter(|wire| fault.applies_to(*wire, true)) {
                 for strikes in [Strikes::First, Strikes::Always] {
                     all.push(Case { fault, wire, strikes });
                 }

@@ -73,9 +73,9 @@ pub async fn row(case: Case, connect: &dyn Connect) -> Result<Row, Error> {
     let (format, base_url) = match case.wire {
         Wire::OpenAi => (Format::OpenAiChat, provider.base_url_openai()),
         Wire::Anthropic => (Format::Anthropic, provider.base_url_anthropic()),
-        Wire::Responses | Wire::Gemini | Wire::Ollama => {
-            return Err(internal(format!("there is no adapter of {}", case.wire.as_str())));
-        }
+        Wire::Responses => (Format::OpenAiResponses, provider.base_url_openai()),
+        Wire::Gemini => (Format::Gemini, provider.base_url_gemini()),
+        Wire::Ollama => (Format::Ollama, provider.base_url_ollama()),
     };
     let endpoint = Endpoint { format, base_url, timeouts: limits::timeouts(case.fault) };
     let client = Client::builder().build().map_err(|error| internal(error.to_string()))?;

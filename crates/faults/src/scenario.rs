@@ -85,7 +85,9 @@ pub fn script(case: Case) -> Script {
             _ => true,
         };
         let calls = says.calls.into_iter().map(|(name, arguments)| Part::call(name, arguments));
-        let parts = std::iter::once(Part::text(says.text)).chain(calls);
+        // Thinking goes before the calls it leads to, and has to come back with them.
+        let thinks = (calls.len() > 0).then(|| Part::reasoning("Ich überlege: what is there? 🤔"));
+        let parts = thinks.into_iter().chain([Part::text(says.text)]).chain(calls);
         let turn = Turn::new(parts).chunks(7).interleaved();
         script.turns.push(if struck { turn.fault(case.fault, when) } else { turn });
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ambidex::{Event, EventKind, Message, Part, Role, Status};
 use ambidex_core::message::Arguments;
-use ambidex_fake_provider::{Hangup, RecordedRequest};
+use ambidex_fake_provider::{Fault, Hangup, RecordedRequest};
 
 use crate::case::Case;
 use crate::scenario::{Line, call};
@@ -56,6 +56,8 @@ pub struct AtProvider {
     pub refusals: Vec<String>,
     /// Requests that followed a redirect.
     pub redirected: usize,
+    /// Requests after a reply with an item of an unknown kind, and how many of them bring it back.
+    pub odd: (usize, usize),
     /// From each struck request to the one after it.
     pub waits: Vec<Duration>,
     /// From each struck request to the hang-up that ended it.
@@ -94,7 +96,14 @@ impl AtProvider {
             request.fault?;
             Some(hangup.at.saturating_duration_since(request.at))
         };
+        // The fault's own item, whichever format it is in.
+        let is_odd = |request: &&RecordedRequest| request.body.to_string().contains("teleport");
+        let later: Vec<_> = match requests.first().and_then(|request| request.fault) {
+            Some(Fault::UnknownItem) => requests.iter().skip(1).collect(),
+            _ => Vec::new(),
+        };
         Self {
+            odd: (later.len(), later.into_iter().filter(is_odd).count()),
             requests: requests.len(),
             struck: struck.count(),
             refusals: requests.iter().filter_map(|request| request.refusal.clone()).collect(),

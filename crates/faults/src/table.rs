@@ -1,11 +1,11 @@
-//! All rows, their totals, and how they are printed.
+//! All rows and their totals.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ambidex::Error;
-use ambidex_fake_provider::Demand;
+use ambidex_fake_provider::Wire;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -88,23 +88,27 @@ impl Table {
         text
     }
 
-    /// How many violations of this kind there are.
-    pub fn count(&self, kind: Kind) -> usize {
-        self.rows.iter().flat_map(|(_, all)| all).filter(|violation| violation.kind == kind).count()
+    pub fn totals(&self) -> Totals {
+        self.totals_of(None)
     }
 
-    pub fn totals(&self) -> Totals {
-        let sum = |of: &dyn Fn(&Row) -> usize| self.rows.iter().map(|(row, _)| of(row)).sum();
+    /// The totals of the rows in this format.
+    pub fn totals_of(&self, wire: Option<Wire>) -> Totals {
+        let all: Vec<&(Row, Vec<Violation>)> =
+            self.rows.iter().filter(|(row, _)| wire.is_none_or(|wire| row.case.wire == wire)).collect();
+        let sum = |of: &dyn Fn(&Row) -> usize| all.iter().map(|(row, _)| of(row)).sum();
+        let count = |kind: Kind| all.iter().flat_map(|(_, all)| all).filter(|it| it.kind == kind).count();
         let is_silent = |row: &Row| limits::of_silence(row.case.fault).is_some();
-        let silent = || self.rows.iter().map(|(row, _)| row).filter(|row| is_silent(row));
+        let silent = || all.iter().map(|(row, _)| row).filter(|row| is_silent(row));
+        // A row that was lost belongs to no format that is known.
+        let lost = if wire.is_none() { self.lost.len() } else { 0 };
         Totals {
-            rows: self.rows.len() + self.lost.len(),
-            violated: self.rows.iter().filter(|(_, violations)| !violations.is_empty()).count()
-                + self.lost.len(),
+            rows: all.len() + lost,
+            violated: all.iter().filter(|(_, violations)| !violations.is_empty()).count() + lost,
             requests: sum(&|row| row.provider.requests),
             struck: sum(&|row| row.provider.struck),
-            not_whole: self.count(Kind::NotWhole),
-            partial_arguments: self.count(Kind::PartialArguments),
+            not_whole: count(Kind::NotWhole),
+            partial_arguments: count(Kind::PartialArguments),
             tools_run: sum(&|row| row.ran.len()),
             longest_stall: silent().flat_map(stalls).max().unwrap_or_default(),
             lateness: silent().map(|row| row.lateness).max().unwrap_or_default(),
@@ -119,7 +123,7 @@ impl Table {
     }
 }
 
-/// The last lines of the table.
+/// What all rows come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
     pub rows: usize,
@@ -149,102 +153,5 @@ fn waiting_time(case: Case) -> Duration {
     match due(case.fault, case.wire) {
         Due::Again { wait, .. } => wait * times,
         _ => Duration::ZERO,
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "Limits: connect {:?}; where silence is the fault: first token {:?}, idle {:?}, pings at most {:?}.\n",
-            limits::CONNECT,
-            limits::FIRST_TOKEN,
-            limits::IDLE,
-            limits::PINGS
-        )?;
-        writeln!(
-            f,
-            "| fault | wire | struck | demanded | outcome | attempts | tools run | seconds | verdict |"
-        )?;
-        writeln!(f, "|---|---|---|---|---|--:|--:|--:|---|")?;
-        for (row, violations) in &self.rows {
-            writeln!(
-                f,
-                "| {} | {} | {} | {} | {} | {} | {} | {:.2} | {} |",
-                row.case.fault.name(),
-                row.case.wire.as_str(),
-                row.case.strikes.as_str(),
-                demanded(row.case),
-                outcome(row),
-                row.provider.requests,
-                row.ran.len(),
-                row.took.as_secs_f64(),
-                if violations.is_empty() { "ok" } else { "VIOLATED" },
-            )?;
-        }
-        writeln!(f, "\n{}", self.totals())?;
-        let faults = self.faults();
-        if !faults.is_empty() {
-            writeln!(f, "\nViolations:\n\n{faults}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| total | |\n|---|--:|")?;
-        writeln!(f, "| rows | {} |", self.rows)?;
-        writeln!(f, "| rows violated | {} |", self.violated)?;
-        writeln!(f, "| requests, of which struck by the fault | {}, {} |", self.requests, self.struck)?;
-        writeln!(f, "| truncated answers reported as whole | {} |", self.not_whole)?;
-        writeln!(
-            f,
-            "| tools run, of which on partial arguments | {}, {} |",
-            self.tools_run, self.partial_arguments
-        )?;
-        let (longest, late) = (self.longest_stall.as_secs_f64(), self.lateness.as_secs_f64());
-        writeln!(f, "| longest stall beyond its limit (1 s is allowed) | {longest:.3} s |")?;
-        writeln!(f, "| how late this process was to wake up meanwhile, at worst | {late:.3} s |")?;
-        writeln!(
-            f,
-            "| answers given up in silence, hang-ups seen of them | {}, {} |",
-            self.given_up, self.hangups
-        )?;
-        writeln!(
-            f,
-            "| sockets open at the end, besides those resting in the pool | {} |",
-            self.sockets_held
-        )?;
-        writeln!(f, "| sockets open after the client was dropped | {} |", self.sockets_left)?;
-        writeln!(f, "| redirects followed | {} |", self.redirects)?;
-        writeln!(f, "| our requests that a strict vendor refuses | {} |", self.refused)?;
-        write!(f, "| seconds in all | {:.1} |", self.took.as_secs_f64())
-    }
-}
-
-fn demanded(case: Case) -> String {
-    let word = match case.fault.demand() {
-        Demand::Whole => "whole",
-        Demand::Unusable => "unusable",
-        Demand::Final => "final",
-        Demand::Withhold => "withhold",
-    };
-    match (due(case.fault, case.wire), case.strikes) {
-        (Due::Whole, _) => format!("{word}: delivered"),
-        (Due::Again { .. }, Strikes::First) => format!("{word}: retried, succeeds"),
-        (Due::Again { codes, .. }, Strikes::Always) => format!("{word}: fails, {}", codes.join(" or ")),
-        (Due::Fail { code }, _) => format!("{word}: fails at once, {code}"),
-        (Due::Withhold { code }, _) => format!("{word}: {code} to the model"),
-        (Due::GoOn, Strikes::First) => format!("{word}: gone on with, succeeds"),
-        (Due::GoOn, Strikes::Always) => format!("{word}: never completed"),
-    }
-}
-
-fn outcome(row: &Row) -> String {
-    let status = row.status.map_or("hung", |status| status.as_str());
-    match &row.code {
-        Some(code) => format!("{status} {code}"),
-        None => status.to_owned(),
     }
 }

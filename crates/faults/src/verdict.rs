@@ -38,6 +38,8 @@ pub enum Kind {
     Tools,
     /// History holds other messages than should be there.
     History,
+    /// What a provider sent was not sent back to it.
+    Dropped,
     /// Events do not tell what happened.
     Events,
     /// Too many or too few requests.
@@ -136,6 +138,10 @@ fn everywhere(row: &Row, found: &mut Findings) {
     found.check(provider.redirected == 0, Kind::Redirect, || format!("{} followed", provider.redirected));
     found.check(row.sockets_held == 0 && row.sockets_left == 0, Kind::Sockets, || {
         format!("{} open after the run, {} after the client", row.sockets_held, row.sockets_left)
+    });
+    let (later, kept) = provider.odd;
+    found.check(later == kept, Kind::Dropped, || {
+        format!("{kept} of {later} requests bring an item of an unknown kind back")
     });
     let fit = !row.message.contains(KEY) && (10..1000).contains(&row.message.len());
     found.check(row.code.is_none() || fit, Kind::Message, || row.message.clone());

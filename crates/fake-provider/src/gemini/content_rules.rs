@@ -85,8 +85,8 @@ pub(super) fn check_system(system: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The shape of every content and part.
-pub(super) fn check_contents(contents: &[Value]) -> Result<(), Refusal> {
+/// The shape of every content and part. A part of a kind that no rule knows is taken back as it was sent.
+pub(super) fn check_contents(contents: &[Value], memory: &Memory) -> Result<(), Refusal> {
     for (index, content) in contents.iter().enumerate() {
         let place = format!("contents[{index}]");
         check_fields(&place, content, &["parts", "role"])?;
@@ -100,7 +100,9 @@ pub(super) fn check_contents(contents: &[Value]) -> Result<(), Refusal> {
             return Err(violated(&format!("{place}.parts"), "contents.parts must not be empty."));
         }
         for (at, part) in parts(content).iter().enumerate() {
-            check_part(&format!("{place}.parts[{at}]"), role, part)?;
+            if !memory.sent_odd(part) {
+                check_part(&format!("{place}.parts[{at}]"), role, part)?;
+            }
         }
     }
     Ok(())

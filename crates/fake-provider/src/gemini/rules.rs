@@ -100,7 +100,7 @@ pub(crate) fn check(body: &Value, memory: &Memory) -> Result<(), Refusal> {
         }
     };
     content_rules::check_system(&body["systemInstruction"])?;
-    content_rules::check_contents(contents)?;
+    content_rules::check_contents(contents, memory)?;
     content_rules::check_order(contents)?;
     content_rules::check_signatures(contents, memory)?;
     tool_rules::check_tools(body)?;

@@ -100,6 +100,7 @@ async fn each_thing_that_may_go_wrong_in_a_run_that_succeeds_is_caught() {
     caught(&row, Kind::Attempts, |row| row.provider.requests += 1);
     caught(&row, Kind::Attempts, |row| row.provider.struck = 0);
     caught(&row, Kind::Refused, |row| row.provider.refusals.push("an orphan tool result".into()));
+    caught(&row, Kind::Dropped, |row| row.provider.odd = (2, 1));
     caught(&row, Kind::Redirect, |row| row.provider.redirected = 1);
     caught(&row, Kind::Sockets, |row| row.sockets_held = 1);
     caught(&row, Kind::Sockets, |row| row.sockets_left = 1);

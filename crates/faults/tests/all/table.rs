@@ -7,7 +7,7 @@ use ambidex_faults::{Case, Provider, Strikes, Table};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_gives_what_is_due() {
     let table = Table::of(Case::all(), Arc::new(Provider)).await;
-    assert!(table.holds(), "{}\n{}", table.totals(), table.faults());
+    assert!(table.holds(), "{:?}\n{}", table.totals(), table.faults());
     let totals = table.totals();
     assert_eq!((totals.rows, totals.violated), (Case::all().len(), 0));
     assert_eq!((totals.not_whole, totals.partial_arguments), (0, 0));
