@@ -40,9 +40,13 @@ pub use ambidex_engine::{
 };
 pub use ambidex_macros::tool;
 
-/// Models: providers over HTTP, scripts, retry.
+/// Models: providers over HTTP, scripts, retry, routes over several models.
 pub mod models {
     pub use ambidex_http::{Client, HeaderMap, Proxy, Tls};
+    pub use ambidex_models::route::{
+        Balance, Breaker, BreakerPolicy, BreakerState, Fallback, Hedge, Pick, Race, Stagger, Winner,
+        another_target_may_help,
+    };
     pub use ambidex_models::scripted::{Fault, ScriptedModel, Turn, When};
     pub use ambidex_models::{
         AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts,

@@ -101,10 +101,10 @@ impl Random {
 
 /// How late this process is given its turn: what a crowded machine adds to every time that is measured.
 #[derive(Default)]
-struct Lag(std::sync::Mutex<Duration>);
+pub struct Lag(std::sync::Mutex<Duration>);
 
 impl Lag {
-    async fn watch(&self) {
+    pub async fn watch(&self) {
         loop {
             let due = Instant::now() + Duration::from_millis(2);
             ms(2).await;
@@ -114,7 +114,7 @@ impl Lag {
         }
     }
 
-    fn worst(&self) -> Duration {
+    pub fn worst(&self) -> Duration {
         *self.0.lock().unwrap()
     }
 }

@@ -12,6 +12,7 @@ mod limits;
 mod process;
 mod project;
 mod questions;
+mod routes;
 mod slow_store;
 mod support;
 mod watching;
