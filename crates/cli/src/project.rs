@@ -115,7 +115,7 @@ pub fn check_model(project: &Project, model: Option<&str>) -> Result<(), Failure
     if config.model(name).is_some() {
         return Ok(());
     }
-    let models = config.models.keys().map(String::as_str);
+    let models = config.models.keys().chain(config.routes.keys()).map(String::as_str);
     let providers: Vec<_> = config.providers.keys().map(|name| format!("{name}:NAME")).collect();
     Err(unknown("model", name, models.chain(providers.iter().map(String::as_str))))
 }

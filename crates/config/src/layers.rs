@@ -24,28 +24,71 @@ pub(crate) struct FileLayer {
     pub profiles: Table,
 }
 
-/// What is there without any file: two providers, a model that needs no key.
+/// What is there without any file: providers, a model that needs no key.
 pub(crate) fn built_in(environment: &Environment) -> Table {
-    let vendor = |kind: ProviderKind| json!({ "kind": kind, "base_url": kind.default_url(), "key": { "env": kind.default_key() } });
+    let vendor = |kind: ProviderKind| match kind.default_key() {
+        Some(key) => json!({ "kind": kind, "base_url": kind.default_url(), "key": { "env": key } }),
+        None => json!({ "kind": kind, "base_url": kind.default_url() }),
+    };
     let values = json!({
-        "providers": { "openai": vendor(ProviderKind::Openai), "anthropic": vendor(ProviderKind::Anthropic) },
+        "providers": {
+            "openai": vendor(ProviderKind::Openai),
+            "anthropic": vendor(ProviderKind::Anthropic),
+            "gemini": vendor(ProviderKind::Gemini),
+            "ollama": vendor(ProviderKind::Ollama),
+        },
         "models": { "demo": { "kind": "scripted", "script": "builtin:tour" } }
     });
     let mut root = match Node::from_json(&values, &Source::built_in().at(0..0)) {
         Some(Node { value: Value::Table(table), .. }) => table,
         _ => Table::new(),
     };
-    for (name, variable) in [("openai", "OPENAI_BASE_URL"), ("anthropic", "ANTHROPIC_BASE_URL")] {
-        if let Some(url) = environment.get(variable) {
-            let source = Source::variable(variable, url);
+    let addresses = [
+        ("openai", "OPENAI_BASE_URL"),
+        ("anthropic", "ANTHROPIC_BASE_URL"),
+        ("gemini", "GOOGLE_GEMINI_BASE_URL"),
+        ("ollama", "OLLAMA_HOST"),
+    ];
+    for (name, variable) in addresses {
+        if let Some(text) = environment.get(variable) {
+            let source = Source::variable(variable, text);
             let start = variable.len() + 1;
-            let node = Node::new(Value::String(url.to_owned()), source.at(start..start + url.len()));
+            let url = if name == "ollama" { ollama_url(text) } else { text.to_owned() };
+            let node = Node::new(Value::String(url), source.at(start..start + text.len()));
             let keys =
                 ["providers", name, "base_url"].map(|key| (key.to_owned(), source.at(0..variable.len())));
             tree::merge(&mut root, nested(&keys, node));
         }
     }
     root
+}
+
+/// `OLLAMA_HOST` is made for the server: scheme, host and port may be missing, and the host may stand for all of
+/// them.
+fn ollama_url(text: &str) -> String {
+    const PORT: &str = "11434";
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let given = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|it| it.is_ascii_digit()));
+    let (host, port) = match given {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    let host = match host {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "[::]" => "[::1]",
+        host => host,
+    };
+    // With a scheme, the scheme's own port is meant.
+    let port = port.or((!text.contains("://")).then_some(PORT));
+    match port {
+        Some(port) => format!("{scheme}://{host}:{port}{path}"),
+        None => format!("{scheme}://{host}{path}"),
+    }
 }
 
 pub(crate) fn file(path: &Path, directory: &Path) -> Result<FileLayer, Vec<ConfigError>> {

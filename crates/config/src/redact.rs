@@ -4,7 +4,8 @@ const SENSITIVE: [&str; 8] =
     ["key", "token", "secret", "password", "passwd", "authorization", "cookie", "credential"];
 
 /// Names that hold one of the words above and no secret.
-const HARMLESS: [&str; 4] = ["tokens", "max_tokens", "first_token", "idempotency-key"];
+const HARMLESS: [&str; 6] =
+    ["tokens", "max_tokens", "first_token", "after_first_token", "tokens_per_minute", "idempotency-key"];
 
 /// Whether a value under this name is likely a secret.
 pub(crate) fn sensitive(name: &str) -> bool {

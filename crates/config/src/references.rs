@@ -1,6 +1,8 @@
 //! Names that point to other sections must exist.
 
-use crate::error::ConfigErrorKind;
+use indexmap::IndexMap;
+
+use crate::error::{ConfigError, ConfigErrorKind};
 use crate::path::KeyPath;
 use crate::reader::{At, Reading};
 use crate::sections::BUILT_IN_TOOLS;
@@ -21,6 +23,7 @@ pub(crate) fn check(root: &Table, reading: &Reading) {
             names.check(&at(provider, path, reading), "provider", &names.providers, "[providers.NAME]");
         }
     }
+    routes(root, &names, reading);
     for (name, entry) in section(root, "agents") {
         if let Some(table) = entry.node.as_table() {
             agent(table, &top.key("agents").key(name), &names, reading);
@@ -39,7 +42,6 @@ impl<'a> Names<'a> {
     fn of(root: &'a Table) -> Self {
         let names = |name| section(root, name).map(|(name, _)| name.as_str()).collect::<Vec<_>>();
         let mut models = names("models");
-        // A route is refused where it stands; the agents that use it need no second message.
         models.extend(names("routes"));
         let mut tools = names("tools");
         for built_in in BUILT_IN_TOOLS {
@@ -73,7 +75,7 @@ impl<'a> Names<'a> {
 fn report(at: &At<'_>, what: &str, name: &str, known: &[&str], header: &str) {
     let message = format!("`{}`: there is no {what} named {}", at.path, toml_text::string(name));
     let help = match what {
-        "model" => format!("add {header}, or write \"PROVIDER:MODEL-ID\""),
+        "model" => format!("add {header} or [routes.NAME], or write \"PROVIDER:MODEL-ID\""),
         _ => format!("add {header}"),
     };
     at.report(
@@ -82,6 +84,61 @@ fn report(at: &At<'_>, what: &str, name: &str, known: &[&str], header: &str) {
             .allowed(known.join(", "))
             .help(help),
     );
+}
+
+fn routes(root: &Table, names: &Names<'_>, reading: &Reading) {
+    let path = KeyPath::default().key("routes");
+    let models: Vec<&String> = section(root, "models").map(|(name, _)| name).collect();
+    for (name, entry) in section(root, "routes") {
+        if models.contains(&name) {
+            let path = path.key(name);
+            let message = format!("`{path}` has the name of a model: {}", toml_text::string(name));
+            let error = ConfigError::new(ConfigErrorKind::Conflict, path, message, &entry.key);
+            reading.report(error.help("give one of them another name"));
+        }
+        for (at, _) in uses(name, entry, &path, reading) {
+            names.check_model(&at);
+        }
+    }
+    circles(root, &path, reading);
+}
+
+/// What a route asks.
+fn uses<'a>(name: &str, entry: &'a Entry, routes: &KeyPath, reading: &'a Reading) -> Vec<(At<'a>, &'a str)> {
+    let uses = entry.node.as_table().and_then(|table| table.get("use"));
+    texts(uses, &routes.key(name).key("use"), reading)
+}
+
+/// A route that leads back to itself would never ask a model.
+fn circles(root: &Table, path: &KeyPath, reading: &Reading) {
+    let leads: IndexMap<&str, Vec<(At<'_>, &str)>> = section(root, "routes")
+        .map(|(name, entry)| (name.as_str(), uses(name, entry, path, reading)))
+        .collect();
+    let mut done: Vec<&str> = Vec::new();
+    for start in leads.keys().copied() {
+        if done.contains(&start) {
+            continue;
+        }
+        // The routes on the way from the start, each with the next of its targets to look at.
+        let mut way: Vec<(&str, usize)> = vec![(start, 0)];
+        while let Some((name, next)) = way.last_mut() {
+            let Some((at, target)) = leads.get(name).and_then(|targets| targets.get(*next)) else {
+                done.push(name);
+                way.pop();
+                continue;
+            };
+            *next += 1;
+            if let Some(from) = way.iter().position(|(name, _)| name == target) {
+                let mut chain: Vec<&str> = way[from..].iter().map(|(name, _)| *name).collect();
+                chain.push(target);
+                let message =
+                    format!("`{}` leads back to where it came from: {}", at.path, chain.join(" → "));
+                at.report(at.error(ConfigErrorKind::Conflict, message).help("take one of them out of `use`"));
+            } else if leads.contains_key(target) && !done.contains(target) {
+                way.push((target, 0));
+            }
+        }
+    }
 }
 
 fn agent(table: &Table, path: &KeyPath, names: &Names<'_>, reading: &Reading) {

@@ -153,7 +153,10 @@ fn merge_at(lower: &mut Table, upper: Table, path: &mut Vec<String>) {
 
 fn mergeable(lower: &Table, upper: &Node, path: &[String]) -> bool {
     let Some(upper) = upper.as_table() else { return false };
-    let kind = |table: &Table| table.get("kind").and_then(|entry| entry.node.as_text().map(str::to_owned));
+    let kind = |table: &Table| {
+        let entry = table.get("kind").or_else(|| table.get("strategy"))?;
+        entry.node.as_text().map(str::to_owned)
+    };
     let other_kind =
         path.len() == 2 && kind(upper).is_some_and(|upper| kind(lower).is_some_and(|lower| lower != upper));
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -172,6 +175,7 @@ fn one_value(path: &[&str]) -> bool {
             | ["providers" | "tools", _, "headers" | "env", _]
             | ["tools", _, "input" | "body"]
             | ["agents", _, "output" | "instructions" | "tool_choice"]
+            | ["routes", _, "weights"]
             | ["store", "url"]
     )
 }

@@ -44,6 +44,9 @@ fn check(common: &Common, console: &mut Console) -> Result<Exit, Failure> {
     let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     text.push_str(&format!("  agents: {}\n", list(config.agents.keys().map(String::as_str).collect())));
     text.push_str(&format!("  models: {}\n", list(config.models.keys().map(String::as_str).collect())));
+    if !config.routes.is_empty() {
+        text.push_str(&format!("  routes: {}\n", list(config.routes.keys().map(String::as_str).collect())));
+    }
     text.push_str(&format!("  tools: {}\n", list(config.tools.keys().map(String::as_str).collect())));
     if !loaded.profiles.is_empty() {
         text.push_str(&format!("  profiles, checked too: {}\n", loaded.profiles.join(", ")));

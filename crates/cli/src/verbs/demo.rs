@@ -96,9 +96,10 @@ fn open(common: &Common) -> Result<Project, Failure> {
 /// `PROVIDER:NAME` where a key or an address of a provider is set.
 fn model_of(environment: &Environment) -> Option<String> {
     let set = |name: &str| environment.get(name).is_some();
-    let (provider, default) = if set(ProviderKind::Openai.default_key()) || set("OPENAI_BASE_URL") {
+    let usable = |kind: ProviderKind, address| kind.default_key().is_some_and(set) || set(address);
+    let (provider, default) = if usable(ProviderKind::Openai, "OPENAI_BASE_URL") {
         ("openai", "gpt-5-mini")
-    } else if set(ProviderKind::Anthropic.default_key()) || set("ANTHROPIC_BASE_URL") {
+    } else if usable(ProviderKind::Anthropic, "ANTHROPIC_BASE_URL") {
         ("anthropic", "claude-haiku-4-5")
     } else {
         return None;

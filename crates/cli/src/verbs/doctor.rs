@@ -140,21 +140,23 @@ fn is_used(name: &str, config: &Config) -> bool {
         .models
         .values()
         .any(|model| matches!(&model.source, ModelSource::Provider { provider, .. } if provider == name));
+    let inline = |model: &str| {
+        !config.models.contains_key(model)
+            && model.split_once(':').is_some_and(|(provider, _)| provider == name)
+    };
     of_model
-        || config
-            .agents
-            .values()
-            .any(|agent| agent.model.split_once(':').is_some_and(|(provider, _)| provider == name))
+        || config.agents.values().any(|agent| inline(&agent.model))
+        || config.routes.values().any(|route| route.targets.iter().any(|target| inline(target)))
 }
 
 async fn examine(name: &str, provider: &Provider, config: &Config, environment: &Environment) -> Finding {
     let used = is_used(name, config);
-    let built_in = name == "openai" || name == "anthropic";
+    let built_in = ["openai", "anthropic", "gemini", "ollama"].contains(&name);
     let key = match provider.resolve_key(environment) {
         Ok(key) => key,
         Err(_) if built_in && !used => {
-            let variable = provider.kind.default_key();
-            return Finding::new(Grade::Told, name, format!("no key, and no model uses it ({variable})"));
+            let variable = provider.kind.default_key().map(|name| format!(" ({name})")).unwrap_or_default();
+            return Finding::new(Grade::Told, name, format!("no key, and no model uses it{variable}"));
         }
         Err(error) => {
             return Finding::new(Grade::Bad, name, error.to_string())
@@ -168,6 +170,11 @@ async fn examine(name: &str, provider: &Provider, config: &Config, environment: 
     );
     let status = match asked.await {
         Ok(Ok(status)) => status,
+        // Nobody has to run a server for models that he does not use.
+        Ok(Err(_)) if provider.kind == ProviderKind::Ollama && built_in && !used => {
+            let found = format!("no server at {}, and no model uses it", provider.base_url);
+            return Finding::new(Grade::Told, name, found);
+        }
         Ok(Err(why)) => {
             return Finding::new(Grade::Bad, name, format!("{}: {why}", provider.base_url))
                 .remedy("check base_url, the network, and HTTPS_PROXY or `proxy`");
@@ -199,9 +206,14 @@ async fn examine(name: &str, provider: &Provider, config: &Config, environment: 
 
 /// Asks for the list of models, which costs nothing; a server without one still shows that it is there.
 async fn ask(provider: &Provider, key: Option<&str>, environment: &Environment) -> Result<u16, String> {
+    let bare = provider.base_url.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     let path = match provider.kind {
-        ProviderKind::Openai => "/models",
+        ProviderKind::Openai | ProviderKind::OpenaiResponses => "/models",
         ProviderKind::Anthropic => "/v1/models",
+        ProviderKind::Gemini if bare => "/v1beta/models",
+        ProviderKind::Gemini => "/models",
+        ProviderKind::Ollama if provider.base_url.ends_with("/api") => "/tags",
+        ProviderKind::Ollama => "/api/tags",
     };
     let url = Url::parse(&format!("{}{path}", provider.base_url)).map_err(|error| error.to_string())?;
     let mut builder = Client::builder().http2(provider.pool.http2);
@@ -225,8 +237,11 @@ async fn ask(provider: &Provider, key: Option<&str>, environment: &Environment) 
     let mut request = Request::get(url).timeouts(timeouts);
     if let Some(key) = key {
         let (name, text) = match provider.kind {
-            ProviderKind::Openai => ("authorization", format!("Bearer {key}")),
+            ProviderKind::Openai | ProviderKind::OpenaiResponses | ProviderKind::Ollama => {
+                ("authorization", format!("Bearer {key}"))
+            }
             ProviderKind::Anthropic => ("x-api-key", key.to_owned()),
+            ProviderKind::Gemini => ("x-goog-api-key", key.to_owned()),
         };
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| "the key holds characters no header can".to_owned())?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ambidex_config::{Model as Configured, ModelSource, Script};
+use ambidex_config::{Model as Configured, ModelSource, Route, Script, Strategy};
 use ambidex_core::{Chunk, Context, Error, ErrorKind, Request, Usage};
 use ambidex_engine::project::{ConfiguredModel, Project};
 use futures_util::StreamExt;
@@ -40,19 +40,35 @@ pub async fn models(
 }
 
 fn list(project: &Project, as_json: bool, console: &mut Console) -> Result<Exit, Failure> {
-    let models = &project.config().models;
+    let (models, routes) = (&project.config().models, &project.config().routes);
     if as_json {
-        let all: Vec<Value> = models.iter().map(|(name, model)| describe(name, model)).collect();
+        let models = models.iter().map(|(name, model)| describe(name, model));
+        let routes = routes.iter().map(|(name, route)| describe_route(name, route));
+        let all: Vec<Value> = models.chain(routes).collect();
         return super::print(console, &pretty(&Value::Array(all), console.stdout_paint()));
     }
     let rows: Vec<Vec<String>> = models.iter().map(|(name, model)| row(name, model)).collect();
     let head = ["MODEL", "PROVIDER", "NAME THERE", "PRICE IN / OUT", "CONTEXT"];
     super::print(console, &table(&head, &rows, console.stdout_paint()))?;
+    if !routes.is_empty() {
+        let row = |(name, route): (&String, &Route)| {
+            vec![name.clone(), strategy(route).to_owned(), route.targets.join(", ")]
+        };
+        let rows: Vec<Vec<String>> = routes.iter().map(row).collect();
+        super::print(console, "\n")?;
+        super::print(console, &table(&["ROUTE", "STRATEGY", "USES"], &rows, console.stdout_paint()))?;
+    }
     let providers: Vec<_> = project.config().providers.keys().map(|name| format!("{name}:NAME")).collect();
     console.say(
         &console.stderr_paint().dim(&format!("also, without being configured: {}", providers.join(", "))),
     );
     Ok(Exit::Done)
+}
+
+/// All models and routes.
+fn configured(project: &Project) -> Vec<String> {
+    let config = project.config();
+    config.models.keys().chain(config.routes.keys()).cloned().collect()
 }
 
 fn source(model: &Configured) -> (String, String) {
@@ -89,6 +105,19 @@ fn describe(name: &str, model: &Configured) -> Value {
     })
 }
 
+fn strategy(route: &Route) -> &'static str {
+    match route.strategy {
+        Strategy::Fallback => "fallback",
+        Strategy::Race { .. } => "race",
+        Strategy::Hedge { .. } => "hedge",
+        Strategy::Balance { .. } => "balance",
+    }
+}
+
+fn describe_route(name: &str, route: &Route) -> Value {
+    json!({ "name": name, "route": strategy(route), "use": route.targets })
+}
+
 struct Tested {
     first_token: Option<Duration>,
     total: Duration,
@@ -108,8 +137,7 @@ async fn test(
     for name in names {
         project::check_model(&project, Some(name))?;
     }
-    let names: Vec<String> =
-        if names.is_empty() { project.config().models.keys().cloned().collect() } else { names.to_vec() };
+    let names: Vec<String> = if names.is_empty() { configured(&project) } else { names.to_vec() };
     let paint = console.stdout_paint();
     let (mut failed, mut all) = (false, Vec::new());
     let width = names.iter().map(String::len).max().unwrap_or(0);

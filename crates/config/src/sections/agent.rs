@@ -18,7 +18,7 @@ use crate::suggest::nearest;
 #[schemars(extend("required" = ["model"]))]
 pub struct Agent {
     pub mode: AgentMode,
-    /// The name of a model, or `PROVIDER:NAME`.
+    /// The name of a model or a route, or `PROVIDER:NAME`.
     pub model: String,
     /// A note on what it is for; no model is told.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,9 +3,12 @@
 mod agent;
 mod approvals;
 mod budget;
+mod cache;
+mod limits;
 mod model;
 mod provider;
 mod retry;
+mod route;
 mod runtime;
 mod store;
 mod tool;
@@ -17,10 +20,13 @@ use serde::Serialize;
 pub use agent::{Agent, AgentMode, Output, StopConditions, ToolChoice};
 pub use approvals::{Approval, Approvals};
 pub use budget::{Budget, Budgets};
+pub use cache::{Cache, CacheKind};
+pub use limits::Limits;
 pub use model::{Effort, Model, ModelSource, ModelTimeouts, OutputMethod, Price, Reasoning, Script};
 pub(crate) use provider::plain;
 pub use provider::{Pool, Provider, ProviderKind, Proxy};
 pub use retry::Retry;
+pub use route::{AfterFirstToken, Breaker, Pick, Route, RouteTimeouts, Stagger, Strategy, Weight, Winner};
 pub use runtime::Runtime;
 pub use store::{Store, StoreUrl};
 pub use tool::{BUILT_IN_TOOLS, Body, Effect, Method, Tool, ToolAction};
@@ -29,7 +35,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 use crate::reader::{At, Fields, FromNode};
 
 /// Sections that the public surface names and this version does not have.
-const LATER: [&str; 5] = ["server", "routes", "cache", "workflows", "telemetry"];
+const LATER: [&str; 3] = ["server", "workflows", "telemetry"];
 
 /// A whole configuration, checked. Paths are absolute, secrets are still references.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
@@ -42,17 +48,21 @@ pub struct Config {
     pub runtime: Runtime,
     pub providers: IndexMap<String, Provider>,
     pub models: IndexMap<String, Model>,
+    pub routes: IndexMap<String, Route>,
+    pub cache: Cache,
     pub tools: IndexMap<String, Tool>,
     pub approvals: Approvals,
     pub budgets: Budgets,
     pub agents: IndexMap<String, Agent>,
 }
 
-/// What an agent's `model` names.
+/// What the `model` of an agent names.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ModelReference<'a> {
     /// `[models.NAME]`.
     Named(&'a str, &'a Model),
+    /// `[routes.NAME]`.
+    Route(&'a str, &'a Route),
     /// `PROVIDER:NAME`: that model of that provider with the defaults of a model.
     Inline { provider: &'a str, name: &'a str },
 }
@@ -68,10 +78,14 @@ impl Config {
         found.map(|(name, agent)| (name.as_str(), agent))
     }
 
-    /// What a `model` of an agent, or `-m`, names; `None` when there is no such model or provider.
+    /// What a `model` of an agent, `use` of a route, or `-m`, names; `None` when there is no such model, route or
+    /// provider.
     pub fn model<'a>(&'a self, reference: &'a str) -> Option<ModelReference<'a>> {
         if let Some((name, model)) = self.models.get_key_value(reference) {
             return Some(ModelReference::Named(name, model));
+        }
+        if let Some((name, route)) = self.routes.get_key_value(reference) {
+            return Some(ModelReference::Route(name, route));
         }
         let (provider, name) = reference.split_once(':')?;
         (self.providers.contains_key(provider) && !name.is_empty())
@@ -94,6 +108,8 @@ impl FromNode for Config {
             runtime: fields.section("runtime", Runtime::default()),
             providers: fields.optional("providers").unwrap_or_default(),
             models: fields.optional("models").unwrap_or_default(),
+            routes: fields.optional("routes").unwrap_or_default(),
+            cache: fields.section("cache", Cache::default()),
             tools: fields.optional("tools").unwrap_or_default(),
             approvals: fields.section("approvals", Approvals::default()),
             budgets: fields.section("budgets", Budgets::default()),

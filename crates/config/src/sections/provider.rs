@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Serialize;
 
+use super::limits::Limits;
 use crate::environment::Environment;
 use crate::error::ConfigErrorKind;
 use crate::header::{Headers, headers};
@@ -12,16 +13,17 @@ use crate::secret::{Secret, SecretError};
 use crate::source::SourceKind;
 use crate::url;
 
-/// `[providers.NAME]`: who serves models, and how he is reached. `openai` and `anthropic` are built in.
+/// `[providers.NAME]`: who serves models, and how he is reached. `openai`, `anthropic`, `gemini` and `ollama` are
+/// built in.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
     /// The wire format.
     pub kind: ProviderKind,
-    /// Without a last `/`. Default: that of the vendor.
+    /// Without a last `/`. Default: that of the vendor, for `ollama` its port on this machine.
     #[schemars(default = "openai_url")]
     pub base_url: String,
-    /// Default: `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`, where `base_url` is the vendor's own.
+    /// Default: `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`, where `base_url` is the vendor's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Secret>,
     #[serde(skip_serializing_if = "Headers::is_empty")]
@@ -29,6 +31,8 @@ pub struct Provider {
     pub headers: Headers,
     #[schemars(default)]
     pub pool: Pool,
+    #[schemars(default)]
+    pub limits: Limits,
     /// Default: the proxy of the system (`HTTPS_PROXY` and its kin).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
@@ -47,10 +51,16 @@ fn openai_url() -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProviderKind {
-    /// Chat Completions.
+    /// Chat Completions, and everything compatible with it.
     Openai,
+    /// Responses.
+    OpenaiResponses,
     /// Messages.
     Anthropic,
+    /// generateContent.
+    Gemini,
+    /// Its own `/api/chat`.
+    Ollama,
 }
 
 /// Connections that are kept open.
@@ -76,23 +86,32 @@ pub enum Proxy {
 impl ProviderKind {
     pub const fn default_url(self) -> &'static str {
         match self {
-            Self::Openai => "https://api.openai.com/v1",
+            Self::Openai | Self::OpenaiResponses => "https://api.openai.com/v1",
             Self::Anthropic => "https://api.anthropic.com",
+            Self::Gemini => "https://generativelanguage.googleapis.com",
+            Self::Ollama => "http://127.0.0.1:11434",
         }
     }
 
-    /// The variable that holds the key of the vendor itself.
-    pub const fn default_key(self) -> &'static str {
+    /// The variable that holds the key of the vendor itself; none where there is no key.
+    pub const fn default_key(self) -> Option<&'static str> {
         match self {
-            Self::Openai => "OPENAI_API_KEY",
-            Self::Anthropic => "ANTHROPIC_API_KEY",
+            Self::Openai | Self::OpenaiResponses => Some("OPENAI_API_KEY"),
+            Self::Anthropic => Some("ANTHROPIC_API_KEY"),
+            Self::Gemini => Some("GEMINI_API_KEY"),
+            Self::Ollama => None,
         }
     }
 }
 
 impl Choice for ProviderKind {
-    const ALL: &'static [(&'static str, Self)] = &[("openai", Self::Openai), ("anthropic", Self::Anthropic)];
-    const LATER: &'static [&'static str] = &["openai-responses", "gemini", "ollama"];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("openai", Self::Openai),
+        ("openai-responses", Self::OpenaiResponses),
+        ("anthropic", Self::Anthropic),
+        ("gemini", Self::Gemini),
+        ("ollama", Self::Ollama),
+    ];
 }
 
 impl Default for Pool {
@@ -130,7 +149,6 @@ impl FromNode for Provider {
             ("type", "kind"),
             ("ca", "ca_file"),
         ]);
-        fields.later(&["limits"]);
         let kind: Option<ProviderKind> = fields.required("kind", "\"openai\"");
         let vendor_url = kind.map_or("", ProviderKind::default_url);
         let base_url = match fields.at("base_url") {
@@ -139,10 +157,10 @@ impl FromNode for Provider {
         };
         let at_vendor = base_url.as_deref() == Some(vendor_url);
         let built_in = fields.at("key").is_some_and(|at| at.node.origin.source.kind == SourceKind::BuiltIn);
-        let key = match kind {
+        let key = match kind.and_then(ProviderKind::default_key) {
             // A vendor's key goes to the vendor only, unless the file says otherwise.
-            Some(kind) if at_vendor && !fields.has("key") => {
-                let secret = Secret::env(kind.default_key(), at.path.key("key").to_string());
+            Some(variable) if at_vendor && !fields.has("key") => {
+                let secret = Secret::env(variable, at.path.key("key").to_string());
                 Some(fields.or("key", secret))
             }
             _ => fields.optional("key"),
@@ -150,17 +168,19 @@ impl FromNode for Provider {
         let provider = (
             headers(&mut fields),
             fields.section("pool", Pool::default()),
+            fields.section("limits", Limits::default()),
             fields.optional("proxy"),
             fields.at("ca_file").and_then(|at| existing_file(&at)),
         );
         fields.finish();
-        let (headers, pool, proxy, ca_file) = provider;
+        let (headers, pool, limits, proxy, ca_file) = provider;
         Some(Self {
             kind: kind?,
             base_url: base_url?,
             key,
             headers,
             pool,
+            limits,
             proxy,
             ca_file,
             key_may_be_missing: built_in && !at_vendor,

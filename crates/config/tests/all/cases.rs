@@ -163,10 +163,10 @@ fn every_key_has_a_case_of_a_wrong_value() {
         use ConfigErrorKind::{InvalidValue, OutOfRange, PlainSecret, WrongType};
         if matches!(error.kind, WrongType | InvalidValue | OutOfRange | PlainSecret) {
             let mut parts: Vec<&str> = error.key.split('.').collect();
-            if parts.len() > 1 && ["providers", "models", "tools", "agents"].contains(&parts[0]) {
+            if parts.len() > 1 && ["providers", "models", "routes", "tools", "agents"].contains(&parts[0]) {
                 parts[1] = "*";
             }
-            if parts.len() > 3 && ["headers", "env", "query"].contains(&parts[2]) {
+            if parts.len() > 3 && ["headers", "env", "query", "weights"].contains(&parts[2]) {
                 parts[3] = "*";
             }
             refused.insert(parts.join("."));

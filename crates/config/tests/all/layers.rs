@@ -209,3 +209,22 @@ fn paths_are_relative_to_the_file_that_names_them() {
     assert_eq!(overridden.action, config.tools["t"].action, "setting another key by flag moves nothing");
     same(&cwd("u"), &at("p/sub"));
 }
+
+#[test]
+fn the_address_of_an_ollama_server_may_be_written_as_for_the_server() {
+    for (host, url) in [
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("gpu", "http://gpu:11434"),
+        ("gpu:8080", "http://gpu:8080"),
+        ("[::1]", "http://[::1]:11434"),
+        ("[::]:1", "http://[::1]:1"),
+        ("http://gpu", "http://gpu"),
+        ("https://gpu.example:8443/ollama/", "https://gpu.example:8443/ollama"),
+    ] {
+        let mut options = LoadOptions::in_directory("/");
+        options.environment = Environment::from_iter([("OLLAMA_HOST", host)]);
+        assert_eq!(loaded(&options).config.providers["ollama"].base_url, url, "{host}");
+    }
+}

@@ -81,15 +81,18 @@ impl Manual<'_> {
             if !words.is_empty() {
                 write!(out, "{}\n\n", upper(words)).unwrap();
             }
+            let mut every = String::new();
             for kind in section["oneOf"].as_array().into_iter().flatten() {
-                let name = kind["properties"]["kind"]["const"].as_str().unwrap();
-                write!(out, "With `kind = \"{name}\"`: {}\n\n", lower(text(kind))).unwrap();
-                let keys: Vec<_> = properties(kind).filter(|(key, _)| *key != "kind").collect();
-                self.rows("", &keys, &kind["required"], &mut out);
+                let named = properties(kind).find_map(|(tag, is)| Some((tag, is["const"].as_str()?)));
+                let (tag, name) = named.unwrap();
+                write!(out, "With `{tag} = \"{name}\"`: {}\n\n", lower(text(kind))).unwrap();
+                let keys: Vec<_> = properties(kind).filter(|(key, _)| *key != tag).collect();
+                if !keys.is_empty() {
+                    self.rows("", &keys, &kind["required"], &mut out);
+                }
+                every = format!("With every {tag}:\n\n");
             }
-            if section["oneOf"].is_array() {
-                out.push_str("With every kind:\n\n");
-            }
+            out.push_str(&every);
             self.rows("", &properties(section).collect::<Vec<_>>(), &section["required"], &mut out);
         }
         out
@@ -162,6 +165,7 @@ impl Manual<'_> {
         match named {
             Some("Duration") => return "duration".into(),
             Some("Size") => return "size".into(),
+            Some("Stagger") => return "`\"p95\"`, duration".into(),
             Some("Secret") => return "secret".into(),
             Some("TextOrSecret") => return "text or secret".into(),
             Some("Proxy") => return "URL, `\"none\"`, secret".into(),

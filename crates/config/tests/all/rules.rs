@@ -108,3 +108,49 @@ fn a_fault_found_later_has_its_place() {
     assert_eq!(fault(&["models", "m", "none"]), "ambidex.toml:1:9: there is no such script");
     assert_eq!(fault(&["tools", "none"]), "built-in: there is no such script");
 }
+
+#[test]
+fn a_route_is_named_wherever_a_model_is() {
+    let config =
+        config("[routes.smart]\nstrategy = \"fallback\"\nuse = [\"demo\"]\n[agents.a]\nmodel = \"smart\"\n");
+    let Some(ModelReference::Route("smart", route)) = config.model(&config.agents["a"].model) else {
+        panic!("no route")
+    };
+    assert_eq!(route.targets, ["demo"]);
+    assert_eq!((route.retry.attempts, route.breaker.failures), (3, 5));
+    assert_eq!(route.timeout.total.to_string(), "10m");
+}
+
+#[test]
+fn routes_may_meet_in_a_route_as_long_as_none_leads_back() {
+    let route = |name: &str, uses: &str| format!("[routes.{name}]\nstrategy = \"race\"\nuse = [{uses}]\n");
+    let all = [
+        route("top", "\"left\", \"right\""),
+        route("left", "\"base\", \"demo\""),
+        route("right", "\"base\", \"left\""),
+        route("base", "\"demo\", \"demo\""),
+    ];
+    assert_eq!(config(&all.concat()).routes.len(), 4);
+}
+
+#[test]
+fn nothing_is_cached_unless_it_is_said() {
+    assert_eq!(config("").cache.kind, ambidex_config::CacheKind::None);
+    assert_eq!(config("[cache]\n").cache.kind, ambidex_config::CacheKind::None);
+    let cache = config("[cache]\nkind = \"exact\"\n").cache;
+    assert_eq!((cache.ttl.to_string(), cache.capacity), ("1h".into(), 10_000));
+}
+
+#[test]
+fn vendors_have_their_address_and_their_key_and_a_local_server_has_none() {
+    let key = |kind: &str, more: &str| {
+        let text = format!("[providers.p]\nkind = \"{kind}\"\n{more}");
+        let provider = config(&text).providers["p"].clone();
+        (provider.base_url, provider.key.map(|key| key.place()))
+    };
+    let address = |url: &str, key: &str| (url.to_owned(), Some(key.to_owned()));
+    assert_eq!(key("openai-responses", ""), address("https://api.openai.com/v1", "OPENAI_API_KEY"));
+    assert_eq!(key("gemini", ""), address("https://generativelanguage.googleapis.com", "GEMINI_API_KEY"));
+    assert_eq!(key("ollama", ""), ("http://127.0.0.1:11434".into(), None));
+    assert_eq!(key("gemini", "base_url = \"http://127.0.0.1:1\"\n").1, None);
+}

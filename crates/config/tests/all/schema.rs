@@ -27,6 +27,14 @@ key = { command = ["pass", "x"] }
 headers = { x-a = "b", authorization = { env = "T", prefix = "Bearer " } }
 pool = { max_idle_per_host = 1, http2 = false }
 proxy = { env = "PROXY" }
+limits = { concurrent = 1, requests_per_minute = 2, tokens_per_minute = 3, queue = 0 }
+[providers.r]
+kind = "openai-responses"
+[providers.g]
+kind = "gemini"
+[providers.o]
+kind = "ollama"
+base_url = "http://127.0.0.1:1"
 [models.m]
 provider = "p"
 name = "n"
@@ -46,6 +54,34 @@ extra = { x = { y = 1 } }
 [models.s]
 kind = "scripted"
 script = "builtin:tour"
+[routes.f]
+strategy = "fallback"
+use = ["r", "openai:n", "m"]
+retry = { attempts = 2, base = "1s", cap = "2s" }
+timeout = { connect = "1s", first_token = "2s", idle = "3s", total = "4s" }
+after_first_token = "fail"
+breaker = { failures = 2, open_for = "1m" }
+[routes.r]
+strategy = "race"
+use = ["m", "m"]
+winner = "first_valid"
+[routes.h]
+strategy = "hedge"
+use = ["s", "f"]
+stagger = "700ms"
+[routes.p]
+strategy = "hedge"
+use = ["s"]
+stagger = "p95"
+[routes.b]
+strategy = "balance"
+use = ["m", "s"]
+pick = "weighted"
+weights = { m = 3, s = 0 }
+[cache]
+kind = "exact"
+ttl = "1d"
+capacity = 5
 [tools.h]
 kind = "http"
 method = "PUT"
@@ -137,7 +173,7 @@ fn every_key_that_the_schema_knows_is_known_to_the_reader() {
     options.text = Some(WHOLE.into());
     let loaded = ambidex_config::load(&options).unwrap();
     let whole = json(WHOLE).unwrap();
-    for section in ["providers", "models", "tools", "agents"] {
+    for section in ["providers", "models", "routes", "tools", "agents"] {
         for (name, entry) in whole[section].as_object().unwrap() {
             for key in entry.as_object().unwrap().keys() {
                 assert!(loaded.origin(&[section, name, key]).is_some(), "{section}.{name}.{key}");

@@ -121,6 +121,6 @@ fn the_starter_loads_and_so_does_it_with_every_comment_line_that_is_a_setting() 
 fn without_any_file_there_is_a_model_that_needs_nothing() {
     let config = load(&LoadOptions::in_directory("/")).unwrap().config;
     assert!(config.models.contains_key("demo"));
-    assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["openai", "anthropic"]);
+    assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["openai", "anthropic", "gemini", "ollama"]);
     assert!(config.default_agent().is_none());
 }

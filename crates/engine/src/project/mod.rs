@@ -1,6 +1,7 @@
 //! What a configuration builds: models, tools and agents, each when it is first asked for.
 
 mod models;
+mod routes;
 mod tools;
 
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use ambidex_core::model::{Model, Settings, ToolChoice};
 use ambidex_core::{Error, ErrorKind};
 use ambidex_http::Client;
 use ambidex_models::RetryBudget;
+use ambidex_models::cache::ReplyCache;
+use ambidex_models::limit::Limiter;
 use ambidex_tools::Registered;
 
 use crate::agent::Agent;
@@ -27,23 +30,34 @@ pub struct ConfiguredModel {
     pub settings: Settings,
 }
 
-/// Builds what a configuration names. Connection pools and retry budgets are one per provider, tools'
-/// permits one per tool.
+/// What all models of a provider share.
+#[derive(Clone)]
+struct Shared {
+    client: Client,
+    budget: Arc<RetryBudget>,
+    limiter: Option<Arc<Limiter>>,
+}
+
+/// Builds what a configuration names. Connection pools, retry budgets and limits are one per provider, tools'
+/// permits one per tool, and there is one cache.
 pub struct Project {
     loaded: Loaded,
     environment: Environment,
     engine: Engine,
     /// The engine's store; there is no other yet.
     store: Arc<MemoryStore>,
-    clients: HashMap<String, (Client, Arc<RetryBudget>)>,
+    providers: HashMap<String, Shared>,
     models: HashMap<String, ConfiguredModel>,
+    routes: HashMap<(String, routes::Times), Arc<dyn Model>>,
+    targets: HashMap<routes::TargetKey, Arc<dyn Model>>,
+    cache: Option<Arc<ReplyCache>>,
     tools: HashMap<String, Arc<Registered>>,
 }
 
 /// What the command line changes about an agent.
 #[derive(Clone, Debug, Default)]
 pub struct AgentChanges {
-    /// A model's name, or `PROVIDER:NAME`.
+    /// A name of a model or a route, or `PROVIDER:NAME`.
     pub model: Option<String>,
     pub mode: Option<Mode>,
     pub max_iterations: Option<u32>,
@@ -62,8 +76,11 @@ impl Project {
             environment,
             engine,
             store,
-            clients: HashMap::new(),
+            providers: HashMap::new(),
             models: HashMap::new(),
+            routes: HashMap::new(),
+            targets: HashMap::new(),
+            cache: None,
             tools: HashMap::new(),
         }
     }

@@ -4,23 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ambidex_config::{
-    Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Provider, ProviderKind, Proxy,
-    Script, TextOrSecret,
+    CacheKind, Duration, Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Provider,
+    ProviderKind, Proxy, Script, TextOrSecret,
 };
 use ambidex_core::model::{Model, Reasoning, Settings, StructuredOutput};
 use ambidex_core::usage::Price;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_http::{Client, HeaderMap, HeaderName, HeaderValue, Tls};
+use ambidex_models::cache::{Cached, ReplyCache};
+use ambidex_models::limit::{Limit, Limiter, Limits};
 use ambidex_models::scripted::ScriptedModel;
-use ambidex_models::{
-    AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts,
-};
+use ambidex_models::{AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryPolicy, Timeouts};
 use secrecy::ExposeSecret;
 
-use super::{ConfiguredModel, Project};
+use super::routes::Times;
+use super::{ConfiguredModel, Project, Shared};
 
 impl Project {
-    /// The model of this name, or `PROVIDER:NAME`. Fetches the provider's key, which may block.
+    /// The model or route of this name, or `PROVIDER:NAME`. Fetches the keys of providers, which may block.
     ///
     /// # Errors
     /// `config_invalid`: there is no such model, or what it names cannot be used; `unauthorized`: its key
@@ -29,30 +30,52 @@ impl Project {
         if let Some(model) = self.models.get(reference) {
             return Ok(model.clone());
         }
-        let (name, configured) = match self.config().model(reference) {
-            Some(ModelReference::Named(name, model)) => (name.to_owned(), model.clone()),
-            Some(ModelReference::Inline { provider, name }) => {
-                let source = ModelSource::Provider { provider: provider.to_owned(), name: name.to_owned() };
-                (reference.to_owned(), Configured::new(source))
+        let built = match self.config().model(reference) {
+            // Each of its targets has settings of its own.
+            Some(ModelReference::Route(name, _)) => {
+                let name = name.to_owned();
+                let model = self.route(&name, &Times::default(), &mut Vec::new())?;
+                ConfiguredModel { model, settings: Settings::default() }
             }
-            None => return Err(self.unknown_model(reference)),
+            _ => {
+                let (name, configured) = self.leaf(reference)?;
+                let model = self.build_model(&name, &configured, &Times::default());
+                let model = model.map_err(|error| error.context(format!("model `{name}`")))?;
+                ConfiguredModel { model: self.cached(model), settings: self.settings(&configured) }
+            }
         };
-        let model = self.build_model(&name, &configured);
-        let model = model.map_err(|error| error.context(format!("model `{name}`")))?;
-        let built = ConfiguredModel { model, settings: self.settings(&configured) };
         self.models.insert(reference.to_owned(), built.clone());
         Ok(built)
     }
 
+    /// The model that is no route, and its name.
+    pub(super) fn leaf(&self, reference: &str) -> Result<(String, Configured), Error> {
+        match self.config().model(reference) {
+            Some(ModelReference::Named(name, model)) => Ok((name.to_owned(), model.clone())),
+            Some(ModelReference::Inline { provider, name }) => {
+                let source = ModelSource::Provider { provider: provider.to_owned(), name: name.to_owned() };
+                Ok((reference.to_owned(), Configured::new(source)))
+            }
+            Some(ModelReference::Route(..)) | None => Err(self.unknown_model(reference)),
+        }
+    }
+
     fn unknown_model(&self, reference: &str) -> Error {
-        let models = self.config().models.keys().map(String::as_str);
+        let config = self.config();
+        let models = config.models.keys().chain(config.routes.keys()).map(String::as_str);
         let providers = self.config().providers.keys().map(|provider| format!("{provider}:NAME"));
         let known: Vec<_> = models.map(str::to_owned).chain(providers).collect();
         let text = format!("there is no model `{reference}`; there are: {}", known.join(", "));
         Error::new(ErrorKind::ConfigInvalid, text)
     }
 
-    fn build_model(&mut self, name: &str, model: &Configured) -> Result<Arc<dyn Model>, Error> {
+    /// The model with its retry, under its provider's limits.
+    pub(super) fn build_model(
+        &mut self,
+        name: &str,
+        model: &Configured,
+        times: &Times,
+    ) -> Result<Arc<dyn Model>, Error> {
         let price = model.price.as_ref().map(|price| Price {
             input: price.input,
             output: price.output,
@@ -71,13 +94,16 @@ impl Project {
                 let Some(provider) = self.config().providers.get(provider_name).cloned() else {
                     return Err(invalid(format!("there is no provider `{provider_name}`")));
                 };
-                let (client, budget) = self.client(provider_name, &provider)?;
+                let Shared { client, budget, limiter } = self.shared(provider_name, &provider)?;
                 let key = provider.resolve_key(&self.environment).map_err(|error| {
                     Error::new(ErrorKind::Unauthorized, error.to_string()).with_provider(provider_name)
                 })?;
                 let format = match provider.kind {
                     ProviderKind::Openai => Format::OpenAiChat,
+                    ProviderKind::OpenaiResponses => Format::OpenAiResponses,
                     ProviderKind::Anthropic => Format::Anthropic,
+                    ProviderKind::Gemini => Format::Gemini,
+                    ProviderKind::Ollama => Format::Ollama,
                 };
                 let mut config = ModelConfig::new(format, provider_name, model_name, &provider.base_url);
                 name.clone_into(&mut config.name);
@@ -96,13 +122,17 @@ impl Project {
                     OutputMethod::Tool => config.structured_output = StructuredOutput::Tool,
                 }
                 config.timeouts = Timeouts {
-                    connect: model.timeout.connect.get(),
+                    connect: times.connect.unwrap_or(model.timeout.connect).get(),
                     // Where it is not set, the model's default depends on each request.
-                    first_token: model.timeout.first_token.map(ambidex_config::Duration::get),
-                    idle: model.timeout.idle.get(),
+                    first_token: times.first_token.or(model.timeout.first_token).map(Duration::get),
+                    idle: times.idle.unwrap_or(model.timeout.idle).get(),
                     total: model.timeout.total.get(),
                 };
-                (Arc::new(ProviderModel::new(config, client)?), budget)
+                let model = Arc::new(ProviderModel::new(config, client)?);
+                match limiter {
+                    Some(limiter) => (Arc::new(Limit::new(model, limiter)), budget),
+                    None => (model, budget),
+                }
             }
         };
         if model.retry.attempts <= 1 {
@@ -118,9 +148,12 @@ impl Project {
         Ok(Arc::new(Retry::new(inner, policy, budget)))
     }
 
-    fn settings(&self, model: &Configured) -> Settings {
-        let counts_tokens = matches!(&model.source, ModelSource::Provider { provider, .. }
-            if self.config().providers.get(provider).is_some_and(|it| it.kind == ProviderKind::Anthropic));
+    pub(super) fn settings(&self, model: &Configured) -> Settings {
+        let kind = match &model.source {
+            ModelSource::Provider { provider, .. } => self.config().providers.get(provider).map(|it| it.kind),
+            ModelSource::Scripted { .. } => None,
+        };
+        let counts_tokens = matches!(kind, Some(ProviderKind::Anthropic | ProviderKind::Gemini));
         let reasoning = model.reasoning.as_ref();
         let reasoning = reasoning.and_then(|reasoning| match (reasoning.effort, reasoning.tokens) {
             (Some(Effort::None), _) => Some(Reasoning::Effort(word(Effort::None).to_owned())),
@@ -163,10 +196,23 @@ impl Project {
         Ok(headers)
     }
 
-    /// One pool and one retry budget for all models of a provider.
-    fn client(&mut self, name: &str, provider: &Provider) -> Result<(Client, Arc<RetryBudget>), Error> {
-        if let Some((client, budget)) = self.clients.get(name) {
-            return Ok((client.clone(), budget.clone()));
+    /// Answers from the cache, where the configuration has one.
+    pub(super) fn cached(&mut self, model: Arc<dyn Model>) -> Arc<dyn Model> {
+        let configured = &self.loaded.config.cache;
+        match configured.kind {
+            CacheKind::None => model,
+            CacheKind::Exact => {
+                let new = || Arc::new(ReplyCache::new(configured.ttl.get(), configured.capacity));
+                let cache = self.cache.get_or_insert_with(new);
+                Arc::new(Cached::new(model, cache.clone()))
+            }
+        }
+    }
+
+    /// One pool, one retry budget and one set of limits for all models of a provider.
+    fn shared(&mut self, name: &str, provider: &Provider) -> Result<Shared, Error> {
+        if let Some(shared) = self.providers.get(name) {
+            return Ok(shared.clone());
         }
         let mut builder = Client::builder()
             .max_idle_per_host(provider.pool.max_idle_per_host as usize)
@@ -189,13 +235,20 @@ impl Project {
             builder = builder.tls(tls);
         }
         let client = builder.build().map_err(|error| invalid(error.to_string()))?;
-        let shared = (client, Arc::new(RetryBudget::default()));
-        self.clients.insert(name.to_owned(), shared.clone());
+        let limits = Limits {
+            concurrent: provider.limits.concurrent,
+            requests_per_minute: provider.limits.requests_per_minute,
+            tokens_per_minute: provider.limits.tokens_per_minute,
+            queue: provider.limits.queue,
+        };
+        let limiter = (!limits.is_unlimited()).then(|| Arc::new(Limiter::new(name, limits)));
+        let shared = Shared { client, budget: Arc::default(), limiter };
+        self.providers.insert(name.to_owned(), shared.clone());
         Ok(shared)
     }
 }
 
-fn invalid(text: String) -> Error {
+pub(super) fn invalid(text: String) -> Error {
     Error::new(ErrorKind::ConfigInvalid, text)
 }
 

@@ -11,6 +11,7 @@ mod leaks;
 mod limits;
 mod process;
 mod project;
+mod project_routes;
 mod questions;
 mod routes;
 mod slow_store;
