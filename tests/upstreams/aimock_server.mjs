@@ -4,7 +4,8 @@
 //
 // It ends on SIGTERM, SIGINT, or when its standard input closes. Flags are aimock's own:
 // --chaos-drop, --chaos-malformed, --chaos-disconnect, --chaos-ratelimit (probability 0 to 1),
-// --chaos-latency (ms), --latency (ms between chunks), --chunk-size (characters), --fixtures, --port.
+// --chaos-latency (ms), --latency (ms between chunks), --chunk-size (characters), --fixtures, --port; and
+// --count-items, for Responses: aimock counts each text and each call of the history as a turn there.
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     latency: { ...text, default: "1" },
     "chunk-size": { ...text, default: "8" },
     "log-level": { ...text, default: "silent" },
+    "count-items": { type: "boolean", default: false },
     ...Object.fromEntries(Object.keys(CHAOS).map((flag) => [flag, text])),
   },
 });
@@ -47,6 +49,16 @@ for (const [flag, field] of Object.entries(CHAOS)) {
   if (values[flag] !== undefined) chaos[field] = number(flag);
 }
 
+// A fixture's turn as aimock counts it: by what the scripted turns before it left in the history.
+function countItems(fixtures) {
+  const before = new Map();
+  for (const { match, response } of fixtures) {
+    const items = before.get(match.userMessage) ?? 0;
+    before.set(match.userMessage, items + (response.content ? 1 : 0) + (response.toolCalls?.length ?? 0));
+    if (match.turnIndex !== undefined) match.turnIndex = items;
+  }
+}
+
 // A scripted turn fits only its own turn, or a run that never ends would be served an old one.
 process.env.AIMOCK_STRICT_TURN_INDEX = "1";
 
@@ -60,6 +72,7 @@ const mock = new LLMock({
   ...(Object.keys(chaos).length > 0 && { chaos }),
 });
 mock.loadFixtureFile(values.fixtures);
+if (values["count-items"]) countItems(mock.getFixtures());
 await mock.start();
 
 const { host } = new URL(mock.url);
