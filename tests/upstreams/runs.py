@@ -36,6 +36,8 @@ PANIC = re.compile(r"panicked at|stack backtrace:|overflowed its stack|fatal run
 EXITS = {"succeeded": {0}, "failed": {1}, "paused": {4}, "cancelled": {5}}
 FIELDS = {"run", "thread", "status", "text", "output", "task_completed", "iterations_used",
           "execution_time", "usage", "error"}
+# A column's word for a wire format, and the `kind` of a provider that speaks it.
+WIRES = {"chat": "openai", "responses": "openai-responses", "messages": "anthropic", "gemini": "gemini"}
 INTERRUPT_EVERY = 10  # one run in ten gets Ctrl-C at a random moment
 
 
@@ -46,7 +48,9 @@ class Case:
     name: str
     command: list
     tasks: list
+    wires: tuple = tuple(WIRES)
     max_iterations: int = 4
+    flags: dict = dataclasses.field(default_factory=dict)  # further arguments by wire format
 
 
 @dataclasses.dataclass
@@ -65,19 +69,21 @@ class Ended:
 def cases(arguments):
     python = os.path.join(OUT, "venv", "bin", "python")
     aimock = ["node", os.path.join(HERE, "aimock_server.mjs")]
+    counted = {"responses": ["--count-items"]}
     chaos = ["--chaos-drop", "0.12", "--chaos-malformed", "0.08", "--chaos-disconnect", "0.12",
              "--chaos-ratelimit", "0.03", "--chaos-latency", "3"]
     return [
-        Case("llama.cpp", [python, os.path.join(HERE, "llama_server.py"), "--dir", OUT], tasks.LLAMA),
-        Case("aimock", aimock, tasks.AIMOCK),
-        Case("aimock-chaos", aimock + chaos, tasks.chaotic(tasks.AIMOCK)),
+        Case("llama.cpp", [python, os.path.join(HERE, "llama_server.py"), "--dir", OUT], tasks.LLAMA,
+             wires=("chat", "responses", "messages")),
+        Case("aimock", aimock, tasks.AIMOCK, flags=counted),
+        Case("aimock-chaos", aimock + chaos, tasks.chaotic(tasks.AIMOCK), flags=counted),
         Case("fake", [arguments.fake, "--script", os.path.join(HERE, "fake", "script.json")], tasks.FAKE),
     ]
 
 
 def configuration(base_url, wire, items_port, max_iterations):
     """The ambidex.toml of a row. Tools are real: grep and cat on real files, HTTP to a real port."""
-    kind = {"chat": "openai", "messages": "anthropic"}[wire]
+    kind = WIRES[wire]
     return f"""\
 default_agent = "runner"
 
@@ -258,12 +264,14 @@ HEADINGS = ["upstream", "format", "runs", "succeeded", "paused", "cancelled", "o
 def run_row(case, wire, arguments, items):
     """All runs of one upstream and wire format; the upstream is started for them alone."""
     limits = Limits(arguments.watchdog, case.max_iterations)
+    asked = tasks.of(wire, case.tasks)
     rng = random.Random(f"{arguments.seed} {case.name} {wire}")
     # From 0.1 to 300 ms, short ones as likely as long ones: a run may last a few milliseconds.
     pauses = [10 ** rng.uniform(-4.0, -0.5) if number % INTERRUPT_EVERY == INTERRUPT_EVERY - 1 else None
               for number in range(arguments.runs)]
     os.makedirs(OUT, exist_ok=True)
-    upstream = Upstream(case.name, case.command, os.path.join(OUT, f"{case.name}-{wire}.log"))
+    command = case.command + case.flags.get(wire, [])
+    upstream = Upstream(case.name, command, os.path.join(OUT, f"{case.name}-{wire}.log"))
     try:
         with tempfile.TemporaryDirectory(prefix="ambidex-runs-") as folder:
             workspace(folder, configuration(base_url(upstream, wire), wire, items.port, case.max_iterations))
@@ -272,7 +280,7 @@ def run_row(case, wire, arguments, items):
                 # Not by number modulo alone: the interrupted tenth must meet every task.
                 pending = [
                     pool.submit(one_run, arguments.binary, folder, number,
-                                case.tasks[(number + number // INTERRUPT_EVERY) % len(case.tasks)],
+                                asked[(number + number // INTERRUPT_EVERY) % len(asked)],
                                 pauses[number], limits)
                     for number in range(arguments.runs)]
                 done = [future.result() for future in pending]
@@ -299,8 +307,8 @@ def run_row(case, wire, arguments, items):
 
 
 def base_url(upstream, wire):
-    """As a user would write it: OpenAI's ends in /v1, Anthropic's does not."""
-    return upstream.base_url if wire == "chat" else upstream.base_url.removesuffix("/v1")
+    """As a user would write it: OpenAI's ends in /v1, the others' do not."""
+    return upstream.base_url if wire in ("chat", "responses") else upstream.base_url.removesuffix("/v1")
 
 
 def keep(row, folder):
@@ -332,7 +340,7 @@ def main():
     parser.add_argument("--runs", type=int, default=200, help="per upstream and wire format")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--only", action="append", metavar="NAME",
-                        help="a row: llama.cpp, aimock, aimock-chaos, fake, or one with :chat or :messages")
+                        help="a row: llama.cpp, aimock, aimock-chaos, fake, or one with :chat, :responses, :messages or :gemini")
     parser.add_argument("--watchdog", type=float, default=120.0, help="seconds until a run counts as hung")
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which runs are interrupted")
     parser.add_argument("--fake", default=os.path.join(ROOT, "target", "debug", "fake-provider"),
@@ -342,7 +350,7 @@ def main():
     if not os.access(arguments.binary, os.X_OK):
         parser.error(f"{arguments.binary} is not an executable; build it with: cargo build -p ambidex-cli")
 
-    chosen = [(case, wire) for case in cases(arguments) for wire in ("chat", "messages")
+    chosen = [(case, wire) for case in cases(arguments) for wire in case.wires
               if not arguments.only or {case.name, f"{case.name}:{wire}"} & set(arguments.only)]
     if not chosen:
         parser.error(f"no row is named {', '.join(arguments.only)}")

@@ -87,3 +87,18 @@ FAKE = [
 def chaotic(tasks):
     """The same tasks where any request may fail: failing is right too, a wrong success is not."""
     return [dataclasses.replace(task, ends=task.ends | {"failed"}) for task in tasks]
+
+
+# What a format cannot carry: the end that a task may come to there instead.
+INSTEAD = {
+    # A call is one event: aimock hangs up after it, and gives the same turn again.
+    ("gemini", "Hang up in a call."): "paused",
+    # There are none: the fake says its text.
+    ("gemini", "Meet refusal, always."): "succeeded",
+}
+
+
+def of(wire, tasks):
+    """The tasks with the ends they may come to in this wire format."""
+    return [dataclasses.replace(task, ends=task.ends | {INSTEAD[wire, task.prompt]})
+            if (wire, task.prompt) in INSTEAD else task for task in tasks]
