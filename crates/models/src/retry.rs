@@ -23,6 +23,7 @@ use futures_core::Stream;
 use serde::Deserialize;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::adapter::truncated;
 use crate::meter::Meter;
 use crate::retry_budget::RetryBudget;
 
@@ -192,17 +193,21 @@ impl Stream for RetryStream {
             };
             match ready!(attempt.as_mut().poll_next(cx)) {
                 Some(Ok(chunk)) => return Poll::Ready(Some(Ok(this.pass(chunk)))),
-                Some(Err(error)) => {
+                None if this.meter.whole => {
+                    this.over = true;
+                    return Poll::Ready(None);
+                }
+                ended => {
+                    let error = match ended {
+                        Some(Err(error)) => error,
+                        _ => truncated("it ends without its end"),
+                    };
                     // Closes the connection before the wait.
                     this.attempt = None;
                     if let Err(error) = this.again(error) {
                         this.over = true;
                         this.ready.push_back(Err(error));
                     }
-                }
-                None => {
-                    this.over = true;
-                    return Poll::Ready(None);
                 }
             }
         }

@@ -17,6 +17,7 @@ use super::helps::another_target_may_help;
 use super::plan::{Plan, Rules, Start};
 use super::race::Winner;
 use super::valid;
+use crate::adapter::truncated;
 use crate::meter;
 use crate::retry::AfterFirstToken;
 
@@ -425,7 +426,7 @@ impl Drop for RouteStream {
 }
 
 fn cut() -> Error {
-    Error::new(ErrorKind::StreamTruncated, "the answer ended before its terminal event")
+    truncated("it ends without its end")
 }
 
 /// The error of a route whose targets all failed: the last that was really asked, with the others named. A

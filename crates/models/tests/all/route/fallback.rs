@@ -113,6 +113,18 @@ async fn after_the_first_token_the_next_target_begins_again_or_the_call_says_wha
     assert_eq!(ask(&route).await.unwrap().text(), "whole");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_voided_further_in_no_longer_counts_as_shown() {
+    let half = vec![say("half"), fail(ErrorKind::StreamTruncated)];
+    let a = Told::new("a", [half, vec![fail(ErrorKind::Unauthorized)]]).arc();
+    let b = Told::new("b", [good("whole")]).arc();
+    let retry = Retry::new(a, RetryPolicy::default(), Arc::new(RetryBudget::default()));
+    let route = Fallback::new("r", [Arc::new(retry) as _, b as _]).after_first_token(AfterFirstToken::Fail);
+    let items = items(&route).await;
+    let restarts = notes(&items).iter().filter(|it| matches!(it, RouteNote::Restarted { .. })).count();
+    assert_eq!((restarts, items.last()), (1, Some(&Ok(Chunk::End(ambidex_core::Finish::Stop)))));
+}
+
 /// What a watcher cannot see may stand in the reply all the same.
 #[tokio::test(start_paused = true)]
 async fn provider_state_of_a_failed_attempt_does_not_stay_in_the_reply() {

@@ -160,6 +160,15 @@ fn retries(node: &Node) -> bool {
     }
 }
 
+/// Whether nothing around a target looks at its end.
+fn bare(node: &Node) -> bool {
+    match node {
+        Node::Target(_) => true,
+        Node::Breaker(node) | Node::Retry(node, 1, _) => bare(node),
+        _ => false,
+    }
+}
+
 #[derive(Default)]
 struct Emitted(Mutex<Vec<EventKind>>);
 
@@ -197,13 +206,8 @@ async fn call(node: &Node, model: &dyn Model, told: &[Arc<Told>], wholes: &[Stri
 
     let errors = items.iter().filter(|item| item.is_err()).count();
     let ends = items.iter().filter(|item| matches!(item, Ok(Chunk::End(_)))).count();
-    if ended && matches!(node, Node::Target(_) | Node::Breaker(_)) && errors + ends == 0 {
+    if ended && bare(node) && errors + ends == 0 {
         return; // a bare model that ends without its end; whoever collects it finds out
-    }
-    if ended && errors + ends == 0 {
-        let bare = matches!(node, Node::Retry(..));
-        assert!(bare, "no outcome: {items:?}");
-        return;
     }
     assert_eq!(errors + ends, usize::from(ended), "{items:?}");
     assert!(errors == 0 || items.last().unwrap().is_err(), "an error is the last item: {items:?}");
@@ -231,7 +235,7 @@ async fn call(node: &Node, model: &dyn Model, told: &[Arc<Told>], wholes: &[Stri
             assert_eq!(sum, reply.usage.output_tokens, "{items:?}");
         }
     }
-    if !retries(node) && !matches!(node, Node::Target(_) | Node::Breaker(_)) {
+    if !retries(node) && !bare(node) {
         every_attempt_is_named(told, &before, &items, &sink);
     }
 }
