@@ -53,7 +53,7 @@ impl Default for EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// Where runs are kept; without it, in memory until they finish.
+    /// Where runs are kept; without it, in memory, the last 16 finished ones.
     #[must_use]
     pub fn store<S: Store + Questions + 'static>(mut self, store: Arc<S>) -> Self {
         self.store = Some((store.clone(), store));
@@ -89,7 +89,7 @@ impl EngineBuilder {
 
     pub fn build(self) -> Engine {
         let (store, questions) = self.store.unwrap_or_else(|| {
-            let memory = Arc::new(MemoryStore::keeping(0));
+            let memory = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
             (memory.clone(), memory)
         });
         let threads = self.threads.unwrap_or_else(|| Arc::new(BlockingPool::new(self.sync_workers)));
@@ -118,6 +118,8 @@ impl Engine {
     pub const TOOLS_AT_ONCE: usize = 256;
     /// Threads for tools that block, where it is not set.
     pub const SYNC_WORKERS: usize = 32;
+    /// Finished runs that are kept in memory where there is no other store.
+    pub const FINISHED_RUNS: usize = 16;
     /// Active time of a run, where it is not set.
     pub const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 

@@ -66,7 +66,7 @@ pub struct AgentChanges {
 
 impl Project {
     pub fn new(loaded: Loaded, environment: Environment) -> Self {
-        let store = Arc::new(MemoryStore::keeping(0));
+        let store = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
         let engine = Engine::builder()
             .store(store.clone())
             .sync_workers(loaded.config.runtime.sync_workers as usize)

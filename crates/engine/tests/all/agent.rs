@@ -8,7 +8,6 @@ use ambidex_core::budget::{Budget, Grant};
 use ambidex_core::definition::Mode;
 use ambidex_core::definition::StopConditions;
 use ambidex_core::event::Status;
-use ambidex_core::memory::MemoryStore;
 use ambidex_core::message::Message;
 use ambidex_core::model::StructuredOutput;
 use ambidex_core::record::{Input, Pause};
@@ -411,12 +410,13 @@ async fn a_conversation_goes_on_from_its_history() {
 }
 
 #[tokio::test]
-async fn without_a_store_a_finished_run_is_forgotten_and_with_one_it_is_kept() {
-    let forgetting = Engine::default();
-    let keeping = Engine::builder().store(Arc::new(MemoryStore::new())).build();
-    for (engine, kept) in [(forgetting, false), (keeping, true)] {
-        let agent = Agent::builder().engine(&engine).model(ScriptedModel::new(["x"])).build().unwrap();
-        let run = agent.run("go").await.unwrap().run;
-        assert_eq!(engine.store().load(&run).await.is_ok(), kept);
+async fn agents_on_one_engine_share_a_store_that_forgets() {
+    let engine = Engine::default();
+    let agent = Agent::builder().engine(&engine).model(ScriptedModel::new(["x"])).build().unwrap();
+    let mut runs = vec![];
+    for _ in 0..Engine::FINISHED_RUNS + 3 {
+        runs.push(agent.run("go").await.unwrap().run);
     }
+    let kept = async |run: &String| engine.store().load(run).await.is_ok();
+    assert!(!kept(&runs[2]).await && kept(&runs[3]).await && kept(runs.last().unwrap()).await);
 }

@@ -88,7 +88,9 @@ impl Store for FileStore {
             let mut file = self.file.lock().unwrap();
             file.write_all(text.as_bytes()).unwrap();
             file.sync_data().unwrap();
+            // The parent says when it has seen it, so it can kill here and not a few commits later.
             println!("committed");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
         }
         Box::pin(std::future::ready(done))
     }
@@ -193,16 +195,17 @@ async fn live(folder: &Path) {
 /// Lets one process live until it has committed so often, or to its end; what it heard if it ended.
 fn life(folder: &Path, commits: usize) -> Option<String> {
     let mut command = again("process::a_run_outlives_processes_killed_at_any_commit", folder);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut heard = None;
     let mut left = commits;
     for line in &mut lines {
-        // A few more may come before the signal does.
-        if line.ends_with("committed") && left > 0 {
+        if line.ends_with("committed") {
             left -= 1;
-            if left == 0 {
-                child.kill().unwrap();
+            match left {
+                0 => child.kill().unwrap(),
+                _ => seen.write_all(b"\n").unwrap(),
             }
         }
         heard = line.strip_prefix("heard ").map(str::to_owned).or(heard);
