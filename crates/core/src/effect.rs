@@ -79,8 +79,19 @@ pub struct Effect {
 
 #[derive(Clone, Debug)]
 pub enum Work {
-    Model { agent: Arc<AgentDefinition>, history: History },
-    Tool { name: String, arguments: Value, class: EffectClass },
-    FinishHook { outcome: Outcome },
+    Model {
+        agent: Arc<AgentDefinition>,
+        history: History,
+    },
+    /// `edited` where a person changed the arguments since they were checked.
+    Tool {
+        name: String,
+        arguments: Value,
+        edited: bool,
+        class: EffectClass,
+    },
+    FinishHook {
+        outcome: Outcome,
+    },
     Ask(Question),
 }

@@ -175,11 +175,13 @@ pub(crate) async fn question(answered: BoxFuture<'static, Answer>, context: Cont
     }
 }
 
-/// Calls a tool: hooks, arguments checked again, attempts under a time limit each, output capped.
+/// Calls a tool: hooks, attempts under a time limit each, output capped. Arguments that a person or a hook
+/// may have changed since the reply was checked are checked again.
 pub(crate) async fn tool(
     agent: Arc<AgentRuntime>,
     name: String,
     arguments: Value,
+    edited: bool,
     class: EffectClass,
     context: Context,
     permit: Option<Permit>,
@@ -211,7 +213,9 @@ pub(crate) async fn tool(
             Err(error) => return Err(error).into(),
         }
     }
-    if let Err(error) = registered.check(&call.arguments) {
+    if (edited || !agent.hooks.is_empty())
+        && let Err(error) = registered.check(&call.arguments)
+    {
         return Err(error).into();
     }
     let mut result = match attempts(&agent.engine, registered, &call, class, context.clone(), &places).await {

@@ -1,8 +1,10 @@
 //! One run in one process: performs what stands open, turns what happens into inputs, and stores every
 //! step before anything that follows from it starts.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ambidex_core::context::RunScope;
@@ -12,7 +14,6 @@ use ambidex_core::run::{Open, Phase, Run};
 use ambidex_core::store::Batch;
 use ambidex_core::{BoxFuture, Context, Error, ErrorKind};
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,30 @@ use crate::mailbox::Mailbox;
 use crate::perform::{self, Ended};
 use crate::permits::Permits;
 use crate::result::RunResult;
+
+/// Effects that the loop polls itself. There are a handful, so all are polled when one wakes the loop.
+#[derive(Default)]
+struct InFlight(Vec<BoxFuture<'static, Done>>);
+
+impl InFlight {
+    fn push(&mut self, effect: impl Future<Output = Done> + Send + 'static) {
+        self.0.push(Box::pin(effect));
+    }
+
+    /// The next that ends; nothing when there is none.
+    async fn next(&mut self) -> Option<Done> {
+        poll_fn(|cx| {
+            for (at, effect) in self.0.iter_mut().enumerate() {
+                if let Poll::Ready(done) = effect.as_mut().poll(cx) {
+                    drop(self.0.swap_remove(at));
+                    return Poll::Ready(Some(done));
+                }
+            }
+            if self.0.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
+}
 
 /// What an effect ended with, and which.
 pub(crate) struct Done {
@@ -47,7 +72,7 @@ pub(crate) struct RunLoop {
     return_when_waiting: bool,
     /// Model calls, questions, hooks and the last tool call of a turn are polled here. The calls before it
     /// are tasks, so that those that compute do so in parallel.
-    in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
+    in_flight: InFlight,
     tools: JoinSet<Done>,
     /// A list: there are a handful.
     started: Vec<(EffectId, u32)>,
@@ -80,7 +105,7 @@ impl RunLoop {
             cancelled,
             stop: CancellationToken::new(),
             return_when_waiting,
-            in_flight: FuturesUnordered::new(),
+            in_flight: InFlight::default(),
             tools: JoinSet::new(),
             started: Vec::new(),
             tick: None,
@@ -93,7 +118,7 @@ impl RunLoop {
     pub(crate) async fn run_to_rest(mut self: Box<Self>, first: Vec<Input>) -> Result<RunResult, Error> {
         let driven = self.drive(first).await;
         // What was in flight when the driver failed is dropped before anybody hears of it.
-        self.in_flight.clear();
+        self.in_flight.0.clear();
         self.tools.shutdown().await;
         self.mailbox.close();
         driven?;
@@ -215,27 +240,28 @@ impl RunLoop {
             let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
             let done = move |ended| Done { effect: id, attempt, ended };
             match effect.work {
-                Work::Tool { name, arguments, class } => {
+                Work::Tool { name, arguments, edited, class } => {
                     let permit = self.permits.take(&done_id(&context));
-                    let call = perform::tool(self.agent.clone(), name, arguments, class, context, permit);
+                    let call =
+                        perform::tool(self.agent.clone(), name, arguments, edited, class, context, permit);
                     if at < last {
                         self.tools.spawn(call.map(done));
                     } else {
-                        self.in_flight.push(Box::pin(call.map(done)));
+                        self.in_flight.push(call.map(done));
                     }
                 }
                 Work::Model { history, .. } => {
                     let call = perform::model(self.agent.clone(), history, context);
-                    self.in_flight.push(Box::pin(call.map(done)));
+                    self.in_flight.push(call.map(done));
                 }
                 Work::FinishHook { outcome } => {
                     let call = perform::finish_hook(self.agent.clone(), outcome, context);
-                    self.in_flight.push(Box::pin(call.map(done)));
+                    self.in_flight.push(call.map(done));
                 }
                 Work::Ask(question) => {
                     let answered = self.agent.engine.questions().answered(&question.id);
                     let call = perform::question(answered, context);
-                    self.in_flight.push(Box::pin(call.map(done)));
+                    self.in_flight.push(call.map(done));
                 }
             }
         }

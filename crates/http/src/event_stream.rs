@@ -173,8 +173,10 @@ impl<S: ChunkSource> EventStream<S> {
             }
             match self.source.poll_chunk(cx) {
                 Poll::Ready(Ok(Some(chunk))) => {
-                    self.clock.chunk_at = Instant::now();
-                    self.clock.waiting_since = None;
+                    // What was there at once came with what was there before.
+                    if self.clock.waiting_since.take().is_some() {
+                        self.clock.chunk_at = Instant::now();
+                    }
                     self.decoder.push(chunk);
                 }
                 Poll::Ready(Ok(None)) => {

@@ -165,7 +165,7 @@ impl Agent {
                 (None, Arguments::Json(arguments)) => arguments.clone(),
                 (None, Arguments::Invalid { .. }) => return None,
             };
-            return Some(Work::Tool { name: call.name.clone(), arguments, class });
+            return Some(Work::Tool { name: call.name.clone(), arguments, edited: edited.is_some(), class });
         }
         match &self.done {
             Some(outcome) => Some(Work::FinishHook { outcome: outcome.clone() }),
