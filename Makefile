@@ -44,8 +44,8 @@ test: tools build ## all tests, the table of faults, real upstreams, licences; n
 	$(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph licenses bans sources
 
 .PHONY: faults
-faults: ## what each fault of a provider comes to, as a table
-	$(CARGO) run --locked --quiet -p ambidex-faults
+faults: ## what each fault of a provider comes to, as a table; FAULTS=--peers measures other libraries too
+	$(CARGO) run --locked --quiet -p ambidex-faults -- $(FAULTS)
 
 .PHONY: bench
 bench: ## what a run costs, beside loops without a framework; about three minutes

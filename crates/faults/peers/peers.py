@@ -3,7 +3,7 @@
 came back.
 
 A line in: {"id", "library", "format", "base_url", "seconds"}. A line out: {"id", "text", "calls": [[name, arguments]]}
-for what was returned as an answer, {"id", "error"} with the exception's name, or {"id", "hang": true}.
+for what was returned as an answer, {"id", "error", "detail"} with the exception, or {"id", "hang": true}.
 
 Every library is used as its manual shows it: streaming, with its own accumulation of the stream where it has one, and
 its own defaults for retries and time limits.
@@ -47,13 +47,13 @@ def responses_tools():
 
 def of_chat(message):
     calls = [[call.function.name, call.function.arguments] for call in message.tool_calls or []]
-    return message.content or "", calls
+    return message.content or getattr(message, "refusal", None) or "", calls
 
 
 def of_response(response):
     calls = [[item.name, item.arguments] for item in response.output if item.type == "function_call"]
-    texts = [part.text for item in response.output if item.type == "message" for part in item.content
-             if part.type == "output_text"]
+    parts = [part for item in response.output if item.type == "message" for part in item.content]
+    texts = [part.text if part.type == "output_text" else part.refusal for part in parts]
     return "".join(texts), calls
 
 

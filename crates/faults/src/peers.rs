@@ -45,6 +45,8 @@ pub enum Outcome {
     Whole,
     /// It returned something else, as an answer.
     Other,
+    /// It returned an object as the arguments of a call whose arguments were none.
+    Repaired,
     /// It returned an answer without anything in it.
     Nothing,
     /// It raised this.
@@ -104,7 +106,7 @@ impl Peers {
                 }
                 let asked = answer["id"].as_u64().and_then(|id| asked.get(usize::try_from(id).ok()?));
                 if let Some(&key) = asked {
-                    peers.outcomes.insert(key, outcome(&answer, key.2));
+                    peers.outcomes.insert(key, Outcome::of(&answer, key.2));
                 }
             }
         }
@@ -125,13 +127,20 @@ fn turn(fault: Fault) -> Turn {
     Turn::new(parts).chunks(7).interleaved().when(Match::Any).fault(fault, When::Always)
 }
 
-fn outcome(answer: &Value, fault: Fault) -> Outcome {
-    if answer["hang"] == true {
-        return Outcome::Hang;
+impl Outcome {
+    /// What a line of the script says of a call that this fault struck.
+    pub fn of(answer: &Value, fault: Fault) -> Outcome {
+        if answer["hang"] == true {
+            return Outcome::Hang;
+        }
+        match answer["error"].as_str() {
+            Some(error) => Outcome::Error(error.to_owned()),
+            None => returned(answer, fault),
+        }
     }
-    if let Some(error) = answer["error"].as_str() {
-        return Outcome::Error(error.to_owned());
-    }
+}
+
+fn returned(answer: &Value, fault: Fault) -> Outcome {
     let Says { text, calls } = says();
     let mut due: Vec<(String, Value)> = calls.into_iter().map(|(name, it)| (name.to_owned(), it)).collect();
     if fault == Fault::ArgumentsEmpty {
@@ -149,6 +158,13 @@ fn outcome(answer: &Value, fault: Fault) -> Outcome {
             (text(0).to_owned(), parsed(text(1)))
         })
         .collect();
+    let broken = matches!(
+        fault,
+        Fault::ArgumentsCut | Fault::ArgumentsCutUnsaid | Fault::ArgumentsNotJson | Fault::ArgumentsNotObject
+    );
+    if broken && returned.first().is_some_and(|(_, arguments)| arguments.is_object()) {
+        return Outcome::Repaired;
+    }
     match answer["text"].as_str().unwrap_or_default() {
         "" if returned.is_empty() => Outcome::Nothing,
         seen if seen == text && returned == due => Outcome::Whole,
@@ -166,8 +182,8 @@ async fn install(place: &str, requirements: &str) -> Result<PathBuf, String> {
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == requirements) {
         return Ok(python);
     }
-    eprintln!("peers: installing into {}", venv.display());
     std::fs::create_dir_all(&venv).map_err(|error| failed("cannot make a folder", &error))?;
+    eprintln!("peers: installing {place} into {}", venv.canonicalize().unwrap_or(venv.clone()).display());
     let list = venv.join("requirements.txt");
     std::fs::write(&list, requirements).map_err(|error| failed("cannot write", &error))?;
     let mut make = Command::new("python3");

@@ -115,12 +115,13 @@ impl Report<'_> {
             f,
             "\nThe same faults on all attempts of one call, met by {}: streamed, with their own defaults. `whole` is the \
              answer as the model said it, `cut` another or a partial one returned without an error, `nothing` an empty \
-             one, `hang` no end within {} s. **Bold** is not what is demanded: an answer where there is none, or none \
-             where there is one. Of broken calls and of ends that say so themselves, a library may return what was sent.\n",
+             one, `repaired` an object in place of arguments that are none, `hang` no end within {} s. **Bold** is not \
+             what is demanded: an answer where there is none, or none where there is one. Broken calls, ends that say so \
+             themselves and what only goes beyond our limits may be returned as sent.\n",
             versions.join(", "),
             HANG.as_secs()
         )?;
-        let names = COLUMNS.map(|(library, wire)| format!("{library}: {}", wire.as_str())).join(" | ");
+        let names = COLUMNS.map(|(library, wire)| format!("{library} {}", door(wire))).join(" | ");
         writeln!(f, "| fault | demanded | Ambidex, all formats | {names} |")?;
         writeln!(f, "|---|---|---|{}", "---|".repeat(COLUMNS.len()))?;
         for fault in self.each() {
@@ -144,9 +145,21 @@ impl Report<'_> {
     }
 }
 
+/// What a library calls the format.
+fn door(wire: Wire) -> &'static str {
+    match wire {
+        Wire::OpenAi => "chat",
+        Wire::Responses => "responses",
+        Wire::Anthropic => "messages",
+        Wire::Gemini | Wire::Ollama => wire.as_str(),
+    }
+}
+
 fn peer_cell(fault: Fault, outcome: &Outcome) -> String {
     let text = match outcome {
+        Outcome::Whole if fault.name().starts_with("redirect") => "followed".to_owned(),
         Outcome::Whole => "whole".to_owned(),
+        Outcome::Repaired => "repaired".to_owned(),
         Outcome::Other if may_return(fault) => "as sent".to_owned(),
         Outcome::Other => "cut".to_owned(),
         Outcome::Nothing => "nothing".to_owned(),
@@ -156,16 +169,21 @@ fn peer_cell(fault: Fault, outcome: &Outcome) -> String {
     if is_right(fault, outcome) { text } else { format!("**{text}**") }
 }
 
-/// Whether a library that runs no tools may return what was sent: it says by itself what is wrong with it.
+/// Whether a library that runs no tools may return what was sent: it says by itself what is wrong with it, or it is
+/// no more than our limits allow.
 fn may_return(fault: Fault) -> bool {
     let says_so = matches!(fault, Fault::FinishLength | Fault::ContentFilter | Fault::Refusal);
-    says_so || matches!(fault.demand(), Demand::Withhold)
+    let calls = matches!(fault, Fault::DuplicateIdEqual | Fault::DuplicateIdUnequal);
+    let ours = matches!(fault, Fault::HugeEvent | Fault::HugeAnswer);
+    says_so || calls || ours || fault.demand() == Demand::Withhold
 }
 
 fn is_right(fault: Fault, outcome: &Outcome) -> bool {
     match (fault.demand(), outcome) {
-        (_, Outcome::Hang) => false,
-        (Demand::Whole, outcome) => *outcome == Outcome::Whole,
+        (_, Outcome::Hang | Outcome::Repaired) => false,
+        (Demand::Whole, Outcome::Whole) => true,
+        (Demand::Whole, Outcome::Other) => may_return(fault),
+        (Demand::Whole, _) => false,
         (Demand::Unusable | Demand::Final | Demand::Withhold, Outcome::Error(_)) => true,
         (Demand::Unusable | Demand::Final | Demand::Withhold, _) => may_return(fault),
     }

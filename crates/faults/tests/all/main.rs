@@ -4,4 +4,5 @@
 
 mod naive;
 mod notices;
+mod peers;
 mod table;
