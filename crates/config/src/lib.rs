@@ -45,6 +45,7 @@ mod template;
 mod toml_text;
 mod tree;
 mod url;
+mod vendors;
 
 pub use duration::{Duration, InvalidDuration};
 pub use environment::Environment;
@@ -60,3 +61,4 @@ pub use size::{InvalidSize, Size};
 pub use source::{Origin, Source, SourceKind};
 pub use starter::STARTER;
 pub use template::{InvalidTemplate, Template, TemplatePart};
+pub use vendors::{VENDORS, Vendor};

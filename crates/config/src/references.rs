@@ -9,6 +9,7 @@ use crate::sections::BUILT_IN_TOOLS;
 use crate::suggest::nearest;
 use crate::toml_text;
 use crate::tree::{Entry, Node, Table, Value};
+use crate::vendors;
 
 /// Works on the tree, so that an entry with another fault still counts as there.
 pub(crate) fn check(root: &Table, reading: &Reading) {
@@ -76,6 +77,20 @@ fn report(at: &At<'_>, what: &str, name: &str, known: &[&str], header: &str) {
     let message = format!("`{}`: there is no {what} named {}", at.path, toml_text::string(name));
     let help = match what {
         "model" => format!("add {header} or [routes.NAME], or write \"PROVIDER:MODEL-ID\""),
+        "provider" => match vendors::named(name) {
+            Some(vendor) => {
+                let header = toml_text::key(name);
+                let known = match (vendor.base_url, vendor.key) {
+                    (Some(_), Some(key)) => {
+                        format!("; its address is known, and its key is looked for in {key}")
+                    }
+                    (Some(_), None) => "; its usual address is known".to_owned(),
+                    (None, _) => " and your base_url".to_owned(),
+                };
+                format!("add [providers.{header}] with kind = \"openai\"{known}")
+            }
+            None => format!("add {header}"),
+        },
         _ => format!("add {header}"),
     };
     at.report(

@@ -55,6 +55,17 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// What is unknown here is taken from there.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            vision: self.vision.or(other.vision),
+            tools: self.tools.or(other.tools),
+            parallel_tool_calls: self.parallel_tool_calls.or(other.parallel_tool_calls),
+            max_output: self.max_output.or(other.max_output),
+        }
+    }
+
     /// Refuses what is known to be impossible, before anything is sent.
     ///
     /// # Errors

@@ -217,7 +217,10 @@ impl ProviderModel {
             price: config.price.or(known.and_then(|known| known.price)),
             structured_output: config.structured_output,
             context: config.context.or(known.and_then(|known| known.context)),
-            capabilities: config.capabilities.or_else(|| Some(known?.capabilities)).unwrap_or_default(),
+            capabilities: config
+                .capabilities
+                .unwrap_or_default()
+                .or(known.map(|known| known.capabilities).unwrap_or_default()),
             ..ModelInfo::new(name, provider)
         };
         let frames = Mutex::default();

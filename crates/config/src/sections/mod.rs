@@ -22,7 +22,9 @@ pub use approvals::{Approval, Approvals};
 pub use budget::{Budget, Budgets};
 pub use cache::{Cache, CacheKind};
 pub use limits::Limits;
-pub use model::{Effort, Model, ModelSource, ModelTimeouts, OutputMethod, Price, Reasoning, Script};
+pub use model::{
+    Capabilities, Effort, Model, ModelSource, ModelTimeouts, OutputMethod, Price, Reasoning, Script,
+};
 pub(crate) use provider::plain;
 pub use provider::{Pool, Provider, ProviderKind, Proxy};
 pub use retry::Retry;

@@ -29,6 +29,9 @@ pub struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 256, max = 100_000_000))]
     pub context: Option<u32>,
+    /// What the model can do, where it is not known or another one than is known.
+    #[schemars(default)]
+    pub capabilities: Capabilities,
     /// Longest reply, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -95,6 +98,25 @@ pub struct Price {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub cached_input: Option<f64>,
+}
+
+/// What a model can do. What it cannot is refused before it is sent; the unknown is tried.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// Whether it sees images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<bool>,
+    /// Whether it calls tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<bool>,
+    /// Whether it asks for several tools at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// Tokens of its longest reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_output: Option<u32>,
 }
 
 /// How long each part of a call may take.
@@ -206,6 +228,7 @@ impl Model {
             retry: Retry::default(),
             timeout: ModelTimeouts::default(),
             context: None,
+            capabilities: Capabilities::default(),
             max_tokens: None,
             temperature: None,
             top_p: None,
@@ -253,6 +276,7 @@ impl FromNode for Model {
         let price = fields.optional("price");
         let retry = fields.section("retry", Retry::default());
         let context: Option<u32> = fields.integer("context", 256..=100_000_000);
+        let capabilities = fields.section("capabilities", Capabilities::default());
         let max_tokens: Option<u32> = fields.integer("max_tokens", 1..=10_000_000);
         let temperature = fields.float("temperature", 0.0..=2.0);
         let top_p = fields.float("top_p", 0.0..=1.0);
@@ -274,6 +298,7 @@ impl FromNode for Model {
             retry,
             timeout,
             context,
+            capabilities,
             max_tokens,
             temperature,
             top_p,
@@ -284,6 +309,20 @@ impl FromNode for Model {
             output_method,
             extra,
         })
+    }
+}
+
+impl FromNode for Capabilities {
+    fn from_node(at: &At<'_>) -> Option<Self> {
+        let mut fields = Fields::of(at)?.aliases(&[("images", "vision"), ("max_tokens", "max_output")]);
+        let capabilities = Self {
+            vision: fields.optional("vision"),
+            tools: fields.optional("tools"),
+            parallel_tool_calls: fields.optional("parallel_tool_calls"),
+            max_output: fields.integer("max_output", 1..=100_000_000),
+        };
+        fields.finish();
+        Some(capabilities)
     }
 }
 

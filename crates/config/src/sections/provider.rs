@@ -12,6 +12,7 @@ use crate::reader::{At, Choice, Fields, FromNode};
 use crate::secret::{Secret, SecretError};
 use crate::source::SourceKind;
 use crate::url;
+use crate::vendors;
 
 /// `[providers.NAME]`: who serves models, and how he is reached. `openai`, `anthropic`, `gemini` and `ollama` are
 /// built in.
@@ -20,10 +21,10 @@ use crate::url;
 pub struct Provider {
     /// The wire format.
     pub kind: ProviderKind,
-    /// Without a last `/`. Default: that of the vendor, for `ollama` its port on this machine.
+    /// Without a last `/`. Default: that of the vendor, for a server on this machine its usual port.
     #[schemars(default = "openai_url")]
     pub base_url: String,
-    /// Default: `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`, where `base_url` is the vendor's own.
+    /// Default: the vendor's variable, such as `OPENAI_API_KEY`, where `base_url` is the vendor's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Secret>,
     #[serde(skip_serializing_if = "Headers::is_empty")]
@@ -150,14 +151,26 @@ impl FromNode for Provider {
             ("ca", "ca_file"),
         ]);
         let kind: Option<ProviderKind> = fields.required("kind", "\"openai\"");
-        let vendor_url = kind.map_or("", ProviderKind::default_url);
-        let base_url = match fields.at("base_url") {
-            Some(at) => url::base(&at),
-            None => kind.map(|_| fields.or("base_url", vendor_url.to_owned())),
+        let vendor = match kind {
+            Some(ProviderKind::Openai) => at.path.last_key().and_then(vendors::named),
+            _ => None,
         };
-        let at_vendor = base_url.as_deref() == Some(vendor_url);
+        let (address, variable) = match vendor {
+            Some(vendor) => (vendor.base_url, vendor.key),
+            None => (kind.map(ProviderKind::default_url), kind.and_then(ProviderKind::default_key)),
+        };
+        let base_url = match (fields.at("base_url"), address) {
+            (Some(at), _) => url::base(&at),
+            (None, Some(address)) => Some(fields.or("base_url", address.to_owned())),
+            (None, None) if vendor.is_some() => {
+                fields.missing("base_url", "\"https://RESOURCE.openai.azure.com\"");
+                None
+            }
+            (None, None) => None,
+        };
+        let at_vendor = base_url.is_some() && base_url.as_deref() == address;
         let built_in = fields.at("key").is_some_and(|at| at.node.origin.source.kind == SourceKind::BuiltIn);
-        let key = match kind.and_then(ProviderKind::default_key) {
+        let key = match variable {
             // A vendor's key goes to the vendor only, unless the file says otherwise.
             Some(variable) if at_vendor && !fields.has("key") => {
                 let secret = Secret::env(variable, at.path.key("key").to_string());

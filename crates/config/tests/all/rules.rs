@@ -154,3 +154,18 @@ fn vendors_have_their_address_and_their_key_and_a_local_server_has_none() {
     assert_eq!(key("ollama", ""), ("http://127.0.0.1:11434".into(), None));
     assert_eq!(key("gemini", "base_url = \"http://127.0.0.1:1\"\n").1, None);
 }
+
+#[test]
+fn a_known_vendor_needs_neither_its_address_nor_the_name_of_its_key() {
+    let provider = |name: &str, more: &str| {
+        let provider =
+            config(&format!("[providers.{name}]\nkind = \"openai\"\n{more}")).providers[name].clone();
+        (provider.base_url, provider.key.map(|key| key.place()))
+    };
+    let at = |url: &str, key: &str| (url.to_owned(), Some(key.to_owned()));
+    assert_eq!(provider("groq", ""), at("https://api.groq.com/openai/v1", "GROQ_API_KEY"));
+    assert_eq!(provider("LM_Studio", ""), ("http://127.0.0.1:1234/v1".into(), None));
+    assert_eq!(provider("second", ""), at("https://api.openai.com/v1", "OPENAI_API_KEY"));
+    // The key goes to the vendor only.
+    assert_eq!(provider("groq", "base_url = \"http://127.0.0.1:1\"\n"), ("http://127.0.0.1:1".into(), None));
+}

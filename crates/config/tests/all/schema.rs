@@ -42,6 +42,7 @@ price = { input = 1, output = 2.5, cached_input = 0 }
 retry = { attempts = 1, base = "0s", cap = "1s" }
 timeout = { connect = "1s", first_token = "1s", idle = "1s", total = "1h" }
 context = 1000
+capabilities = { vision = true, tools = false, parallel_tool_calls = false, max_output = 100 }
 max_tokens = 10
 temperature = 1
 top_p = 0.5

@@ -7,7 +7,7 @@ use ambidex_config::{
     CacheKind, Duration, Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Provider,
     ProviderKind, Proxy, Script, TextOrSecret,
 };
-use ambidex_core::model::{Model, Reasoning, Settings, StructuredOutput};
+use ambidex_core::model::{Capabilities, Model, Reasoning, Settings, StructuredOutput};
 use ambidex_core::usage::Price;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_http::{Client, HeaderMap, HeaderName, HeaderValue, Tls};
@@ -115,6 +115,12 @@ impl Project {
                 config.headers = self.provider_headers(&provider)?;
                 config.price = price;
                 config.context = model.context.map(u64::from);
+                config.capabilities = Some(Capabilities {
+                    vision: model.capabilities.vision,
+                    tools: model.capabilities.tools,
+                    parallel_tool_calls: model.capabilities.parallel_tool_calls,
+                    max_output: model.capabilities.max_output.map(u64::from),
+                });
                 match model.output_method {
                     // As the format and the model can.
                     OutputMethod::Auto => {}

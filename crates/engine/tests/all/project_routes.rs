@@ -256,3 +256,28 @@ async fn what_was_answered_once_is_not_asked_again_whoever_asks() {
     assert!(costs[0] > 0.0 && costs[1..] == [0.0, 0.0], "{costs:?}");
     good.shutdown().await;
 }
+
+#[test]
+fn the_configuration_and_the_wire_know_the_same_vendors() {
+    let known = ambidex_models::vendors::VENDORS.iter().map(|it| (it.name, it.base_url, it.key_variable));
+    let configured = ambidex_config::VENDORS.iter().map(|it| (it.name, it.base_url, it.key));
+    assert_eq!(configured.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_a_model_cannot_do_is_refused_before_it_is_sent_and_a_route_goes_on() {
+    let (one, two) = (answering("one").await, answering("two").await);
+    let text = [
+        provider("one", &one, ""),
+        provider("two", &two, ""),
+        model("blind", "one", "capabilities = { tools = false }"),
+        model("able", "two", ""),
+        "[routes.smart]\nstrategy = \"fallback\"\nuse = [\"blind\", \"able\"]\n".into(),
+        "[agents.a]\nmodel = \"smart\"\ntools = [\"read_file\"]\n".into(),
+    ];
+    let mut project = project(&text.concat());
+    let result = project.agent("a", &AgentChanges::default()).unwrap().run("Hi").await.unwrap();
+    assert_eq!((result.text.as_str(), one.request_count()), ("two", 0));
+    one.shutdown().await;
+    two.shutdown().await;
+}
