@@ -267,6 +267,53 @@ async fn odd_streams_look_as_described() {
 }
 
 #[tokio::test]
+async fn faults_of_one_format_look_as_described() {
+    let failed = struck(Fault::ResponseFailed, Wire::Responses, true).await;
+    let (name, data) = reader::events(&failed.body).unwrap().pop().unwrap();
+    let data: Value = serde_json::from_slice(&data).unwrap();
+    assert_eq!((name.as_str(), &data["response"]["status"]), ("response.failed", &json!("failed")));
+    assert_eq!(data["response"]["error"]["code"], "server_error");
+    assert!(failed.text().contains("Héll"));
+    for stream in [true, false] {
+        let blocked = struck(Fault::PromptBlocked, Wire::Gemini, stream).await.text();
+        assert!(blocked.contains("blockReason") && !blocked.contains("candidates\""), "{blocked}");
+        let malformed = struck(Fault::MalformedCall, Wire::Gemini, stream).await.text();
+        assert!(malformed.contains("MALFORMED_FUNCTION_CALL") && !malformed.contains("parts"), "{malformed}");
+        for wire in [Wire::Responses, Wire::Gemini] {
+            assert!(struck(Fault::UnknownItem, wire, stream).await.text().contains("teleport"));
+        }
+    }
+}
+
+/// What no rule knows is taken back as it was sent, and only so.
+#[tokio::test]
+async fn an_unknown_item_may_come_back_unchanged() {
+    for wire in [Wire::Responses, Wire::Gemini] {
+        let script = Script::text("ok").with_fault(Fault::UnknownItem, When::Once);
+        let provider = FakeProvider::start(script).await.unwrap();
+        let body = request(wire, false);
+        let reply = post(provider.addr(), wire, &body).await.json();
+        let (place, text) = match wire {
+            Wire::Gemini => ("/candidates/0/content/parts/0", json!([{"text": "on"}])),
+            _ => ("/output/0", json!([{"type": "input_text", "text": "on"}])),
+        };
+        let mut odd = reply.pointer(place).unwrap().clone();
+        for status in [200, 400] {
+            let more = match wire {
+                Wire::Gemini => json!([{"role": "model", "parts": [odd]}, {"role": "user", "parts": text}]),
+                _ => json!([odd, {"role": "user", "content": text}]),
+            };
+            let list = if wire == Wire::Gemini { "contents" } else { "input" };
+            let mut next = body.clone();
+            next[list].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+            let response = post(provider.addr(), wire, &next).await;
+            assert_eq!(response.status, Some(status), "{wire:?} {}", response.text());
+            odd["more"] = json!(1);
+        }
+    }
+}
+
+#[tokio::test]
 async fn pages_come_with_their_content_types() {
     for wire in Wire::ALL {
         let page = struck(Fault::Html200, wire, true).await;

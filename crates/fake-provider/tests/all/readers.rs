@@ -140,7 +140,8 @@ pub fn ollama(lines: &[Value]) -> Result<Answer, String> {
         if line["done"] == true {
             done = true;
             answer.finish = string(&line["done_reason"]);
-            answer.usage = line.clone();
+            let counts = ["prompt_eval_count", "eval_count"];
+            answer.usage = counts.iter().map(|name| (name.to_string(), line[*name].clone())).collect();
         }
     }
     if done { Ok(answer) } else { Err("not done".to_owned()) }

@@ -192,3 +192,67 @@ async fn models_are_listed_in_each_vendors_shape() {
         assert!(response.text().contains("fake-1"));
     }
 }
+
+#[tokio::test]
+async fn interleaved_calls_of_responses_are_told_by_their_items() {
+    let turn =
+        Turn::new([Part::call("read", json!({"path": "one"})), Part::call("read", json!({"path": "two"}))]);
+    let provider = FakeProvider::start(Script::new([turn.chunks(4).interleaved()])).await.unwrap();
+    let response = post(provider.addr(), Wire::Responses, &request(Wire::Responses, true)).await;
+    let order: Vec<u64> = reader::events(&response.body)
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| name == "response.function_call_arguments.delta")
+        .filter_map(|(_, data)| serde_json::from_slice::<serde_json::Value>(data).ok())
+        .filter_map(|data| data["output_index"].as_u64())
+        .collect();
+    assert_eq!(order, [0, 1, 0, 1, 0, 1, 0, 1]);
+    let answer = reader::read(Wire::Responses, true, &response).unwrap();
+    assert_eq!(
+        (answer.calls[0].2.as_str(), answer.calls[1].2.as_str()),
+        (r#"{"path":"one"}"#, r#"{"path":"two"}"#)
+    );
+}
+
+#[tokio::test]
+async fn an_item_of_responses_is_whole_only_when_it_is_done() {
+    let script = Script::new([Turn::new([Part::reasoning("hm"), Part::call("read", json!({"path": "x"}))])]);
+    let provider = FakeProvider::start(script).await.unwrap();
+    let response = post(provider.addr(), Wire::Responses, &request(Wire::Responses, true)).await;
+    let events = reader::events(&response.body).unwrap();
+    let items = |wanted: &str| -> Vec<serde_json::Value> {
+        let events = events.iter().filter(|(name, _)| name == wanted);
+        events
+            .map(|(_, data)| serde_json::from_slice::<serde_json::Value>(data).unwrap()["item"].clone())
+            .collect()
+    };
+    let (added, done) = (items("response.output_item.added"), items("response.output_item.done"));
+    let encrypted = |item: &serde_json::Value| item["encrypted_content"].as_str().unwrap().to_owned();
+    assert!(
+        encrypted(&done[0]).starts_with(&encrypted(&added[0])) && encrypted(&done[0]) != encrypted(&added[0])
+    );
+    assert_eq!((&added[1]["arguments"], &added[1]["status"]), (&json!(""), &json!("in_progress")));
+    assert_eq!((&done[1]["arguments"], &done[1]["status"]), (&json!(r#"{"path":"x"}"#), &json!("completed")));
+}
+
+#[tokio::test]
+async fn calls_come_without_ids_where_the_script_gives_an_empty_one() {
+    let script = Script::new([Turn::new([Part::call_with_id("", "read", json!({}))])]);
+    let provider = FakeProvider::start(script).await.unwrap();
+    for wire in [Wire::Gemini, Wire::Ollama] {
+        let response = post(provider.addr(), wire, &request(wire, true)).await;
+        assert!(!response.text().contains("\"id\""), "{}", response.text());
+        assert_eq!(reader::read(wire, true, &response).unwrap().calls.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn gemini_signs_the_last_part_of_a_reply_without_calls() {
+    let script = Script::new([Turn::new([Part::reasoning("hm"), Part::text("no calls")])]);
+    let provider = FakeProvider::start(script).await.unwrap();
+    for stream in [true, false] {
+        let response = post(provider.addr(), Wire::Gemini, &request(Wire::Gemini, stream)).await;
+        let answer = reader::read(Wire::Gemini, stream, &response).unwrap();
+        assert_eq!((answer.text.as_str(), answer.signatures.len()), ("no calls", 1));
+    }
+}
