@@ -3,14 +3,18 @@
 use crate::error::ConfigErrorKind;
 use crate::reader::At;
 
-/// A base URL: http or https, a host, no credentials, no query. A last `/` is dropped.
+/// A base URL: http or https, a host, no credentials, of a query only `api-version`. A last `/` is dropped.
 pub(crate) fn base(at: &At<'_>) -> Option<String> {
     let text = checked(at, at.text()?)?;
-    if text.contains(['?', '#']) {
-        at.report(at.invalid("a base URL has no query and no fragment"));
+    let (path, query) = text.split_once('?').map_or((&*text, None), |(path, query)| (path, Some(query)));
+    // A key never travels in an address.
+    let version = |query: &str| query.starts_with("api-version=") && !query.contains(['&', '#']);
+    if path.contains('#') || !query.is_none_or(version) {
+        at.report(at.invalid("a base URL has no fragment, and no query but `api-version`"));
         return None;
     }
-    Some(text.trim_end_matches('/').to_owned())
+    let path = path.trim_end_matches('/');
+    Some(query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
 }
 
 /// An absolute http or https URL without credentials.

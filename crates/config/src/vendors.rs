@@ -6,18 +6,34 @@ pub struct Vendor {
     pub name: &'static str,
     /// None where each customer has an address of his own.
     pub base_url: Option<&'static str>,
+    /// Where the addresses of customers are: what their hosts end with.
+    pub domains: &'static [&'static str],
     /// The variable that holds the key; none where a key is not asked for.
     pub key: Option<&'static str>,
 }
 
+impl Vendor {
+    /// Whether an address is one of those that its customers have, over TLS. Only there its key goes unasked.
+    pub(crate) fn is_at(&self, base_url: &str) -> bool {
+        let authority = base_url.strip_prefix("https://").and_then(|rest| rest.split(['/', '?']).next());
+        let host = authority.unwrap_or_default().to_ascii_lowercase();
+        self.domains.iter().any(|domain| host.ends_with(domain))
+    }
+}
+
 const fn vendor(name: &'static str, base_url: &'static str, key: Option<&'static str>) -> Vendor {
-    Vendor { name, base_url: Some(base_url), key }
+    Vendor { name, base_url: Some(base_url), domains: &[], key }
 }
 
 /// All of them.
 pub const VENDORS: &[Vendor] = &[
     vendor("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY")),
-    Vendor { name: "azure", base_url: None, key: Some("AZURE_OPENAI_API_KEY") },
+    Vendor {
+        name: "azure",
+        base_url: None,
+        domains: &[".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"],
+        key: Some("AZURE_OPENAI_API_KEY"),
+    },
     vendor("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY")),
     vendor("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY")),
     vendor("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY")),

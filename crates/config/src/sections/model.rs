@@ -18,14 +18,15 @@ use crate::reader::{At, Choice, Fields, FromNode};
 pub struct Model {
     #[serde(flatten)]
     pub source: ModelSource,
-    /// US dollars per million tokens; without it, runs on this model cost nothing in reports and budgets.
+    /// US dollars per million tokens. Of a few models it is known at their vendor; without it, runs cost nothing in reports
+    /// and budgets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     #[schemars(default)]
     pub retry: Retry,
     #[schemars(default)]
     pub timeout: ModelTimeouts,
-    /// Tokens the model can take in and give out together.
+    /// Tokens the model can take in and give out together. `ollama` is told it (`num_ctx`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 256, max = 100_000_000))]
     pub context: Option<u32>,

@@ -168,7 +168,9 @@ impl FromNode for Provider {
             }
             (None, None) => None,
         };
-        let at_vendor = base_url.is_some() && base_url.as_deref() == address;
+        let at_vendor = base_url.as_deref().is_some_and(|base_url| {
+            Some(base_url) == address || vendor.is_some_and(|vendor| vendor.is_at(base_url))
+        });
         let built_in = fields.at("key").is_some_and(|at| at.node.origin.source.kind == SourceKind::BuiltIn);
         let key = match variable {
             // A vendor's key goes to the vendor only, unless the file says otherwise.

@@ -11,3 +11,4 @@ mod schema;
 mod secrets;
 mod show;
 mod values;
+mod vendors;
