@@ -8,6 +8,7 @@ use crate::usage::Usage;
 
 pub use crate::route_note::{
     AttemptEnd, AttemptNote, AttemptOutcome, CachedNote, RaceNote, RouteNote, SwitchNote, SwitchReason,
+    WaitNote,
 };
 
 /// One piece of a reply. `part` is the identity of the part it belongs to: pieces of different parts

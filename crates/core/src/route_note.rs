@@ -20,6 +20,8 @@ pub enum RouteNote {
     Switched(Box<SwitchNote>),
     /// A race is decided.
     Race(Box<RaceNote>),
+    /// The call waits for a place under its provider's limits.
+    Waits(Box<WaitNote>),
     /// The model was not asked.
     Cached(Box<CachedNote>),
     /// What was shown of the reply so far is void; the reply begins again.
@@ -84,6 +86,16 @@ pub struct RaceNote {
     pub losers: Vec<Arc<str>>,
 }
 
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitNote {
+    pub target: Arc<str>,
+    pub provider: Arc<str>,
+    /// In words.
+    pub limits: String,
+    /// Calls that wait, this one among them.
+    pub waiting: usize,
+}
+
 /// A reply that is another call's too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CachedNote {
@@ -112,6 +124,13 @@ impl From<&RouteNote> for EventKind {
             RouteNote::Restarted { error, .. } => Self::ModelRestarted { reason: error.to_string() },
             RouteNote::Attempt(note) => note.event(),
             RouteNote::Cached(note) => note.event(),
+            RouteNote::Waits(note) => {
+                let WaitNote { target, provider, limits, waiting } = &**note;
+                let text = format!(
+                    "`{target}` waits for a place at provider `{provider}`; {waiting} calls do (its limits: {limits})"
+                );
+                Self::Note { text }
+            }
             RouteNote::Switched(note) => Self::RouteSwitched {
                 route: note.route.to_string(),
                 from: note.from.to_string(),

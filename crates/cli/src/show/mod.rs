@@ -7,6 +7,7 @@ mod spinner;
 
 use std::io;
 
+use ambidex_core::chunk::AttemptOutcome;
 use ambidex_core::event::{Event, EventKind, Status};
 use ambidex_core::{ErrorKind, Usage};
 use ambidex_engine::{RunError, RunResult};
@@ -142,6 +143,10 @@ impl Show {
                 let names = from.len() + target.len();
                 let reason = one_line(reason, console.width().saturating_sub(names + 14));
                 self.line(console, &format!("  ↪ {from} → {target}: {reason}"));
+            }
+            EventKind::RouteAttempt { target, outcome: AttemptOutcome::Cached, reason, .. } => {
+                self.end_words(console)?;
+                self.line(console, &format!("  ≡ {target}: {reason}"));
             }
             // Every attempt has an event; a terminal shows what changes.
             EventKind::RouteAttempt { .. } | EventKind::RouteRace { .. } => {}

@@ -272,7 +272,7 @@ impl Limiter {
         Error::new(ErrorKind::Busy, text).with_provider(&self.provider).with_retry_after(Some(wait))
     }
 
-    /// The error of a call whose time passed in the queue.
+    /// The error of a call whose time passed in the queue. It was never sent, so it is none of the provider's.
     pub(super) fn too_late(&self, waited: Duration) -> Error {
         let text = format!(
             "the call's time was over after {:.1} s in the queue of provider `{}` (its limits: {}); start fewer \
@@ -281,7 +281,7 @@ impl Limiter {
             self.provider,
             self.limits
         );
-        Error::new(ErrorKind::Timeout, text).with_provider(&self.provider)
+        Error::new(ErrorKind::Busy, text).with_provider(&self.provider)
     }
 }
 

@@ -16,8 +16,8 @@
 //! # }
 //! ```
 //!
-//! A full queue is the error `busy`, which says when to come back; a call whose time passes in the queue is a
-//! `timeout`.
+//! A full queue is the error `busy`, which says when to come back; a call whose time passes in the queue is
+//! `busy` too.
 
 mod estimate;
 mod limiter;

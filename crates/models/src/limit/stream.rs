@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use ambidex_core::chunk::{RouteNote, WaitNote};
 use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, Model, Request, Usage};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -43,6 +44,8 @@ struct Waits {
     expected: Expected,
     cancelled: BoxFuture<'static, ()>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// When watchers are told that it waits.
+    patience: Option<Pin<Box<Sleep>>>,
     /// Set while this call watches the clock for the queue.
     watch: Option<Pin<Box<Sleep>>>,
 }
@@ -73,6 +76,8 @@ struct Place {
     refused: bool,
 }
 
+/// A shorter wait is not worth a word.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes per token where the provider counts none.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -133,6 +138,7 @@ impl LimitStream {
                     queued: Queued { limiter: self.limiter.clone(), ticket: Some(ticket) },
                     request,
                     cancelled: Box::pin(async move { token.cancelled().await }),
+                    patience: context.is_watched().then(|| Box::pin(sleep_until(since + PATIENCE))),
                     context,
                     since,
                     expected,
@@ -141,6 +147,16 @@ impl LimitStream {
                 }))
             }
         })
+    }
+
+    fn note(&self) -> RouteNote {
+        let info = self.model.info();
+        RouteNote::Waits(Box::new(WaitNote {
+            target: info.name.as_str().into(),
+            provider: info.provider.as_str().into(),
+            limits: self.limiter.limits().to_string(),
+            waiting: self.limiter.waiting(),
+        }))
     }
 
     fn begin(&self, grant: Grant, expected: Expected, request: Request, context: Context) -> State {
@@ -152,8 +168,8 @@ impl LimitStream {
 }
 
 impl Waits {
-    /// Its place, once it is its turn.
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<Grant, Error>> {
+    /// Its place, once it is its turn; none where it is time to say that it waits.
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<Option<Grant>, Error>> {
         if self.cancelled.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Error::cancelled()));
         }
@@ -162,10 +178,14 @@ impl Waits {
             let watch = match self.queued.limiter.turn(ticket, cx.waker()) {
                 Turn::Come(grant) => {
                     self.queued.ticket = None;
-                    return Poll::Ready(Ok(grant));
+                    return Poll::Ready(Ok(Some(grant)));
                 }
                 Turn::Wait(watch) => watch,
             };
+            if self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready()) {
+                self.patience = None;
+                return Poll::Ready(Ok(None));
+            }
             let late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
             if late {
                 return Poll::Ready(Err(self.queued.limiter.too_late(self.since.elapsed())));
@@ -221,7 +241,12 @@ impl Stream for LimitStream {
                         return Poll::Pending;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Poll::Ready(Ok(grant)) => {
+                    Poll::Ready(Ok(None)) => {
+                        let note = this.note();
+                        this.state = State::Waits(waits);
+                        return Poll::Ready(Some(Ok(Chunk::Note(note))));
+                    }
+                    Poll::Ready(Ok(Some(grant))) => {
                         let context = match waits.time_left() {
                             Some(left) => waits.context.with_time_left(left),
                             None => waits.context.clone(),

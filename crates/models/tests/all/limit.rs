@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ambidex_core::context::RunScope;
+use ambidex_core::context::{EventSink, RunScope};
+use ambidex_core::event::EventKind;
 use ambidex_core::model::{ModelInfo, Settings};
 use ambidex_core::wire::WireCache;
 use ambidex_core::{BoxStream, Chunk, Context, Error, ErrorKind, Finish, Model, Request, Usage};
@@ -355,7 +356,7 @@ async fn a_call_waits_no_longer_than_its_time_and_its_run() {
     let started = Instant::now();
     let late = context_with("b", CancellationToken::new(), Some(Duration::from_secs(7)));
     let error = call(&model, late).await.unwrap_err();
-    assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Timeout, 7));
+    assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Busy, 7));
     assert!(error.message().contains("7.0 s in the queue of provider `p`"), "{error}");
 
     let token = CancellationToken::new();
@@ -368,6 +369,36 @@ async fn a_call_waits_no_longer_than_its_time_and_its_run() {
     assert_eq!((limiter.running(), limiter.waiting(), slow.starts().len()), (1, 0, 1));
     let error = call(&model, context_with("c", token, None)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_hear_once_of_a_wait_that_is_worth_a_word() {
+    struct Sink;
+    impl EventSink for Sink {
+        fn emit(&self, _: &Arc<str>, _: u32, _: EventKind) {}
+    }
+    let slow = Slow::new(Duration::from_secs(10));
+    let (model, _) = limited(&slow, Limits { concurrent: Some(1), ..Limits::default() });
+    let watched = || {
+        let sink: Option<Arc<dyn EventSink>> = Some(Arc::new(Sink));
+        let scope = RunScope { run: "b".into(), wire: WireCache::default(), sink, threads: None };
+        Context::new(Arc::new(scope), "m1".into(), 1, CancellationToken::new(), None)
+    };
+    let mut holds = model.stream(Request::user("Hi"), watched());
+    assert!(holds.next().now_or_never().is_none());
+    let mut waits = model.stream(Request::user("Hi"), watched());
+    let mut unwatched = model.stream(Request::user("Hi"), context("a"));
+    let started = Instant::now();
+    let (note, _) = tokio::join!(waits.next(), async { unwatched.next().now_or_never() });
+    let Chunk::Note(note) = note.unwrap().unwrap() else { panic!("no note") };
+    assert_eq!(started.elapsed().as_secs(), 1);
+    let EventKind::Note { text } = EventKind::from(&note) else { panic!("{note:?}") };
+    assert_eq!(text, "`slow` waits for a place at provider `p`; 2 calls do (its limits: 1 calls at once)");
+    drop(holds);
+    let rest: Vec<_> = waits.collect().await;
+    assert!(rest.iter().all(|item| !matches!(item, Ok(Chunk::Note(_)))), "{rest:?}");
+    let rest: Vec<_> = unwatched.collect().await;
+    assert!(rest.iter().all(|item| !matches!(item, Ok(Chunk::Note(_)))), "{rest:?}");
 }
 
 #[tokio::test(start_paused = true)]
