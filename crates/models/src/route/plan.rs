@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ambidex_core::Model;
-use ambidex_core::model::{ModelInfo, StructuredOutput};
+use ambidex_core::model::{Capabilities, ModelInfo, StructuredOutput};
 use ambidex_core::usage::Price;
 
 use super::balancer::Balancer;
@@ -77,8 +77,9 @@ impl Plan {
     }
 }
 
-/// What is true of a route, whichever of its targets answers. The context is the largest known: a target with
-/// a smaller one passes a long prompt on.
+/// What is true of a route. Structured output is asked for as every target understands it. A route can do what
+/// one of its targets can, and its context is the largest known: a target that cannot, or whose context is
+/// smaller, passes the request on.
 fn describe(name: &str, targets: &[&ModelInfo], rules: &Rules) -> ModelInfo {
     let mut info = ModelInfo::new(name, PROVIDER);
     info.context = targets.iter().filter_map(|target| target.context).max();
@@ -88,6 +89,19 @@ fn describe(name: &str, targets: &[&ModelInfo], rules: &Rules) -> ModelInfo {
         StructuredOutput::Tool => 2,
     });
     info.structured_output = weakest.unwrap_or(StructuredOutput::Native);
+    let can = |of: fn(&Capabilities) -> Option<bool>| {
+        let mut known = targets.iter().map(|target| of(&target.capabilities));
+        match known.clone().all(|can| can == Some(false)) {
+            true => known.next().map(|_| false),
+            false => known.any(|can| can == Some(true)).then_some(true),
+        }
+    };
+    info.capabilities = Capabilities {
+        vision: can(|it| it.vision),
+        tools: can(|it| it.tools),
+        parallel_tool_calls: can(|it| it.parallel_tool_calls),
+        max_output: targets.iter().filter_map(|target| target.capabilities.max_output).max(),
+    };
     // Only for estimates. A race pays all of them.
     let mut prices = targets.iter().filter_map(|target| target.price);
     info.price = match rules.start {

@@ -252,13 +252,18 @@ async fn a_cancelled_call_or_one_without_time_asks_nobody_else() {
     assert_eq!((items[0].clone().unwrap_err().kind(), a.calls()), (ErrorKind::Cancelled, calls));
 }
 
-#[test]
-fn a_route_promises_what_all_its_targets_can() {
-    let mut a = Told::new("a", [good("a")]).context(10);
+#[tokio::test(start_paused = true)]
+async fn a_route_can_what_one_of_its_targets_can() {
+    let mut a = Told::new("a", [vec![fail(ErrorKind::Unsupported)]]).context(10);
     a.info.structured_output = StructuredOutput::NativeWithoutTools;
-    let b = Told::new("b", [good("b")]).context(30);
-    let route = Fallback::new("r", models([&b.arc(), &a.arc()]));
+    (a.info.capabilities.vision, a.info.capabilities.tools) = (Some(false), Some(false));
+    let mut b = Told::new("b", [good("b")]).context(30);
+    (b.info.capabilities.vision, b.info.capabilities.tools) = (Some(true), Some(false));
+    let route = Fallback::new("r", models([&a.arc(), &b.arc()]));
     let info = route.info();
     assert_eq!((info.name.as_str(), info.provider.as_str()), ("r", "route"));
     assert_eq!((info.structured_output, info.context), (StructuredOutput::NativeWithoutTools, Some(30)));
+    let can = info.capabilities;
+    assert_eq!((can.vision, can.tools, can.parallel_tool_calls), (Some(true), Some(false), None));
+    assert_eq!(ask(&route).await.unwrap().text(), "b");
 }
