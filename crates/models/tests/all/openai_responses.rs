@@ -7,8 +7,9 @@ use ambidex_core::model::{OutputSchema, Reasoning, Settings};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::{Context, Error, Finish, Model, Request, Role};
 use ambidex_fake_provider::{FakeProvider, Fault, Part as FakePart, Script, Turn, When, Wire};
+use ambidex_models::adapter::Endpoint;
 use ambidex_models::failure::{Place, WireError, of_response};
-use ambidex_models::{Format, ModelConfig, ProviderModel, collect};
+use ambidex_models::{Format, ModelConfig, ProviderModel, collect, vendors};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -494,4 +495,26 @@ fn arguments_that_lost_pieces_are_whole_or_an_error() {
         }
     }
     assert!(whole > 50 && errors > 50, "{whole} whole, {errors} errors");
+}
+
+/// Azure's own address: its version of the path, and its header for the key.
+#[test]
+fn azure_is_asked_as_azure_wants_it() {
+    let model = |base: &str| {
+        let mut config = ModelConfig::new(Format::OpenAiResponses, "azure", "gpt-5", base);
+        config.key = Some("secret".into());
+        format!("{:?}", ProviderModel::new(config, client()).unwrap())
+    };
+    assert!(model("https://x.openai.azure.com").contains("/openai/v1/responses"));
+    assert!(model("https://x.example.com").contains("example.com/v1/responses"));
+    let azure = vendors::of("", "x.openai.azure.com").unwrap();
+    let endpoint = Endpoint {
+        model: "gpt-5".into(),
+        base_path: "/openai/v1".into(),
+        max_tokens: 100,
+        context: None,
+        quirks: azure.quirks,
+    };
+    let headers = Format::OpenAiResponses.adapter().headers(&endpoint, Some(&"secret".into())).unwrap();
+    assert_eq!(headers[0].0.as_str(), "api-key");
 }
