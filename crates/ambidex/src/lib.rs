@@ -35,8 +35,9 @@ pub use ambidex_core::store::Store;
 pub use ambidex_core::tool::{EffectClass, Tool, ToolOutput, ToolSpec};
 pub use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, ErrorKind, Usage};
 pub use ambidex_engine::{
-    Agent, AgentBuilder, ApprovalPolicy, BlockingAgent, Engine, EventStream, Hook, OnWaiting, RunError,
-    RunEvents, RunFile, RunHandle, RunOptions, RunResult, Task, ToolDecision, ToolInvocation,
+    Agent, AgentBuilder, ApprovalPolicy, Batch, BatchItem, BatchOptions, BlockingAgent, Engine, EventStream,
+    Hook, OnWaiting, RunError, RunEvents, RunFile, RunHandle, RunOptions, RunResult, Task, ToolDecision,
+    ToolInvocation,
 };
 pub use ambidex_macros::tool;
 

@@ -110,6 +110,14 @@ impl MemoryStore {
         Ok(())
     }
 
+    /// Forgets a run at rest, its questions too: one that waits or is paused and is kept elsewhere.
+    pub fn forget(&self, run: &str) {
+        let mut tables = self.tables();
+        let forgotten = tables.forget(run);
+        drop(tables);
+        drop(forgotten);
+    }
+
     fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
         let ends = batch.records.iter().any(ends);
         let mut tables = self.tables();
@@ -211,7 +219,12 @@ impl Tables {
     }
 
     fn forget_oldest(&mut self) -> Option<Row> {
-        let row = self.finished.pop_front().and_then(|run| self.runs.remove(&run))?;
+        let oldest = self.finished.pop_front()?;
+        self.forget(&oldest)
+    }
+
+    fn forget(&mut self, run: &str) -> Option<Row> {
+        let row = self.runs.remove(run)?;
         for question in &row.questions {
             self.questions.remove(question);
         }

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ambidex_core::{Error, ErrorKind, Event};
+use futures_core::Stream;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::agent::{Agent, RunEvents, RunOptions, Task};
+use crate::batch::{Batch, BatchItem, BatchOptions};
 use crate::result::{RunError, RunResult};
 
 /// The runtime of an engine's sync door, made when it is first needed.
@@ -95,6 +97,17 @@ impl BlockingAgent {
         let _inside = runtime.enter();
         Ok(BlockingEvents { events: self.agent.stream(task)? })
     }
+
+    /// Results of many tasks, one by one; see [`Agent::batch`]. Dropping the iterator cancels what is under way.
+    pub fn batch<I>(&self, tasks: I, options: BatchOptions) -> Result<BlockingBatch, Error>
+    where
+        I: IntoIterator<Item: Into<Task>>,
+        I::IntoIter: Send + 'static,
+    {
+        let owned = self.agent.engine().runtime();
+        owned.warn_inside_a_runtime();
+        Ok(BlockingBatch { runtime: owned.get()?, batch: self.agent.batch(tasks, options) })
+    }
 }
 
 /// Events of a run on the calling thread.
@@ -106,13 +119,40 @@ impl Iterator for BlockingEvents {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        let waker = Arc::new(Unpark(std::thread::current())).into();
-        let mut context = std::task::Context::from_waker(&waker);
-        loop {
-            match futures_util::Stream::poll_next(std::pin::Pin::new(&mut self.events), &mut context) {
-                std::task::Poll::Ready(event) => return event,
-                std::task::Poll::Pending => std::thread::park(),
-            }
+        wait_for_next(&mut self.events)
+    }
+}
+
+/// Results of a batch on the calling thread.
+pub struct BlockingBatch {
+    batch: Batch,
+    runtime: Handle,
+}
+
+impl BlockingBatch {
+    /// Takes no more tasks and cancels the runs under way. Their results still come.
+    pub fn cancel(&self) {
+        self.batch.cancel();
+    }
+}
+
+impl Iterator for BlockingBatch {
+    type Item = BatchItem;
+
+    fn next(&mut self) -> Option<BatchItem> {
+        // Runs are started while the results are waited for.
+        let _inside = self.runtime.enter();
+        wait_for_next(&mut self.batch)
+    }
+}
+
+fn wait_for_next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        match Stream::poll_next(std::pin::Pin::new(stream), &mut context) {
+            std::task::Poll::Ready(item) => return item,
+            std::task::Poll::Pending => std::thread::park(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod awaited;
+mod batch;
 mod blocking;
 mod builder;
 mod call;
@@ -27,7 +28,8 @@ mod run_file;
 mod run_loop;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
-pub use blocking::{BlockingAgent, BlockingEvents};
+pub use batch::{Batch, BatchItem, BatchOptions, Conversation, RunSet};
+pub use blocking::{BlockingAgent, BlockingBatch, BlockingEvents};
 pub use builder::{AgentBuilder, ApprovalPolicy, MAX_ITERATIONS, TOOL_CONCURRENCY};
 pub use clock::Clock;
 pub use engine::{Engine, EngineBuilder};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+mod batch;
 mod blocking;
 mod cancel;
 mod deadly;
