@@ -41,17 +41,19 @@ pub use ambidex_engine::{
 };
 pub use ambidex_macros::tool;
 
-/// Models: providers over HTTP, scripts, retry, routes over several models.
+/// Models: providers over HTTP, scripts, retry, limits, an exact cache, routes over several models.
 pub mod models {
     pub use ambidex_http::{Client, HeaderMap, Proxy, Tls};
+    pub use ambidex_models::cache::{Cached, ReplyCache};
+    pub use ambidex_models::limit::{Limit, Limiter, Limits};
     pub use ambidex_models::route::{
         Balance, Breaker, BreakerPolicy, BreakerState, Fallback, Hedge, Pick, Race, Stagger, Winner,
         another_target_may_help,
     };
     pub use ambidex_models::scripted::{Fault, ScriptedModel, Turn, When};
     pub use ambidex_models::{
-        AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, Timeouts,
-        collect,
+        AfterFirstToken, Format, ModelConfig, Preset, ProviderModel, Retry, RetryBudget, RetryPolicy,
+        Timeouts, collect,
     };
     pub use secrecy::SecretString;
 }

@@ -89,7 +89,8 @@ fn show_says_where_a_value_comes_from_and_hides_secrets() {
 #[test]
 fn models_are_listed_and_tested() {
     let more = "[models.priced]\nprovider = \"openai\"\nname = \"X-1\"\ncontext = 128000\n\
-        price = { input = 1.25, output = 10.0 }\n";
+        price = { input = 1.25, output = 10.0 }\n\
+        [routes.smart]\nstrategy = \"fallback\"\nuse = [\"priced\", \"script\"]\n";
     let place = Place::scripted("[default]\ntext = \"ok\"\n", more);
     let ran = place.ambidex(&["models", "list"]).ends(0);
     let row = ran.out.lines().find(|line| line.starts_with("priced")).expect("a row");
@@ -105,6 +106,21 @@ fn models_are_listed_and_tested() {
     let tested = place.ambidex(&["models", "test", "script", "priced", "--json"]).ends(1).json();
     assert_eq!((&tested[0]["ok"], &tested[1]["ok"]), (&true.into(), &false.into()));
     assert_eq!(tested[1]["error"]["code"], "unauthorized");
+
+    ran.prints("ROUTE  STRATEGY  USES").prints("smart  fallback  priced, script");
+    let route =
+        list.as_array().and_then(|all| all.iter().find(|it| it["name"] == "smart")).expect("the route");
+    assert_eq!(
+        (&route["route"], &route["use"]),
+        (&"fallback".into(), &serde_json::json!(["priced", "script"]))
+    );
+    // Its first target has no key.
+    place.ambidex(&["models", "test", "smart"]).ends(0).prints("✓ smart");
+    let ran = place.ambidex(&["run", "-m", "smart", "Hi"]).ends(0);
+    assert_eq!(ran.out.trim(), "ok");
+    ran.says("priced → script: unauthorized");
+    place.ambidex(&["config", "check"]).ends(0).prints("routes: smart");
+    place.ambidex(&["run", "-m", "smrat", "Hi"]).ends(2).says("smart");
 }
 
 const TOOLS: &str = r#"

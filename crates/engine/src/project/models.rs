@@ -41,7 +41,10 @@ impl Project {
                 let (name, configured) = self.leaf(reference)?;
                 let model = self.build_model(&name, &configured, &Times::default());
                 let model = model.map_err(|error| error.context(format!("model `{name}`")))?;
-                ConfiguredModel { model: self.cached(model), settings: self.settings(&configured) }
+                ConfiguredModel {
+                    model: self.cached(model, &configured),
+                    settings: self.settings(&configured),
+                }
             }
         };
         self.models.insert(reference.to_owned(), built.clone());
@@ -203,12 +206,15 @@ impl Project {
     }
 
     /// Answers from the cache, where the configuration has one.
-    pub(super) fn cached(&mut self, model: Arc<dyn Model>) -> Arc<dyn Model> {
-        let configured = &self.loaded.config.cache;
-        match configured.kind {
+    pub(super) fn cached(&mut self, model: Arc<dyn Model>, configured: &Configured) -> Arc<dyn Model> {
+        let settings = &self.loaded.config.cache;
+        let kind = match &configured.source {
+            ModelSource::Provider { .. } | ModelSource::Scripted { .. } => settings.kind,
+        };
+        match kind {
             CacheKind::None => model,
             CacheKind::Exact => {
-                let new = || Arc::new(ReplyCache::new(configured.ttl.get(), configured.capacity));
+                let new = || Arc::new(ReplyCache::new(settings.ttl.get(), settings.capacity));
                 let cache = self.cache.get_or_insert_with(new);
                 Arc::new(Cached::new(model, cache.clone()))
             }

@@ -94,7 +94,7 @@ impl Project {
         let target = match self.build_model(&name, &configured, times) {
             Ok(model) => {
                 let policy = BreakerPolicy { failures: breaker.failures, open_for: breaker.open_for.get() };
-                let model = self.cached(Arc::new(Breaker::new(model, policy)));
+                let model = self.cached(Arc::new(Breaker::new(model, policy)), &configured);
                 Arc::new(Preset::new(model, self.settings(&configured))) as Arc<dyn Model>
             }
             Err(error) if error.kind() == ErrorKind::Unauthorized => {
