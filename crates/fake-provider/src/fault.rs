@@ -171,6 +171,8 @@ faults! {
     RateLimitHuge "rate-limit-huge" all any Final "429 with Retry-After: 86400";
     RateLimitMissing "rate-limit-missing" all any Unusable "429 without Retry-After";
     RateLimitInBody "rate-limit-in-body" gemini any Unusable "429 whose body asks for 1.2 s (RetryInfo), without Retry-After";
+    RateLimitInBodyHuge "rate-limit-in-body-huge" gemini any Final "429 whose body asks for a day (RetryInfo), without Retry-After";
+    RateLimitInStream "rate-limit-in-stream" responses stream Unusable "status 200, then response.failed: rate_limit_exceeded, try again in 1.2 s";
     RateLimitInvalid "rate-limit-invalid" all any Unusable "429 with Retry-After: soon";
     RateLimitNegative "rate-limit-negative" all any Unusable "429 with Retry-After: -5";
     QuotaExhausted "quota-exhausted" vendors any Final "the account is out of credit: 429 insufficient_quota, 400 credit balance, a quota per day";

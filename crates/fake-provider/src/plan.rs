@@ -287,6 +287,10 @@ fn break_frames(exchange: &Exchange<'_>, fault: Fault, frames: &mut Vec<Frame>) 
             let message = "The server had an error while processing your request.";
             frames.push(responses::reply::failed(exchange.reply, frames.len(), "server_error", message));
         }
+        Fault::RateLimitInStream => {
+            let message = "Rate limit reached for fake-1 on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 1.2s. Visit https://platform.openai.com/account/rate-limits to learn more.";
+            fail(exchange, frames, "rate_limit_exceeded", message);
+        }
         Fault::ErrorEventFirst => *frames = vec![error_frame(exchange, 0)],
         Fault::ErrorEventTyped => too_long(exchange, frames),
         Fault::MissingFinish | Fault::StallAtEnd => frames
@@ -401,15 +405,18 @@ fn error_frame(exchange: &Exchange<'_>, number: usize) -> Frame {
     Frame { event, data: data.to_string(), kind: FrameKind::Content }
 }
 
+/// A response that fails before it says anything.
+fn fail(exchange: &Exchange<'_>, frames: &mut Vec<Frame>, code: &str, message: &str) {
+    frames.retain(|frame| frame.kind == FrameKind::Start);
+    frames.push(responses::reply::failed(exchange.reply, frames.len(), code, message));
+}
+
 /// A prompt that is too long, said after status 200.
 fn too_long(exchange: &Exchange<'_>, frames: &mut Vec<Frame>) {
     let refusal = match exchange.wire {
         Wire::Responses => {
             let message = "Your input exceeds the context window of this model. Please adjust your input and try again.";
-            frames.retain(|frame| frame.kind == FrameKind::Start);
-            let number = frames.len();
-            frames.push(responses::reply::failed(exchange.reply, number, "context_length_exceeded", message));
-            return;
+            return fail(exchange, frames, "context_length_exceeded", message);
         }
         Wire::OpenAi => Refusal::invalid("This model's maximum context length is 8192 tokens.")
             .code("context_length_exceeded")

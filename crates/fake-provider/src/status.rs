@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fault::Fault;
 use crate::refusal::Refusal;
@@ -72,10 +72,8 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, redirect_to: &st
         Fault::RateLimitMillis => limited(Some(("retry-after-ms", "200".to_owned()))),
         Fault::RateLimitHuge => limited(Some(("retry-after", "86400".to_owned()))),
         Fault::RateLimitMissing => limited(None),
-        Fault::RateLimitInBody => {
-            let detail = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "1.2s"});
-            refused(429, too_many(wire).detail(detail))
-        }
+        Fault::RateLimitInBody => refused(429, too_many(wire).detail(retry_info("1.2s"))),
+        Fault::RateLimitInBodyHuge => refused(429, too_many(wire).detail(retry_info("86400s"))),
         Fault::RateLimitInvalid => limited(Some(("retry-after", "soon".to_owned()))),
         Fault::RateLimitNegative => limited(Some(("retry-after", "-5".to_owned()))),
         Fault::QuotaExhausted => match wire {
@@ -158,6 +156,10 @@ pub(crate) fn whole(fault: Fault, wire: Wire, request_id: &str, redirect_to: &st
 }
 
 const OVER_QUOTA: &str = "You exceeded your current quota, please check your plan and billing details.";
+
+fn retry_info(delay: &str) -> Value {
+    json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
+}
 
 /// A limit that passes.
 fn too_many(wire: Wire) -> Refusal {

@@ -76,10 +76,10 @@ pub fn due(fault: Fault, wire: Wire) -> Due {
         RateLimitSeconds => later(LIMITED, 1000),
         // A date has whole seconds: of the two it is ahead at most one is lost.
         RateLimitDate => later(LIMITED, 1000),
-        RateLimitInBody => later(LIMITED, 1200),
+        RateLimitInBody | RateLimitInStream => later(LIMITED, 1200),
         RateLimitFraction | RateLimitMillis => later(LIMITED, 200),
         RateLimitPastDate | RateLimitMissing | RateLimitInvalid | RateLimitNegative => later(LIMITED, 0),
-        RateLimitHuge => Due::Fail { code: "rate_limited" },
+        RateLimitHuge | RateLimitInBodyHuge => Due::Fail { code: "rate_limited" },
         QuotaExhausted => Due::Fail { code: "quota_exhausted" },
 
         Status400 | Status413 | Status422 => Due::Fail { code: "invalid_request" },

@@ -383,6 +383,10 @@ async fn rate_limits_say_when_in_every_form() {
     let gemini = struck(Fault::RateLimitInBody, Wire::Gemini, true).await;
     assert_eq!((gemini.status, gemini.header("retry-after")), (Some(429), None));
     assert_eq!(gemini.json()["error"]["details"][1]["retryDelay"], "1.2s");
+    let gemini = struck(Fault::RateLimitInBodyHuge, Wire::Gemini, true).await;
+    assert_eq!(gemini.json()["error"]["details"][1]["retryDelay"], "86400s");
+    let said = struck(Fault::RateLimitInStream, Wire::Responses, true).await.text();
+    assert!(said.contains("rate_limit_exceeded") && said.contains("try again in 1.2s"), "{said}");
     let anthropic = struck(Fault::QuotaExhausted, Wire::Anthropic, true).await;
     assert_eq!(anthropic.status, Some(400));
     assert!(anthropic.text().contains("credit balance"));

@@ -117,9 +117,8 @@ fn codes(fault: Fault) -> &'static [&'static str] {
         | JsonNotReply | HugeEvent | HugeAnswer | DeepJson | DuplicateIdUnequal | Redirect301
         | Redirect302 | Redirect307 => &["bad_upstream"],
         RateLimitSeconds | RateLimitFraction | RateLimitDate | RateLimitPastDate | RateLimitMillis
-        | RateLimitInBody | RateLimitHuge | RateLimitMissing | RateLimitInvalid | RateLimitNegative => {
-            &["rate_limited"]
-        }
+        | RateLimitInBody | RateLimitInBodyHuge | RateLimitInStream | RateLimitHuge | RateLimitMissing
+        | RateLimitInvalid | RateLimitNegative => &["rate_limited"],
         QuotaExhausted => &["quota_exhausted"],
         PromptBlocked => &["content_filter"],
         Status400 | Status413 | Status422 => &["invalid_request"],
