@@ -186,8 +186,10 @@ pub struct DemoArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ModelsVerb {
-    /// List the configured models
+    /// List the configured models, or all that a provider offers
     List {
+        /// The provider to ask
+        provider: Option<String>,
         #[arg(long)]
         json: bool,
     },

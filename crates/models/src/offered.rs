@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::adapter::{check_depth, malformed};
-use crate::failure;
+use crate::failure::{self, Place};
 use crate::provider::ProviderModel;
 
 /// Bytes of a list; the longest known has some hundred kilobytes.
@@ -44,6 +44,7 @@ impl ProviderModel {
     async fn list(&self) -> Result<Vec<OfferedModel>, Error> {
         let place = self.place();
         let (url, mut headers) = self.listing();
+        let shown = url.to_string();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let timeouts = Timeouts { connect: None, first_byte: Some(LIST_TIME) };
@@ -55,6 +56,11 @@ impl ProviderModel {
         let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.map(str::to_owned);
         let body = response.collect(MAX_LIST).await;
+        if status == 404 {
+            let Place { provider, .. } = place;
+            let text = format!("{provider}: there is no list of models at {shown}; check `base_url`");
+            return Err(Error::new(ErrorKind::NotFound, text).with_status(status));
+        }
         if status != 200 {
             let body = body.unwrap_or_default();
             return Err(failure::of_response(place, status, &body, wait, location.as_deref()));

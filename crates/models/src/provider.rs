@@ -86,7 +86,7 @@ pub struct ModelConfig {
     pub structured_output: StructuredOutput,
     /// Context window in tokens. Ollama is told it; others have the one they have.
     pub context: Option<u64>,
-    /// None: what is known about the model.
+    /// What is unknown here is taken from what is known about the model.
     pub capabilities: Option<Capabilities>,
     pub timeouts: Timeouts,
     /// The limit of output tokens where the request sets none and the format demands one.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ambidex_config::{Model as Configured, ModelSource, Route, Script, Strategy};
 use ambidex_core::{Chunk, Context, Error, ErrorKind, Request, Usage};
 use ambidex_engine::project::{ConfiguredModel, Project};
+use ambidex_models::OfferedModel;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,10 @@ pub async fn models(
     at_once: CancellationToken,
 ) -> Result<Exit, Failure> {
     match verb {
-        ModelsVerb::List { json } => list(&project::open(common)?, *json, console),
+        ModelsVerb::List { provider: None, json } => list(&project::open(common)?, *json, console),
+        ModelsVerb::List { provider: Some(provider), json } => {
+            offered(project::open(common)?, provider, *json, console, at_once).await
+        }
         ModelsVerb::Test { names, json } => {
             test(project::open(common)?, names, *json, console, at_once).await
         }
@@ -63,6 +67,43 @@ fn list(project: &Project, as_json: bool, console: &mut Console) -> Result<Exit,
         &console.stderr_paint().dim(&format!("also, without being configured: {}", providers.join(", "))),
     );
     Ok(Exit::Done)
+}
+
+/// What a provider says it has.
+async fn offered(
+    mut project: Project,
+    provider: &str,
+    as_json: bool,
+    console: &mut Console,
+    at_once: CancellationToken,
+) -> Result<Exit, Failure> {
+    let asked = project.provider(provider).map_err(|error| Failure::building(&error))?;
+    let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
+    let stop = CancellationToken::new();
+    interrupts.guard(stop.clone());
+    let models = tokio::select! {
+        models = asked.offered() => models.map_err(|error| Failure::building(&error))?,
+        () = stop.cancelled() => return Err(Failure::new(Exit::Cancelled, "cancelled")),
+    };
+    if as_json {
+        let object = |model: &OfferedModel| {
+            json!({
+                "name": format!("{provider}:{}", model.id),
+                "model": model.id,
+                "context": model.context,
+                "about": model.about,
+            })
+        };
+        let all: Vec<Value> = models.iter().map(object).collect();
+        super::print(console, &pretty(&Value::Array(all), console.stdout_paint()))?;
+        return Ok(Exit::Done);
+    }
+    let row = |model: &OfferedModel| {
+        let context = model.context.map_or_else(|| "-".to_owned(), number::grouped);
+        vec![format!("{provider}:{}", model.id), context, model.about.clone().unwrap_or_default()]
+    };
+    let rows: Vec<Vec<String>> = models.iter().map(row).collect();
+    super::print(console, &table(&["MODEL", "CONTEXT", "ABOUT"], &rows, console.stdout_paint()))
 }
 
 /// All models and routes.

@@ -1,5 +1,8 @@
 //! The verbs that run no task.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
 use crate::support::{Place, Ran};
 
 #[test]
@@ -121,6 +124,31 @@ fn models_are_listed_and_tested() {
     ran.says("priced → script: unauthorized");
     place.ambidex(&["config", "check"]).ends(0).prints("routes: smart");
     place.ambidex(&["run", "-m", "smrat", "Hi"]).ends(2).says("smart");
+}
+
+#[test]
+fn a_provider_is_asked_for_the_models_it_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            assert_eq!(lines.next().as_deref(), Some("GET /api/tags HTTP/1.1"));
+            let _head = lines.take_while(|line| !line.is_empty()).count();
+            let body = r#"{"models":[{"name":"qwen3:8b","details":{"parameter_size":"8.2B"}}]}"#;
+            let head = "content-type: application/json\r\nconnection: close";
+            write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .unwrap();
+        }
+    });
+    let more = format!("[providers.ollama]\nbase_url = \"http://{address}\"\n");
+    let place = Place::scripted("[default]\ntext = \"ok\"\n", &more);
+    place.ambidex(&["models", "list", "ollama"]).ends(0).prints("ollama:qwen3:8b").prints("8.2B");
+    let list = place.ambidex(&["models", "list", "ollama", "--json"]).ends(0).json();
+    assert_eq!((&list[0]["name"], &list[0]["about"]), (&"ollama:qwen3:8b".into(), &"8.2B".into()));
+    server.join().unwrap();
+    place.ambidex(&["models", "list", "nobody"]).ends(6).says("there is no provider `nobody`");
 }
 
 const TOOLS: &str = r#"

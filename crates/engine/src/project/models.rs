@@ -94,28 +94,9 @@ impl Project {
                 (Arc::new(script.named(name).price(price)), Arc::default())
             }
             ModelSource::Provider { provider: provider_name, name: model_name } => {
-                let Some(provider) = self.config().providers.get(provider_name).cloned() else {
-                    return Err(invalid(format!("there is no provider `{provider_name}`")));
-                };
-                let Shared { client, budget, limiter } = self.shared(provider_name, &provider)?;
-                let key = provider.resolve_key(&self.environment).map_err(|error| {
-                    Error::new(ErrorKind::Unauthorized, error.to_string()).with_provider(provider_name)
-                })?;
-                let format = match provider.kind {
-                    ProviderKind::Openai => Format::OpenAiChat,
-                    ProviderKind::OpenaiResponses => Format::OpenAiResponses,
-                    ProviderKind::Anthropic => Format::Anthropic,
-                    ProviderKind::Gemini => Format::Gemini,
-                    ProviderKind::Ollama => Format::Ollama,
-                };
-                let mut config = ModelConfig::new(format, provider_name, model_name, &provider.base_url);
+                let (mut config, shared) = self.provider_config(provider_name, model_name)?;
+                let Shared { client, budget, limiter } = shared;
                 name.clone_into(&mut config.name);
-                config.key_source = provider.key.as_ref().map(|source| match &key {
-                    Some(_) => source.place(),
-                    None => format!("{}, which is not set", source.place()),
-                });
-                config.key = key;
-                config.headers = self.provider_headers(&provider)?;
                 config.price = price;
                 config.context = model.context.map(u64::from);
                 config.capabilities = Some(Capabilities {
@@ -155,6 +136,43 @@ impl Project {
             total: model.timeout.total.get(),
         };
         Ok(Arc::new(Retry::new(inner, policy, budget)))
+    }
+
+    /// A provider as it is configured, to be asked for the models it has. Fetches its key, which may block.
+    ///
+    /// # Errors
+    /// As [`model`](Self::model).
+    pub fn provider(&mut self, name: &str) -> Result<ProviderModel, Error> {
+        // No model is asked; messages show the name.
+        let (config, shared) = self.provider_config(name, "list of models")?;
+        ProviderModel::new(config, shared.client)
+    }
+
+    /// A model of a provider with all that the provider's section says.
+    fn provider_config(&mut self, name: &str, model: &str) -> Result<(ModelConfig, Shared), Error> {
+        let Some(provider) = self.config().providers.get(name).cloned() else {
+            let known: Vec<_> = self.config().providers.keys().map(String::as_str).collect();
+            return Err(invalid(format!("there is no provider `{name}`; there are: {}", known.join(", "))));
+        };
+        let shared = self.shared(name, &provider)?;
+        let key = provider
+            .resolve_key(&self.environment)
+            .map_err(|error| Error::new(ErrorKind::Unauthorized, error.to_string()).with_provider(name))?;
+        let format = match provider.kind {
+            ProviderKind::Openai => Format::OpenAiChat,
+            ProviderKind::OpenaiResponses => Format::OpenAiResponses,
+            ProviderKind::Anthropic => Format::Anthropic,
+            ProviderKind::Gemini => Format::Gemini,
+            ProviderKind::Ollama => Format::Ollama,
+        };
+        let mut config = ModelConfig::new(format, name, model, &provider.base_url);
+        config.key_source = provider.key.as_ref().map(|source| match &key {
+            Some(_) => source.place(),
+            None => format!("{}, which is not set", source.place()),
+        });
+        config.key = key;
+        config.headers = self.provider_headers(&provider)?;
+        Ok((config, shared))
     }
 
     pub(super) fn settings(&self, model: &Configured) -> Settings {

@@ -87,10 +87,10 @@ fn known_models_are_known_at_their_vendor_and_the_users_word_wins() {
     let own = info("https://api.anthropic.com", "claude-haiku-4-5", |config| {
         config.price = Some(Price { input: 3.0, output: 4.0, cached_input: None });
         config.context = Some(1000);
-        config.capabilities = Some(Capabilities::default());
+        config.capabilities = Some(Capabilities { vision: Some(false), ..Capabilities::default() });
     });
     assert_eq!((own.price.map(|price| price.input), own.context), (Some(3.0), Some(1000)));
-    assert_eq!(own.capabilities, Capabilities::default());
+    assert_eq!((own.capabilities.vision, own.capabilities.tools), (Some(false), Some(true)));
     for (base, model) in [
         ("https://gateway.example.com", "claude-haiku-4-5"),
         ("https://api.anthropic.com", "claude-haiku-4-50"),

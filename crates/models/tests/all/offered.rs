@@ -74,5 +74,6 @@ async fn a_server_without_a_list_or_a_key_says_so() {
     assert_eq!(ask(|config| config.key = None).await.unwrap_err().code(), "unauthorized");
     let error = ask(|config| config.base_url.push_str("/nowhere")).await.unwrap_err();
     assert_eq!(error.code(), "not_found");
+    assert!(error.message().contains("no list of models"), "{error}");
     provider.shutdown().await;
 }
