@@ -37,9 +37,11 @@ pub struct Common {
 pub enum Verb {
     /// Run one task to its end
     Run(Box<RunArgs>),
+    /// Run many tasks from a file of JSON lines
+    Batch(Box<BatchArgs>),
     /// Talk with an agent, line by line
     Chat(ChatArgs),
-    /// List the configured models, or test them with one tiny call each
+    /// List the configured models, test them with one tiny call each, compare them
     #[command(subcommand)]
     Models(ModelsVerb),
     /// List tools, show their schemas, call one
@@ -118,6 +120,42 @@ pub struct RunArgs {
     pub thread: Option<String>,
     #[arg(long, value_name = "URL", hide = true)]
     pub db: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A task is a line of JSON: \"TEXT\", or an object with `task` (or `input`) and, if wanted, `id`, `agent`,
+`model` and `metadata`. A result is a line of JSON, too: what `run --result-json` prints, with `index` (the
+place of its task, counted from 0), `id` and `metadata` of the task. Results come as they are ready.
+
+With --out the batch is restartable: started again, it leaves out the tasks that have a result, failed ones
+too. Limits such as --max-usd are those of each task.
+
+Exit codes: 0 all done, 1 some failed, 2 usage, 3 some wait for a person, 4 some are paused, 5 cancelled,
+6 configuration invalid. `ambidex help codes` lists them all."
+)]
+pub struct BatchArgs {
+    /// The tasks, one a line; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// Append the results to this file, and go on where an earlier start stopped
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Tasks at once
+    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "sequential")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000), allow_hyphen_values = true)]
+    pub concurrency: u32,
+    /// One after another, each with the conversation before it
+    #[arg(long)]
+    pub sequential: bool,
+    /// Run again what failed, in place of its results
+    #[arg(long, requires = "out", conflicts_with = "sequential")]
+    pub retry_failed: bool,
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// Active time until a task fails, such as 90s or 5m
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub timeout: Option<ambidex_config::Duration>,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -200,6 +238,30 @@ pub enum ModelsVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Compare models and routes: time, speed, cost, failures
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The targets take turns, so that a slow minute of the network meets them all. Nothing is answered from
+the cache. The first call to a provider includes connecting. Tokens per second are output tokens over the
+whole time of a call. Exit code 1: a target never answered."
+)]
+pub struct BenchArgs {
+    /// Models and routes, configured names or PROVIDER:NAME; all that are configured when none is given
+    pub names: Vec<String>,
+    /// Calls of each target
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub runs: u32,
+    /// What the models are asked
+    #[arg(long, value_name = "TEXT", default_value = "Write a paragraph of about 100 words on rivers.")]
+    pub prompt: String,
+    /// Calls at once, of all targets together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub concurrency: u32,
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -42,6 +42,16 @@ impl Failure {
         }
     }
 
+    /// With the place it is about in front.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Said { exit, message, help } => {
+                Self::Said { exit, message: format!("{place}: {message}"), help }
+            }
+            other => other,
+        }
+    }
+
     /// Something of the configuration could not be built.
     pub fn building(error: &Error) -> Self {
         let exit = match error.kind() {

@@ -272,14 +272,7 @@ impl Show {
         };
         match self.format {
             Format::Events => {}
-            Format::Result => {
-                let object = match (result, ended) {
-                    (Some(result), _) => result.to_json(),
-                    (None, Err(error)) => without_a_result(error),
-                    (None, Ok(_)) => serde_json::Value::Null,
-                };
-                console.print_line(&object.to_string())?;
-            }
+            Format::Result => console.print_line(&object(ended).to_string())?,
             Format::Text => {
                 if let Some(result) = result.filter(|result| result.status == Status::Succeeded) {
                     self.result(console, result)?;
@@ -345,6 +338,15 @@ impl Show {
             console.say("");
         }
         console.say(&format!("{mark} {}", paint.dim(&format!("{word} · {text}"))));
+    }
+}
+
+/// The object that `--result-json` prints.
+pub fn object(ended: &Result<RunResult, RunError>) -> serde_json::Value {
+    match ended {
+        Ok(result) => result.to_json(),
+        Err(RunError { result: Some(result), .. }) => result.to_json(),
+        Err(error) => without_a_result(error),
     }
 }
 

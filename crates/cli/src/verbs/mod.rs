@@ -1,5 +1,7 @@
 //! A file for each verb.
 
+mod batch;
+mod bench;
 mod chat;
 mod config;
 mod demo;
@@ -24,9 +26,9 @@ use crate::failure::Failure;
 use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
-const LATER: [&str; 14] = [
-    "batch", "serve", "worker", "attach", "threads", "sessions", "runs", "replay", "approve", "relay",
-    "flow", "mcp", "keys", "status",
+const LATER: [&str; 13] = [
+    "serve", "worker", "attach", "threads", "sessions", "runs", "replay", "approve", "relay", "flow", "mcp",
+    "keys", "status",
 ];
 
 pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
@@ -43,6 +45,7 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
         Some(Verb::Schema { of }) => schema::schema(of, console),
         Some(Verb::Config(verb)) => config::config(&verb, common, console),
         Some(Verb::Run(args)) => asynchronously(|at_once| run::run(&args, common, console, at_once)),
+        Some(Verb::Batch(args)) => asynchronously(|at_once| batch::batch(&args, common, console, at_once)),
         Some(Verb::Chat(args)) => asynchronously(|at_once| chat::chat(&args, common, console, at_once)),
         Some(Verb::Models(verb)) => asynchronously(|at_once| models::models(&verb, common, console, at_once)),
         Some(Verb::Tools(verb)) => asynchronously(|at_once| tools::tools(&verb, common, console, at_once)),

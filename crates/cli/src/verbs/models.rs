@@ -21,6 +21,8 @@ use crate::project;
 use crate::show::{number, pretty};
 use crate::table::table;
 
+use super::bench;
+
 /// Of one call of `models test`.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest reply to a test, where the model has no smaller limit; room for a model that thinks first.
@@ -40,6 +42,7 @@ pub async fn models(
         ModelsVerb::Test { names, json } => {
             test(project::open(common)?, names, *json, console, at_once).await
         }
+        ModelsVerb::Bench(args) => bench::bench(args, common, console, at_once).await,
     }
 }
 
@@ -107,7 +110,7 @@ async fn offered(
 }
 
 /// All models and routes.
-fn configured(project: &Project) -> Vec<String> {
+pub fn configured(project: &Project) -> Vec<String> {
     let config = project.config();
     config.models.keys().chain(config.routes.keys()).cloned().collect()
 }
@@ -159,10 +162,20 @@ fn describe_route(name: &str, route: &Route) -> Value {
     json!({ "name": name, "route": strategy(route), "use": route.targets })
 }
 
-struct Tested {
-    first_token: Option<Duration>,
-    total: Duration,
-    ended: Result<Usage, Error>,
+/// One call of a model.
+pub struct Called {
+    pub first_token: Option<Duration>,
+    pub total: Duration,
+    /// What it used, also if it failed.
+    pub usage: Usage,
+    pub ended: Result<(), Error>,
+}
+
+impl Called {
+    /// A model that cannot even be called.
+    pub fn failed(error: Error) -> Self {
+        Self { first_token: None, total: Duration::ZERO, usage: Usage::default(), ended: Err(error) }
+    }
 }
 
 async fn test(
@@ -184,8 +197,8 @@ async fn test(
     let width = names.iter().map(String::len).max().unwrap_or(0);
     for name in names {
         let tested = match project.model(&name) {
-            Ok(model) => call(&model, &stop).await,
-            Err(error) => Tested { first_token: None, total: Duration::ZERO, ended: Err(error) },
+            Ok(model) => call(&model, "Answer with the word ok.", Some(TOKENS), TIMEOUT, &stop).await,
+            Err(error) => Called::failed(error),
         };
         if stop.is_cancelled() {
             return Err(Failure::new(Exit::Cancelled, "cancelled"));
@@ -196,9 +209,7 @@ async fn test(
             continue;
         }
         let line = match &tested.ended {
-            Ok(usage) => {
-                format!("{} {name:width$}  {}", paint.green("✓"), paint.dim(&timing(&tested, usage)))
-            }
+            Ok(()) => format!("{} {name:width$}  {}", paint.green("✓"), paint.dim(&timing(&tested))),
             Err(error) => {
                 let mut line = format!("{} {name:width$}  {error}", paint.red("✗"));
                 if let Some(hint) = hint(error) {
@@ -216,7 +227,8 @@ async fn test(
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
-fn timing(tested: &Tested, usage: &Usage) -> String {
+fn timing(tested: &Called) -> String {
+    let usage = &tested.usage;
     let mut parts = Vec::new();
     if let Some(first) = tested.first_token {
         parts.push(format!("first token {}", number::seconds(first.as_secs_f64())));
@@ -227,9 +239,9 @@ fn timing(tested: &Tested, usage: &Usage) -> String {
     parts.join(" · ")
 }
 
-fn object(name: &str, tested: &Tested) -> Value {
+fn object(name: &str, tested: &Called) -> Value {
     let (usage, error) = match &tested.ended {
-        Ok(usage) => (json!(usage), Value::Null),
+        Ok(()) => (json!(tested.usage), Value::Null),
         Err(error) => (
             Value::Null,
             json!({"code": error.code(), "message": error.message(), "retryable": error.is_retryable()}),
@@ -245,15 +257,25 @@ fn object(name: &str, tested: &Tested) -> Value {
     })
 }
 
-async fn call(model: &ConfiguredModel, stop: &CancellationToken) -> Tested {
+/// Calls a model once, and reads its answer to the end.
+pub async fn call(
+    model: &ConfiguredModel,
+    prompt: &str,
+    most_tokens: Option<u32>,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> Called {
     let mut settings = model.settings.clone();
-    settings.max_tokens = Some(settings.max_tokens.map_or(TOKENS, |tokens| tokens.min(TOKENS)));
-    let request = Request { settings: Arc::new(settings), ..Request::user("Answer with the word ok.") };
+    settings.max_tokens = match (settings.max_tokens, most_tokens) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    let request = Request { settings: Arc::new(settings), ..Request::user(prompt) };
     let start = Instant::now();
-    let mut first_token = None;
+    let (mut first_token, mut usage) = (None, Usage::default());
     let mut stream = model.model.stream(request, Context::detached());
     let reading = async {
-        let (mut usage, mut whole) = (Usage::default(), false);
+        let mut whole = false;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk?;
             if chunk.is_content() {
@@ -266,20 +288,17 @@ async fn call(model: &ConfiguredModel, stop: &CancellationToken) -> Tested {
             }
         }
         if whole {
-            Ok(usage)
+            Ok(())
         } else {
             Err(Error::new(ErrorKind::StreamTruncated, "the answer ended before its terminal event"))
         }
     };
     let ended = tokio::select! {
-        ended = tokio::time::timeout(TIMEOUT, reading) => ended.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("no whole answer within {TIMEOUT:?}")))
+        ended = tokio::time::timeout(limit, reading) => ended.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format!("no whole answer within {limit:?}")))
         }),
         () = stop.cancelled() => Err(Error::cancelled()),
     };
-    let ended = ended.map(|mut usage| {
-        usage.usd = usage.usd.or_else(|| model.model.info().price.map(|price| price.cost(&usage)));
-        usage
-    });
-    Tested { first_token, total: start.elapsed(), ended }
+    usage.usd = usage.usd.or_else(|| model.model.info().price.map(|price| price.cost(&usage)));
+    Called { first_token, total: start.elapsed(), usage, ended }
 }
