@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::console::{columns, printable};
 use crate::paint::Paint;
+use crate::relay::{self, Writing, Written};
 
 /// What a person is asked.
 #[derive(Clone, Debug)]
@@ -15,11 +16,14 @@ pub struct Asked {
     pub tool: String,
     pub args: Value,
     pub why: Why,
+    /// Where a model's reply is wanted: all of what is asked.
+    pub reply: Option<Box<Question>>,
 }
 
 impl From<Question> for Asked {
     fn from(question: Question) -> Self {
-        Self { id: question.id, tool: question.tool, args: question.args, why: question.why }
+        let reply = (question.why == Why::Reply).then(|| Box::new(question.clone()));
+        Self { id: question.id, tool: question.tool, args: question.args, why: question.why, reply }
     }
 }
 
@@ -27,6 +31,8 @@ impl From<Question> for Asked {
 pub enum Said {
     /// A question is answered.
     Answered { id: String, answer: Answer },
+    /// More text of a reply that is not whole yet.
+    Writes { id: String, text: String },
     /// Ask on, after saying this.
     Again(Option<String>),
 }
@@ -36,6 +42,7 @@ pub enum Said {
 pub struct Approvals {
     open: VecDeque<Asked>,
     stage: Stage,
+    writing: Writing,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +59,23 @@ impl Approvals {
         self.open.push_back(question);
     }
 
+    /// Whether it waits for an answer here.
+    pub fn knows(&self, id: &str) -> bool {
+        self.open.iter().any(|question| question.id == id)
+    }
+
     /// A question that needs no answer any more.
     pub fn withdraw(&mut self, id: &str) {
         if self.open.front().is_some_and(|question| question.id == id) {
-            self.stage = Stage::Choice;
+            self.begin();
         }
         self.open.retain(|question| question.id != id);
+    }
+
+    /// The next question begins at its beginning.
+    fn begin(&mut self) {
+        self.stage = Stage::Choice;
+        self.writing = Writing::default();
     }
 
     pub fn is_asking(&self) -> bool {
@@ -70,6 +88,9 @@ impl Approvals {
     }
 
     pub fn prompt(&self, paint: Paint) -> String {
+        if let Some(relay) = self.open.front().and_then(|asked| asked.reply.as_ref()?.relay.as_deref()) {
+            return paint.bold(&self.writing.prompt(relay));
+        }
         let text = match (self.stage, self.open.front().map(|question| question.why)) {
             (Stage::Choice, Some(Why::InDoubt)) => "[r]un it again, [n]o, or [a]nswer with its result? ",
             (Stage::Choice, _) => "[y]es, [n]o, [e]dit the arguments, or [a]nswer yourself? ",
@@ -83,6 +104,13 @@ impl Approvals {
     /// `fits` says whether edited arguments are what a tool takes.
     pub fn line(&mut self, line: &str, fits: &mut dyn FnMut(&str, &Value) -> Result<(), String>) -> Said {
         let Some(question) = self.open.front() else { return Said::Again(None) };
+        if let Some(wanted) = &question.reply {
+            return match self.writing.line(line, wanted) {
+                Written::Again(why) => Said::Again(why),
+                Written::Text(text) => Said::Writes { id: wanted.id.clone(), text },
+                Written::Answer(answer) => self.answered(answer),
+            };
+        }
         let line = line.trim();
         let doubt = question.why == Why::InDoubt;
         let answer = match self.stage {
@@ -107,10 +135,15 @@ impl Approvals {
             }
             Stage::Result => Answer::Answer { answer: json_or_text(line) },
         };
-        let id = question.id.clone();
-        self.open.pop_front();
-        self.stage = Stage::Choice;
-        Said::Answered { id, answer }
+        self.answered(answer)
+    }
+
+    fn answered(&mut self, answer: Answer) -> Said {
+        self.begin();
+        match self.open.pop_front() {
+            Some(question) => Said::Answered { id: question.id, answer },
+            None => Said::Again(None),
+        }
     }
 
     fn turn_to(&mut self, stage: Stage) -> Said {
@@ -139,14 +172,18 @@ pub fn json_or_text(text: &str) -> Value {
 
 /// The question with its arguments, framed.
 pub fn describe(question: &Asked, paint: Paint, width: usize) -> String {
+    let room = width.saturating_sub(3).max(20);
+    if let Some(relay) = question.reply.as_ref().and_then(|question| question.relay.as_deref()) {
+        return relay::describe(relay, paint, &|line| wrapped(line, room));
+    }
     let head = match question.why {
+        Why::Reply => "A model's reply is wanted.".to_owned(),
         Why::Approval => format!("May `{}` run?", question.tool),
         Why::InDoubt => format!("Did `{}` happen? It was under way when its process ended.", question.tool),
     };
     let bar = paint.yellow("│");
     let mut out = format!("{} {}\n", paint.yellow("╭─"), paint.bold(&printable(&head)));
     let arguments = serde_json::to_string_pretty(&question.args).unwrap_or_default();
-    let room = width.saturating_sub(3).max(20);
     for line in printable(&arguments).lines() {
         for piece in wrapped(line, room) {
             out.push_str(&format!("{bar} {piece}\n"));

@@ -7,8 +7,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::{BlockingThread, BlockingThreads};
+use crate::effect::EffectId;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
+use crate::question::Question;
+use crate::relay::{Asking, Closing};
 use crate::wire::WireCache;
 
 /// Belongs to one effect of one run: who asks, under which key, until when, and how to stop.
@@ -21,6 +24,8 @@ pub struct Context {
     time_left: Option<Duration>,
     thread: Option<Reserved>,
     in_retry: bool,
+    asking: Option<Arc<dyn Asking>>,
+    beside: bool,
 }
 
 /// A thread kept for one effect, until the effect takes it.
@@ -41,6 +46,9 @@ pub trait EventSink: Send + Sync {
     fn emit(&self, effect: &Arc<str>, attempt: u32, event: EventKind);
 }
 
+/// The run of what belongs to none.
+const DETACHED: &str = "none";
+
 impl Context {
     pub fn new(
         run: Arc<RunScope>,
@@ -49,12 +57,22 @@ impl Context {
         token: CancellationToken,
         time_left: Option<Duration>,
     ) -> Self {
-        Self { run, effect, attempt, token, time_left, thread: None, in_retry: false }
+        Self {
+            run,
+            effect,
+            attempt,
+            token,
+            time_left,
+            thread: None,
+            in_retry: false,
+            asking: None,
+            beside: false,
+        }
     }
 
     /// A context outside any run, for a single call of a model or tool.
     pub fn detached() -> Self {
-        let scope = RunScope { run: "none".into(), wire: WireCache::default(), sink: None, threads: None };
+        let scope = RunScope { run: DETACHED.into(), wire: WireCache::default(), sink: None, threads: None };
         Self::new(Arc::new(scope), "call".into(), 1, CancellationToken::new(), None)
     }
 
@@ -106,6 +124,45 @@ impl Context {
     /// Whether a failure is tried again further out, so that it must not be tried again here as well.
     pub fn is_in_retry(&self) -> bool {
         self.in_retry
+    }
+
+    /// The same context for an effect that may ask a person.
+    #[must_use]
+    pub fn asking(self, run: Arc<dyn Asking>) -> Self {
+        Self { asking: Some(run), ..self }
+    }
+
+    /// The same context for one of several that work at once.
+    #[must_use]
+    pub fn beside_others(self) -> Self {
+        Self { beside: true, ..self }
+    }
+
+    /// Belongs to no run.
+    pub fn is_detached(&self) -> bool {
+        *self.run.run == *DETACHED
+    }
+
+    /// Tells the run that its effect waits for an answer to this question.
+    pub fn asked(&self, question: &Question) {
+        if let Some(run) = &self.asking {
+            run.asked(EffectId::new(self.effect.clone()), self.attempt, question.clone(), self.beside);
+        }
+    }
+
+    /// Tells the run that a question of its effect is closed, after it was waited for this long.
+    pub fn closed(&self, question: &str, closing: Closing, after: Duration) {
+        if let Some(run) = &self.asking {
+            let waited = if self.beside { Duration::ZERO } else { after };
+            let effect = EffectId::new(self.effect.clone());
+            run.closed(effect, self.attempt, question.to_owned(), closing, waited);
+        }
+    }
+
+    /// How long effects of this run have only waited for people, in this process. Limits of time do not count
+    /// it: a person has only his own.
+    pub fn waited(&self) -> Duration {
+        self.asking.as_ref().map_or(Duration::ZERO, |run| run.waited())
     }
 
     /// The same context for work that others wait for too: it ends neither with this one's token nor with its

@@ -147,6 +147,12 @@ pub enum EventKind {
     ApprovalAsked { id: String, tool: String, args: Value, why: crate::question::Why },
     #[serde(rename = "approval.answered")]
     ApprovalAnswered { id: String, decision: String },
+    /// A person is asked to answer as the model.
+    #[serde(rename = "relay.asked")]
+    RelayAsked { id: String, queue: String },
+    /// He is asked no more: `reply`, `reject`, `expired`, or `withdrawn` where the answer is not needed any more.
+    #[serde(rename = "relay.answered")]
+    RelayAnswered { id: String, decision: String },
     #[serde(rename = "budget.reached")]
     BudgetReached { budget: String },
     #[serde(rename = "note")]

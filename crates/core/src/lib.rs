@@ -17,6 +17,7 @@ pub mod message;
 pub mod model;
 pub mod question;
 pub mod record;
+pub mod relay;
 pub mod reply;
 mod route_note;
 pub mod run;

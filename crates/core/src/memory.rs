@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::BoxFuture;
 use crate::definition::Pinned;
-use crate::question::{Answer, AnswerError, Question, Questions};
+use crate::question::{Answer, AnswerError, Question, Questions, Standing};
 use crate::record::{Record, RecordKind};
 use crate::store::{Batch, Store, StoreError, Stored};
 
@@ -56,6 +56,8 @@ struct Asked {
     question: Question,
     answer: Option<Answer>,
     withdrawn: bool,
+    /// A reply that is being written.
+    written: String,
 }
 
 impl MemoryStore {
@@ -118,7 +120,31 @@ impl MemoryStore {
         drop(forgotten);
     }
 
-    fn write(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
+    /// Resolves when `look` finds in the question what it looks for.
+    fn until<T: Send + 'static>(
+        &self,
+        id: &str,
+        look: impl Fn(&Asked) -> Option<T> + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let (shared, id) = (self.shared.clone(), id.to_owned());
+        Box::pin(async move {
+            loop {
+                // Listen before looking, or what came in between would be missed.
+                let mut next = std::pin::pin!(shared.answered.notified());
+                next.as_mut().enable();
+                let found = {
+                    let tables = shared.tables.lock().unwrap_or_else(PoisonError::into_inner);
+                    tables.questions.get(&id).and_then(&look)
+                };
+                match found {
+                    Some(found) => return found,
+                    None => next.await,
+                }
+            }
+        })
+    }
+
+    fn write_batch(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
         let ends = batch.records.iter().any(ends);
         let mut tables = self.tables();
         match tables.runs.get(run) {
@@ -214,7 +240,8 @@ impl Tables {
         if let Some(row) = self.runs.get_mut(run) {
             row.questions.push(question.id.clone());
         }
-        let asked = Asked { order: self.asked, answer: None, withdrawn: false, question };
+        let asked =
+            Asked { order: self.asked, answer: None, withdrawn: false, written: String::new(), question };
         self.questions.insert(asked.question.id.clone(), asked);
     }
 
@@ -258,11 +285,32 @@ impl Store for MemoryStore {
         expected: u64,
         batch: Batch,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(std::future::ready(self.write(run, epoch, expected, batch)))
+        Box::pin(std::future::ready(self.write_batch(run, epoch, expected, batch)))
     }
 }
 
 impl Questions for MemoryStore {
+    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Standing, StoreError>> {
+        let (id, run) = (question.id.clone(), question.run.clone());
+        let mut tables = self.tables();
+        tables.ask(&run, question);
+        let standing = tables.questions.get(&id).map(|asked| Standing {
+            question: asked.question.clone(),
+            answer: asked.answer.clone(),
+            withdrawn: asked.withdrawn,
+        });
+        let standing = standing.ok_or_else(|| StoreError::Broken(format!("no question {id}")));
+        Box::pin(std::future::ready(standing))
+    }
+
+    fn withdraw(&self, id: &str) -> BoxFuture<'static, Result<Option<Answer>, StoreError>> {
+        let answer = self.tables().questions.get_mut(id).and_then(|asked| {
+            asked.withdrawn = asked.answer.is_none();
+            asked.answer.clone()
+        });
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+
     fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>> {
         let taken = match self.tables().questions.get_mut(id) {
             None => Err(AnswerError::Unknown),
@@ -291,21 +339,24 @@ impl Questions for MemoryStore {
     }
 
     fn answered(&self, id: &str) -> BoxFuture<'static, Answer> {
-        let (shared, id) = (self.shared.clone(), id.to_owned());
-        Box::pin(async move {
-            loop {
-                // Listen before looking, or an answer in between would be missed.
-                let mut next = std::pin::pin!(shared.answered.notified());
-                next.as_mut().enable();
-                let answer = {
-                    let tables = shared.tables.lock().unwrap_or_else(PoisonError::into_inner);
-                    tables.questions.get(&id).and_then(|asked| asked.answer.clone())
-                };
-                match answer {
-                    Some(answer) => return answer,
-                    None => next.await,
-                }
+        self.until(id, |asked| asked.answer.clone())
+    }
+
+    fn write(&self, id: &str, text: &str) -> Result<(), AnswerError> {
+        let written = match self.tables().questions.get_mut(id) {
+            None => Err(AnswerError::Unknown),
+            Some(asked) if asked.withdrawn => Err(AnswerError::Withdrawn),
+            Some(asked) if asked.answer.is_some() => Err(AnswerError::AlreadyAnswered),
+            Some(asked) => {
+                asked.written.push_str(text);
+                Ok(())
             }
-        })
+        };
+        self.shared.answered.notify_waiters();
+        written
+    }
+
+    fn written(&self, id: &str, seen: usize) -> BoxFuture<'static, String> {
+        self.until(id, move |asked| (asked.written.len() > seen).then(|| asked.written.clone()))
     }
 }

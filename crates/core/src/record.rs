@@ -10,7 +10,8 @@ use crate::budget::{BudgetKind, Grant};
 use crate::effect::{EffectId, Intent};
 use crate::error::Error;
 use crate::message::Message;
-use crate::question::Answer;
+use crate::question::{Answer, Question};
+use crate::relay::Closing;
 use crate::reply::Reply;
 use crate::tool::ToolOutput;
 
@@ -55,6 +56,20 @@ pub enum RecordKind {
     /// A call that must not be repeated may or may not have happened.
     Lost {
         effect: EffectId,
+    },
+    /// An effect asks a person, and goes on with his answer.
+    Asked {
+        effect: EffectId,
+        question: Box<Question>,
+        /// Others work on the effect meanwhile.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        beside: bool,
+    },
+    /// An effect waits for this answer no more.
+    Closed {
+        effect: EffectId,
+        question: String,
+        closing: Closing,
     },
     /// Steering from outside.
     Message(Arc<Message>),
@@ -125,6 +140,19 @@ pub enum Input {
     Lost {
         effect: EffectId,
         attempt: u32,
+    },
+    /// An effect asks a person.
+    Asked {
+        effect: EffectId,
+        attempt: u32,
+        question: Box<Question>,
+        beside: bool,
+    },
+    Closed {
+        effect: EffectId,
+        attempt: u32,
+        question: String,
+        closing: Closing,
     },
     /// Steering: a message for the model, taken in before its next call.
     Message(Arc<Message>),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ambidex_core::blocking::BlockingThreads;
 use ambidex_core::memory::MemoryStore;
-use ambidex_core::question::Questions;
+use ambidex_core::question::{Answer, AnswerError, Questions};
 use ambidex_core::store::{Store, StoreError};
 use ambidex_core::{Error, ErrorKind};
+use ambidex_models::human::HumanModel;
 use ambidex_tools::BlockingPool;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -133,6 +134,25 @@ impl Engine {
 
     pub fn questions(&self) -> &Arc<dyn Questions> {
         &self.shared.questions
+    }
+
+    /// Answers a question of any run, once it is known to be an answer to what was asked.
+    ///
+    /// # Errors
+    /// There is no such question, it is closed, or (`Invalid`) this is no answer to it and it stays open: a
+    /// reply that calls a tool that is not there, or does not match a schema.
+    pub async fn answer(&self, id: &str, answer: Answer) -> Result<(), AnswerError> {
+        let open = self.questions().open(None).await;
+        if let Some(question) = open.iter().find(|question| question.id == id) {
+            ambidex_models::human::check(question, &answer).map_err(AnswerError::Invalid)?;
+        }
+        self.questions().answer(id, answer).await
+    }
+
+    /// A model of this name that a person answers for, asked through this engine's questions.
+    pub fn human(&self, name: impl Into<String>) -> HumanModel {
+        let clock = *self.clock();
+        HumanModel::new(name, self.questions().clone()).clock(Arc::new(move || clock.now()))
     }
 
     pub fn clock(&self) -> &Clock {

@@ -147,9 +147,9 @@ impl RunHandle {
     /// Answers a question of this run.
     ///
     /// # Errors
-    /// There is no such question, or it is closed.
+    /// There is no such question, it is closed, or this is no answer to it and it stays open.
     pub async fn answer(&self, question: &str, answer: Answer) -> Result<(), AnswerError> {
-        self.engine.questions().answer(question, answer).await
+        self.engine.answer(question, answer).await
     }
 
     /// Ends the run: calls under way are stopped and answered, and `run.finished` says so. Twice is once.

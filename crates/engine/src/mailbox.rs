@@ -1,8 +1,12 @@
 //! How the world outside reaches a run under way.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use ambidex_core::effect::EffectId;
+use ambidex_core::question::Question;
 use ambidex_core::record::Input;
+use ambidex_core::relay::{Asking, Closing};
 use tokio::sync::Notify;
 
 /// Inputs for one run. Bounded: a run that does not keep up refuses more.
@@ -16,6 +20,8 @@ pub(crate) struct Mailbox {
 struct Waiting {
     inputs: Vec<Input>,
     closed: bool,
+    /// How long effects have only waited for people.
+    waited: Duration,
 }
 
 /// Why an input was not taken.
@@ -43,6 +49,16 @@ impl Mailbox {
         Ok(())
     }
 
+    /// From the run's own effects: never refused.
+    fn tell(&self, input: Input) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.inputs.push(input);
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
     /// What has come, without waiting.
     pub(crate) fn take(&self) -> Vec<Input> {
         std::mem::take(&mut self.lock().inputs)
@@ -68,5 +84,21 @@ impl Mailbox {
             }
             self.arrived.notified().await;
         }
+    }
+}
+
+/// A model's effect that asks a person says so here; the run then waits for him and not for the model.
+impl Asking for Mailbox {
+    fn asked(&self, effect: EffectId, attempt: u32, question: Question, beside: bool) {
+        self.tell(Input::Asked { effect, attempt, question: Box::new(question), beside });
+    }
+
+    fn closed(&self, effect: EffectId, attempt: u32, question: String, closing: Closing, waited: Duration) {
+        self.lock().waited += waited;
+        self.tell(Input::Closed { effect, attempt, question, closing });
+    }
+
+    fn waited(&self) -> Duration {
+        self.lock().waited
     }
 }

@@ -156,7 +156,7 @@ impl RunLoop {
     fn at_rest(&self) -> bool {
         match self.run.phase() {
             _ if self.cancelled.is_cancelled() => false,
-            Phase::Paused(_) => self.run.effects().all(|open| open.intent.waits_for_a_person()),
+            Phase::Paused(_) => self.run.effects().all(Open::waits_for_a_person),
             Phase::Running => {
                 self.return_when_waiting && self.run.waits_for_a_person() && !self.permits.are_awaited()
             }
@@ -251,6 +251,7 @@ impl RunLoop {
                     }
                 }
                 Work::Model { history, .. } => {
+                    let context = context.asking(self.mailbox.clone());
                     let call = perform::model(self.agent.clone(), history, context);
                     self.in_flight.push(call.map(done));
                 }

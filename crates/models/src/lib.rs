@@ -12,6 +12,7 @@ pub mod collect;
 pub mod failure;
 mod fields;
 pub mod gemini;
+pub mod human;
 pub mod known_models;
 pub mod limit;
 mod meter;

@@ -152,8 +152,8 @@ struct RetryStream {
     retry: Retry,
     request: Request,
     context: Context,
-    /// The first poll, and the time there is in all.
-    started: Option<(Instant, Duration)>,
+    /// The first poll, the time there is in all, and what the run had waited for people until then.
+    started: Option<(Instant, Duration, Duration)>,
     attempt: Option<BoxStream<'static, Result<Chunk, Error>>>,
     wait: Option<Pin<Box<Sleep>>>,
     failed: u32,
@@ -217,16 +217,23 @@ impl Stream for RetryStream {
 impl RetryStream {
     fn begin(&mut self) -> BoxStream<'static, Result<Chunk, Error>> {
         let now = Instant::now();
-        let (started, total) = *self.started.get_or_insert_with(|| {
+        let (_, total, _) = *self.started.get_or_insert_with(|| {
             let total = self.retry.policy.total;
-            (now, self.context.time_left().map_or(total, |left| left.min(total)))
+            (now, self.context.time_left().map_or(total, |left| left.min(total)), self.context.waited())
         });
         let counts = self.retry.policy.after_first_token == AfterFirstToken::Fail;
         self.meter = Meter::new(counts);
         self.meter.asked = true;
         (self.since, self.first_token) = (Some(now), None);
-        let context = self.context.with_time_left(total.saturating_sub(now - started));
+        let context = self.context.with_time_left(total.saturating_sub(self.used()));
         self.retry.inner.stream(self.request.clone(), context)
+    }
+
+    /// The part of the time there is in all that is used up: a person's time is not counted.
+    fn used(&self) -> Duration {
+        let waited = |before| self.context.waited().saturating_sub(before);
+        self.started
+            .map_or(Duration::ZERO, |(started, _, before)| started.elapsed().saturating_sub(waited(before)))
     }
 
     fn pass(&mut self, mut chunk: Chunk) -> Chunk {
@@ -303,7 +310,7 @@ impl RetryStream {
             return fails("not tried again, for the provider asks for a longer wait than 60 s");
         }
         let (floor, span) = policy.window(self.failed, asked);
-        let left = self.started.map(|(started, total)| total.saturating_sub(started.elapsed()));
+        let left = self.started.map(|(_, total, _)| total.saturating_sub(self.used()));
         let span = left.map_or(span, |left| span.min(left.saturating_sub(floor)));
         if left.is_some_and(|left| floor >= left) {
             return fails("not tried again, for no time is left");

@@ -162,7 +162,7 @@ impl Show {
                 let text = line::tool(name, &args, *ok, output, *seconds, paint, width);
                 self.line(console, &text);
             }
-            EventKind::ApprovalAsked { .. } => self.end_words(console)?,
+            EventKind::ApprovalAsked { .. } | EventKind::RelayAsked { .. } => self.end_words(console)?,
             EventKind::ApprovalAnswered { decision, .. } => {
                 self.line(console, &format!("  ▸ answered: {decision}"));
             }
@@ -176,6 +176,7 @@ impl Show {
             | EventKind::RunStatus { .. }
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
+            | EventKind::RelayAnswered { .. }
             | EventKind::BudgetReached { .. }
             | EventKind::Error { .. } => {}
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ambidex_core::Message;
 use ambidex_core::definition::Mode;
 use ambidex_core::message::{Part, Role};
+use ambidex_core::question::Why;
 use ambidex_engine::project::Project;
 use ambidex_engine::{OnWaiting, RunOptions};
 use tokio_util::sync::CancellationToken;
@@ -161,6 +162,13 @@ impl Conversation {
             // A turn that came to nothing is not part of the conversation: it can be asked again.
             Ok(result) if exit == Exit::Done => self.messages = result.messages.to_vec(),
             Ok(result) if exit == Exit::Waiting => {
+                if result.questions.iter().any(|question| question.why == Why::Reply) {
+                    console.error(
+                        "a person answers as the model here, and there is no terminal to ask",
+                        Some("use `ambidex run`, whose runs can wait, or `ambidex chat` at a terminal"),
+                    );
+                    return Ok(exit);
+                }
                 let tools: Vec<_> = result.questions.iter().map(|question| question.tool.as_str()).collect();
                 console.error(
                     &format!(

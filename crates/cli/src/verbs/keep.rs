@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ambidex_core::budget::BudgetKind;
 use ambidex_core::event::Status;
+use ambidex_core::question::Why;
 use ambidex_core::record::Pause;
 use ambidex_engine::project::Project;
 use ambidex_engine::{RunFile, RunResult};
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::project;
 
+use super::resume::HOW_TO_REPLY;
 use super::watch::Ended;
 
 /// Writes the run's file, or removes it, as the run's state demands, and says what to do next.
@@ -103,6 +105,14 @@ fn what_next(result: &RunResult, file: &Path, common: &Common, console: &Console
             text.push_str(&format!(" --question {}", question.id));
         }
         text.push('\n');
+    }
+    if result.questions.iter().all(|question| question.why == Why::Reply) {
+        text.push_str(&format!(
+            "the run waits for a person's reply; it is kept in {}\n{HOW_TO_REPLY}:\n  {}",
+            file.display(),
+            paint.bold(&format!("{command} --answer TEXT")),
+        ));
+        return text;
     }
     text.push_str(&format!(
         "the run waits for a person; it is kept in {}\nAnswer with one of --yes, --no REASON, --edit JSON, --answer JSON:\n  {}",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ambidex_core::budget::{Budget, BudgetKind, Grant};
 use ambidex_core::definition::{AgentDefinition, Definition};
-use ambidex_core::question::{Answer, Question, Questions, Why};
+use ambidex_core::question::{Answer, AnswerError, Question, Questions, Why};
 use ambidex_core::record::{Input, Pause};
 use ambidex_core::run::{Phase, Run};
 use ambidex_engine::project::{AgentChanges, Project};
@@ -17,11 +17,15 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::project::{self, Chosen};
+use crate::relay;
 use crate::show::{Format, Show};
 
 use super::keep::settle;
 use super::watch::{Watcher, fits, watch};
 use super::{demo, run};
+
+/// What a person may say in a model's place.
+pub const HOW_TO_REPLY: &str = "reply with --answer TEXT, with --answer '{\"tool_calls\": [{\"name\": \"TOOL\", \"arguments\": {}}]}', or decline with --no REASON";
 
 pub async fn resume(
     path: &Path,
@@ -43,8 +47,12 @@ pub async fn resume(
     file.restore(project.store()).map_err(|error| Failure::building(&error))?;
     let mut open = project.store().open(Some(&file.run)).await;
     for (id, answer) in answers(&open, &args.answer, &mut project)? {
-        let answered = project.store().answer(&id, answer).await;
-        answered.map_err(|error| Failure::new(Exit::Failed, format!("{id}: {error}")))?;
+        let answered = project.engine().answer(&id, answer).await;
+        answered.map_err(|error| match error {
+            AnswerError::Invalid(why) => Failure::usage(format!("the answer was not taken: {why}"))
+                .help("the question stays open; answer again"),
+            error => Failure::new(Exit::Failed, format!("{id}: {error}")),
+        })?;
         open.retain(|question| question.id != id);
     }
     let format = run::format(args.json, args.result_json);
@@ -143,6 +151,14 @@ fn answers(
                 .help(format!("say which with --question: {}", ids.join(", "))))
         }
     };
+    let replies = |question: &&Question| question.why == Why::Reply;
+    if (args.yes || args.edit.is_some())
+        && let Some(question) = chosen.iter().copied().find(replies)
+    {
+        let flag = if args.yes { "--yes" } else { "--edit" };
+        let text = format!("{flag}: the run wants a model's reply, and this is a decision about a call");
+        return Err(Failure::usage(text).help(format!("{HOW_TO_REPLY}; its question is {}", question.id)));
+    }
     let answer = if args.yes {
         None
     } else if let Some(reason) = &args.no {
@@ -164,7 +180,10 @@ fn answers(
         Some(Answer::Edit { args })
     } else if let Some(json) = &args.answer {
         only_one("--answer")?;
-        Some(Answer::Answer { answer: approvals::json_or_text(json) })
+        Some(match chosen.first().and_then(|question| question.relay.as_deref()) {
+            Some(relay) => relay::reply(json, relay),
+            None => Answer::Answer { answer: approvals::json_or_text(json) },
+        })
     } else {
         return Ok(Vec::new());
     };
@@ -175,7 +194,7 @@ fn answers(
     let of = |question: &Question| match (&answer, question.why) {
         (Some(answer), _) => answer.clone(),
         (None, Why::Approval) => Answer::Approve,
-        (None, Why::InDoubt) => Answer::Repeat,
+        (None, Why::InDoubt | Why::Reply) => Answer::Repeat,
     };
     Ok(chosen.into_iter().map(|question| (question.id.clone(), of(question))).collect())
 }

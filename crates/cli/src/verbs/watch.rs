@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use ambidex_core::event::EventKind;
+use ambidex_core::question::Questions;
 use ambidex_engine::project::Project;
 use ambidex_engine::{RunError, RunHandle, RunResult};
 use serde_json::Value;
@@ -70,12 +71,24 @@ pub async fn watch(mut handle: RunHandle, watcher: Watcher<'_>) -> Result<Ended,
                 match event.kind {
                     EventKind::ApprovalAsked { id, tool, args, why } if interactive => {
                         let first = !approvals.is_asking();
-                        approvals.ask(Asked { id, tool, args, why });
+                        approvals.ask(Asked { id, tool, args, why, reply: None });
                         if first {
                             prompt(&approvals, console, true);
                         }
                     }
-                    EventKind::ApprovalAnswered { id, .. } => approvals.withdraw(&id),
+                    EventKind::RelayAsked { id, .. } if interactive && !approvals.knows(&id) => {
+                        let first = !approvals.is_asking();
+                        let open = project.store().open(Some(handle.id())).await;
+                        if let Some(question) = open.into_iter().find(|question| question.id == id) {
+                            approvals.ask(Asked::from(question));
+                        }
+                        if first {
+                            prompt(&approvals, console, true);
+                        }
+                    }
+                    EventKind::ApprovalAnswered { id, .. } | EventKind::RelayAnswered { id, .. } => {
+                        approvals.withdraw(&id);
+                    }
                     _ => {}
                 }
             }
@@ -131,6 +144,14 @@ async fn heed(
         Said::Answered { id, answer } => {
             next = true;
             if let Err(error) = handle.answer(&id, answer).await {
+                console.error(&error.to_string(), None);
+            }
+        }
+        Said::Writes { id, text } => {
+            // On a terminal he sees what he types.
+            if !console.stdout_is_terminal()
+                && let Err(error) = project.store().write(&id, &text)
+            {
                 console.error(&error.to_string(), None);
             }
         }

@@ -1,9 +1,11 @@
 //! What an input means in the run's present state.
 
-use super::{Phase, Run};
+use super::{AskedByEffect, Phase, Run};
 use crate::budget::BudgetKind;
+use crate::effect::EffectId;
 use crate::error::{Error, ErrorKind};
 use crate::record::{Input, Outcome, Pause, RecordKind, Refused};
+use crate::relay::Closing;
 
 impl Run {
     /// The records an input means, or why it is not taken. Changes nothing.
@@ -19,7 +21,25 @@ impl Run {
             (_, Input::Claim) => Ok(vec![RecordKind::Claimed]),
             (_, Input::Done { effect, attempt, result }) => match self.open.get(&effect) {
                 Some(open) if open.attempt == attempt && !open.doubt => {
-                    Ok(vec![RecordKind::Result { effect, attempt, result }])
+                    // What the effect did not wait for in the end needs no answer.
+                    let mut kinds: Vec<_> =
+                        open.asked.iter().map(|asked| withdrawn(&effect, asked)).collect();
+                    kinds.push(RecordKind::Result { effect, attempt, result });
+                    Ok(kinds)
+                }
+                _ => Err(Refused::NotOpen),
+            },
+            (phase, Input::Asked { effect, attempt, question, beside }) => match self.open.get(&effect) {
+                Some(open) if open.attempt == attempt && !open.doubt => {
+                    let known = open.asked.iter().any(|asked| asked.question.id == question.id);
+                    let takes = !known && !matches!(phase, Phase::Stopping(_));
+                    Ok(takes.then_some(RecordKind::Asked { effect, question, beside }).into_iter().collect())
+                }
+                _ => Err(Refused::NotOpen),
+            },
+            (_, Input::Closed { effect, attempt, question, closing }) => match self.open.get(&effect) {
+                Some(open) if open.attempt == attempt && !open.doubt => {
+                    Ok(vec![RecordKind::Closed { effect, question, closing }])
                 }
                 _ => Err(Refused::NotOpen),
             },
@@ -52,6 +72,11 @@ impl Run {
     fn over_wall_budget(&self, at: u64) -> bool {
         self.agent.wall_limit().is_some_and(|limit| self.active_at(at) >= limit)
     }
+}
+
+fn withdrawn(effect: &EffectId, asked: &AskedByEffect) -> RecordKind {
+    let (effect, question) = (effect.clone(), asked.question.id.clone());
+    RecordKind::Closed { effect, question, closing: Closing::Withdrawn }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a limit in milliseconds is far below 2^52")]

@@ -21,6 +21,16 @@ impl Run {
             RecordKind::Claimed => say(note("a new process goes on with the run")),
             RecordKind::Intent(intent) => self.started(&intent.id, &intent.task, events),
             RecordKind::Result { effect, result, .. } => self.ended(effect, record.at, result, events),
+            RecordKind::Asked { effect, question, .. } => {
+                let queue = question.relay.as_ref().map_or_else(String::new, |relay| relay.queue.clone());
+                let kind = EventKind::RelayAsked { id: question.id.clone(), queue };
+                events.push(Occurrence { step: self.step(effect), kind });
+            }
+            RecordKind::Closed { effect, question, closing } => {
+                let kind =
+                    EventKind::RelayAnswered { id: question.clone(), decision: closing.as_str().into() };
+                events.push(Occurrence { step: self.step(effect), kind });
+            }
             RecordKind::Lost { effect } => say(note(&format!("{effect} may or may not have happened"))),
             RecordKind::Message(_) => say(note("a message came in")),
             RecordKind::Paused(pause) => match pause {
@@ -32,6 +42,10 @@ impl Run {
             RecordKind::Stopping(_) => {}
             RecordKind::Finished(outcome) => say(self.finished(outcome)),
         }
+    }
+
+    fn step(&self, effect: &EffectId) -> Option<(EffectId, u32)> {
+        self.open.get(effect).map(|open| (effect.clone(), open.attempt))
     }
 
     fn started(&self, id: &EffectId, task: &Task, events: &mut Vec<Occurrence>) {
@@ -161,6 +175,7 @@ fn decision(answer: &Answer) -> &'static str {
         Answer::Reject { .. } => "reject",
         Answer::Answer { .. } => "answer",
         Answer::Repeat => "repeat",
+        Answer::Reply(_) => "reply",
     }
 }
 

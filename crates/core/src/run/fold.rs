@@ -1,7 +1,7 @@
 //! How a record changes the state. Total and deterministic: no user code, no decision.
 
 use super::follow::in_doubt;
-use super::{Open, Phase, Run};
+use super::{AskedByEffect, Open, Phase, Run};
 use crate::effect::{EffectId, Task};
 use crate::error::{Error, ErrorKind};
 use crate::question::{Answer, Why};
@@ -46,7 +46,13 @@ impl Run {
                     Task::Tool { .. } => self.agent.count_tool_call(),
                     Task::FinishHook | Task::Ask { .. } => {}
                 }
-                let open = Open { intent: intent.clone(), attempt: 1, doubt: false, since: record.at };
+                let open = Open {
+                    intent: intent.clone(),
+                    attempt: 1,
+                    doubt: false,
+                    since: record.at,
+                    asked: vec![],
+                };
                 self.open.insert(open);
             }
             RecordKind::Result { effect, attempt, result } => self.apply_result(effect, *attempt, result)?,
@@ -54,6 +60,13 @@ impl Run {
                 Some(open) => open.doubt = true,
                 None => return Err(Refused::Corrupt(format!("{effect} was lost, but is not open"))),
             },
+            RecordKind::Asked { effect, question, beside } => {
+                let asked = AskedByEffect { question: (**question).clone(), beside: *beside };
+                self.asking(effect)?.push(asked);
+            }
+            RecordKind::Closed { effect, question, .. } => {
+                self.asking(effect)?.retain(|asked| asked.question.id != *question);
+            }
             RecordKind::Message(message) => self.agent.steer(message.clone()),
             RecordKind::Paused(pause) => self.phase = Phase::Paused(*pause),
             RecordKind::Resumed(grant) => {
@@ -70,6 +83,11 @@ impl Run {
         Ok(())
     }
 
+    fn asking(&mut self, effect: &EffectId) -> Result<&mut Vec<AskedByEffect>, Refused> {
+        let open = self.open.get_mut(effect).map(|open| &mut open.asked);
+        open.ok_or_else(|| Refused::Corrupt(format!("{effect} asks, but is not open")))
+    }
+
     fn apply_result(
         &mut self,
         effect: &EffectId,
@@ -83,6 +101,8 @@ impl Run {
         match &open.intent.task {
             Task::Ask { about, why: Why::Approval } => self.apply_approval(about, result),
             Task::Ask { about, why: Why::InDoubt } => self.apply_doubt(about, result),
+            // A reply is asked for by the effect of a model, never by one of its own.
+            Task::Ask { why: Why::Reply, .. } => {}
             Task::Model | Task::Tool { .. } | Task::FinishHook => {
                 self.approved.remove(effect);
                 self.agent.result(effect, result);
@@ -106,6 +126,7 @@ impl Run {
             }
             Answer::Reject { reason } => self.agent.result(about, &Err(denied(reason))),
             Answer::Answer { answer } => self.agent.result(about, &stand_in(answer)),
+            Answer::Reply(_) => self.agent.result(about, &Err(denied("the answer was no decision"))),
         }
     }
 
@@ -134,6 +155,8 @@ impl Run {
 impl Open {
     /// Its process is gone.
     fn survive(&mut self) {
+        // Whoever performs the effect now asks again, and finds what was answered meanwhile.
+        self.asked.clear();
         match self.intent.class {
             EffectClass::Once | EffectClass::Undeclared => self.doubt = true,
             EffectClass::Read | EffectClass::Idempotent if !self.doubt => self.attempt += 1,

@@ -24,12 +24,13 @@ use crate::event::{EventKind, Status};
 use crate::message::History;
 use crate::question::{Question, Why};
 use crate::record::{Input, Outcome, Pause, Record, RecordKind, Refused, Stamp, VERSION};
+use crate::relay::Closing;
 use crate::usage::Usage;
 
 use open::OpenEffects;
 
 pub use agent::Agent;
-pub use open::Open;
+pub use open::{AskedByEffect, Open};
 
 /// One run: a value made of its records and nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,6 +190,7 @@ impl Run {
             tool,
             args,
             due: None,
+            relay: None,
         }
     }
 
@@ -253,12 +255,15 @@ impl Run {
 
     /// Nothing goes on before a person answers.
     pub fn waits_for_a_person(&self) -> bool {
-        !self.open.is_empty() && self.effects().all(|open| open.intent.waits_for_a_person())
+        !self.open.is_empty() && self.effects().all(Open::waits_for_a_person)
     }
 
     /// The questions that wait for an answer.
     pub fn questions(&self) -> impl Iterator<Item = Question> {
-        self.open.iter().filter_map(|open| self.question_of(&open.intent))
+        self.open.iter().flat_map(|open| {
+            let own = open.asked.iter().map(|asked| asked.question.clone());
+            self.question_of(&open.intent).into_iter().chain(own)
+        })
     }
 
     /// Milliseconds until the run must be looked at again (deadline or time budget); nothing while the
@@ -288,7 +293,7 @@ impl Run {
         match self.phase {
             // Nothing open while running: a call waits for a permit of its process.
             Phase::Running if self.open.is_empty() => true,
-            _ => self.effects().any(|open| !open.intent.waits_for_a_person()),
+            _ => self.effects().any(|open| !open.waits_for_a_person()),
         }
     }
 
@@ -303,6 +308,7 @@ impl Run {
     pub fn asked<'a>(&'a self, records: &'a [Record]) -> impl Iterator<Item = Question> + 'a {
         records.iter().filter_map(|record| match &record.kind {
             RecordKind::Intent(intent) => self.question_of(intent),
+            RecordKind::Asked { question, .. } => Some((**question).clone()),
             _ => None,
         })
     }
@@ -312,6 +318,9 @@ impl Run {
         records.iter().filter_map(|record| match &record.kind {
             RecordKind::Result { effect, result: Err(_), .. } if is_question(effect) => {
                 Some(format!("{}/{effect}", self.id))
+            }
+            RecordKind::Closed { question, closing: Closing::Expired | Closing::Withdrawn, .. } => {
+                Some(question.clone())
             }
             _ => None,
         })

@@ -1,6 +1,7 @@
 //! The effects that stand open.
 
 use crate::effect::{EffectId, Intent};
+use crate::question::Question;
 
 /// An effect whose intent is recorded and whose result is not.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +12,22 @@ pub struct Open {
     pub doubt: bool,
     /// Wall time of the intent, in milliseconds.
     pub since: u64,
+    /// Questions that the effect itself has asked and waits with.
+    pub asked: Vec<AskedByEffect>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskedByEffect {
+    pub question: Question,
+    /// Others work on the effect meanwhile.
+    pub beside: bool,
+}
+
+impl Open {
+    /// A person's time is not the run's time.
+    pub fn waits_for_a_person(&self) -> bool {
+        self.intent.waits_for_a_person() || self.asked.iter().any(|asked| !asked.beside)
+    }
 }
 
 /// Open effects in the order of their ids, whatever order they were opened in. A list: there are a handful,

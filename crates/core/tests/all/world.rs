@@ -189,6 +189,7 @@ impl World {
                 2 => Answer::Answer { answer: json!({"by hand": about}) },
                 _ => Answer::Approve,
             },
+            Why::Reply => panic!("no model of this world is a person"),
             Why::InDoubt => {
                 self.doubts += 1;
                 if !self.unreported.contains(about) {

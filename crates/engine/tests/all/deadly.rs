@@ -7,7 +7,7 @@ use ambidex_core::BoxFuture;
 use ambidex_core::definition::Approval;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::message::Message;
-use ambidex_core::question::{Answer, AnswerError, Question, Questions, Why};
+use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing, Why};
 use ambidex_core::record::{Input, RecordKind};
 use ambidex_core::run::Run;
 use ambidex_core::store::{Batch, Store, StoreError, Stored};
@@ -67,6 +67,14 @@ impl Store for DeadlyStore {
 }
 
 impl Questions for DeadlyStore {
+    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Standing, StoreError>> {
+        self.inner.ask(question)
+    }
+
+    fn withdraw(&self, id: &str) -> BoxFuture<'static, Result<Option<Answer>, StoreError>> {
+        self.inner.withdraw(id)
+    }
+
     fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>> {
         self.inner.answer(id, answer)
     }
@@ -225,6 +233,7 @@ impl Plot {
                     Some("answer") => Answer::Answer { answer: json!("it is done by hand") },
                     _ => Answer::Approve,
                 },
+                Why::Reply => panic!("no model here is a person"),
                 Why::InDoubt => {
                     doubts.insert(key.clone());
                     let done = world.shared.done.lock().unwrap().get(&key).cloned();

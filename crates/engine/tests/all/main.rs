@@ -7,6 +7,7 @@ mod blocking;
 mod cancel;
 mod deadly;
 mod hooks;
+mod human;
 mod kill;
 mod leaks;
 mod limits;

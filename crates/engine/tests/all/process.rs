@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use ambidex_core::BoxFuture;
 use ambidex_core::memory::MemoryStore;
-use ambidex_core::question::{Answer, AnswerError, Question, Questions, Why};
+use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing, Why};
 use ambidex_core::store::{Batch, Store, StoreError, Stored};
 use ambidex_core::tool::{EffectClass, ToolSpec};
 use ambidex_core::{Context, ToolOutput};
@@ -38,14 +38,14 @@ pub fn again(test: &str, folder: &Path) -> Command {
 }
 
 /// Records in a file: on disk when the commit is acknowledged.
-struct FileStore {
+pub struct FileStore {
     memory: MemoryStore,
     file: Mutex<File>,
 }
 
 impl FileStore {
     /// What a torn write left of the last line is cut off.
-    fn open(folder: &Path) -> (Self, bool) {
+    pub fn open(folder: &Path) -> (Self, bool) {
         let path = folder.join("run");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
@@ -89,6 +89,9 @@ impl Store for FileStore {
             file.write_all(text.as_bytes()).unwrap();
             file.sync_data().unwrap();
             // The parent says when it has seen it, so it can kill here and not a few commits later.
+            if text.contains("\"asked\":") {
+                println!("asked");
+            }
             println!("committed");
             std::io::stdin().read_line(&mut String::new()).unwrap();
         }
@@ -97,6 +100,14 @@ impl Store for FileStore {
 }
 
 impl Questions for FileStore {
+    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Standing, StoreError>> {
+        self.memory.ask(question)
+    }
+
+    fn withdraw(&self, id: &str) -> BoxFuture<'static, Result<Option<Answer>, StoreError>> {
+        self.memory.withdraw(id)
+    }
+
     fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>> {
         self.memory.answer(id, answer)
     }
@@ -178,6 +189,7 @@ async fn live(folder: &Path) {
             let done =
                 Diary::read(folder).into_iter().find(|entry| entry[0] == "done" && entry[1] == json!(key));
             let answer = match (question.why, done) {
+                (Why::Reply, _) => panic!("no model here is a person"),
                 (Why::Approval, _) => Answer::Approve,
                 (Why::InDoubt, Some(done)) => Answer::Answer { answer: done[2].clone() },
                 (Why::InDoubt, None) => {
@@ -213,6 +225,27 @@ fn life(folder: &Path, commits: usize) -> Option<String> {
     let status = child.wait().unwrap();
     assert!(heard.is_none() || left == 0 || status.success(), "{status}");
     assert!(heard.is_some() || left == 0, "the child failed: {status}");
+    heard
+}
+
+/// Lets one process live until it has committed what it announced with this word, or to its end; what it heard
+/// if it ended.
+pub fn lives(mut command: Command, killed_after: &str) -> Option<String> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = child.stdin.take().unwrap();
+    let (mut heard, mut last) = (None, false);
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        last |= line.ends_with(killed_after);
+        if line.ends_with("committed") {
+            match last {
+                true => child.kill().unwrap(),
+                false => seen.write_all(b"\n").unwrap(),
+            }
+        }
+        heard = line.strip_prefix("heard ").map(str::to_owned).or(heard);
+    }
+    let status = child.wait().unwrap();
+    assert!(last || status.success(), "the child failed: {status}");
     heard
 }
 

@@ -8,7 +8,7 @@ use ambidex_core::BoxFuture;
 use ambidex_core::budget::Grant;
 use ambidex_core::event::Status;
 use ambidex_core::memory::MemoryStore;
-use ambidex_core::question::{Answer, AnswerError, Question, Questions};
+use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Input;
 use ambidex_core::store::{Batch, Store, StoreError, Stored};
 use ambidex_core::tool::{EffectClass, ToolSpec};
@@ -48,6 +48,14 @@ impl Store for SlowStore {
 }
 
 impl Questions for SlowStore {
+    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Standing, StoreError>> {
+        self.0.ask(question)
+    }
+
+    fn withdraw(&self, id: &str) -> BoxFuture<'static, Result<Option<Answer>, StoreError>> {
+        self.0.withdraw(id)
+    }
+
     fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>> {
         self.0.answer(id, answer)
     }

@@ -39,7 +39,7 @@ impl Attempt {
         let (context, own) = if alone {
             (context, None)
         } else {
-            let own = context.child();
+            let own = context.child().beside_others();
             (own.clone(), Some(own))
         };
         let stream = Some(target.model.stream(request, context));

@@ -50,4 +50,6 @@ pub use hedge::{Hedge, Stagger};
 pub use helps::another_target_may_help;
 pub use race::{Race, Winner};
 
+pub(crate) use valid::{matches, parse};
+
 pub use crate::retry::AfterFirstToken;

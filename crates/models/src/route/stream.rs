@@ -28,6 +28,8 @@ pub(super) struct RouteStream {
     context: Context,
     /// The first poll.
     started: Option<Instant>,
+    /// What the run had waited for people until then.
+    waited: Duration,
     /// Targets that were asked or passed over, by their place.
     tried: Vec<usize>,
     attempts: u32,
@@ -55,6 +57,7 @@ impl RouteStream {
             request,
             context,
             started: None,
+            waited: Duration::ZERO,
             tried: Vec::new(),
             attempts: 0,
             running: Vec::new(),
@@ -97,6 +100,7 @@ impl Stream for RouteStream {
 impl RouteStream {
     fn start(&mut self) {
         self.started = Some(Instant::now());
+        self.waited = self.context.waited();
         if self.context.is_cancelled() {
             return self.end(Error::cancelled());
         }
@@ -169,7 +173,7 @@ impl RouteStream {
                 self.note(RouteNote::Switched(Box::new(note)));
             }
             let Some(error) = target.rests(now) else {
-                let elapsed = self.since();
+                let elapsed = self.used();
                 let context = match self.context.time_left() {
                     Some(left) if !elapsed.is_zero() => {
                         self.context.with_time_left(left.saturating_sub(elapsed))
@@ -362,7 +366,7 @@ impl RouteStream {
         let switches = !final_now
             && another_target_may_help(&error)
             && !self.context.is_cancelled()
-            && self.context.time_left().is_none_or(|left| self.since() < left);
+            && self.context.time_left().is_none_or(|left| self.used() < left);
         self.failures.push((target.name.clone(), error.clone()));
         self.timer = None;
         if switches && self.rules.start != Start::AtOnce && self.tried.len() < self.plan.targets.len() {
@@ -402,6 +406,11 @@ impl RouteStream {
 
     fn since(&self) -> Duration {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    /// The part of the time left that is used up: a person's time is not counted.
+    fn used(&self) -> Duration {
+        self.since().saturating_sub(self.context.waited().saturating_sub(self.waited))
     }
 
     /// Whether anything of this route depends on first-token times.

@@ -64,7 +64,8 @@ fn invalid(kind: ErrorKind, what: &str, fault: &str) -> Error {
 /// Steps a pattern with look-around may take before it counts as a fault.
 const BACKTRACKS: usize = 100_000;
 
-fn matches(schema: &Value, value: &Value) -> Result<(), String> {
+/// Whether a value is what a schema describes, or its first fault.
+pub(crate) fn matches(schema: &Value, value: &Value) -> Result<(), String> {
     let options = jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
         .with_pattern_options(jsonschema::PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS));
@@ -75,7 +76,7 @@ fn matches(schema: &Value, value: &Value) -> Result<(), String> {
 }
 
 /// JSON, alone or in one fenced block.
-fn parse(text: &str) -> Result<Value, String> {
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let text = text.trim();
     let fenced = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
     let inner = fenced.map_or(text, |block| block.strip_prefix("json").unwrap_or(block).trim());
