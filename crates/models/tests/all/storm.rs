@@ -110,7 +110,7 @@ fn fullest_bin(retries: &[Duration]) -> usize {
 async fn in_a_storm_nobody_retries_before_he_may_nor_all_at_once_nor_too_often() {
     let whole_seconds = |at: Duration| Duration::from_secs((STORM - at).as_secs() + 1);
     for arrival in [0, 5, 25] {
-        for _ in 0..20 {
+        for _ in 0..5 {
             let (calls, retries) = storm(Duration::from_secs(arrival), whole_seconds).await;
             assert!(calls <= CALLERS * 12 / 10, "{calls} calls of {CALLERS} callers");
             assert!(retries.len() >= 80, "a tenth of the calls is tried again: {}", retries.len());
@@ -122,7 +122,7 @@ async fn in_a_storm_nobody_retries_before_he_may_nor_all_at_once_nor_too_often()
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_says_the_same_wait_all_through_the_storm_is_not_asked_more() {
-    for _ in 0..20 {
+    for _ in 0..5 {
         let (calls, retries) = storm(Duration::ZERO, |_| Duration::from_secs(10)).await;
         assert!(calls <= CALLERS * 12 / 10, "{calls} calls of {CALLERS} callers");
         let fullest = fullest_bin(&retries);
