@@ -299,10 +299,16 @@ async fn converse(mut stream: TcpStream, connection: &Connection) {
             &origin,
             &request,
         );
-        let ended = {
-            let _in_flight = InFlight::begin(shared);
-            play(&plan, &mut stream, &mut buffer).await
-        };
+        let in_flight = InFlight::begin(shared);
+        let ended = play(&plan, &mut stream, &mut buffer).await;
+        if let Ended::Gone { bytes_sent, reset, at } = ended {
+            let hangup =
+                Hangup { request: number, connection: connection.number, run, at, bytes_sent, reset };
+            shared.observation.write(|book| book.hangups.push(hangup));
+            return;
+        }
+        // Not before a hang-up is noted: whoever waits until nothing is in flight looks for it then.
+        drop(in_flight);
         match ended {
             Ended::Sent if request.closes() => return close(stream).await,
             Ended::Sent => {}
@@ -312,12 +318,7 @@ async fn converse(mut stream: TcpStream, connection: &Connection) {
                 let _unsupported = stream.set_zero_linger();
                 return;
             }
-            Ended::Gone { bytes_sent, reset, at } => {
-                let hangup =
-                    Hangup { request: number, connection: connection.number, run, at, bytes_sent, reset };
-                shared.observation.write(|book| book.hangups.push(hangup));
-                return;
-            }
+            Ended::Gone { .. } => return,
         }
     }
 }
