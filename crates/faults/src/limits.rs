@@ -16,9 +16,9 @@ pub const PINGS: Duration = Duration::from_millis(2500);
 /// What a stall may take beyond its limit.
 pub const GRACE: Duration = Duration::from_secs(1);
 /// Where silence is not the fault nothing depends on the speed of the machine.
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_secs(120);
 /// When a row counts as hung.
-pub const ROW: Duration = Duration::from_secs(60);
+pub const ROW: Duration = Duration::from_secs(300);
 /// How long sockets and answers have to close after the run.
 pub const CLOSING: Duration = Duration::from_secs(5);
 

@@ -88,7 +88,9 @@ pub fn script(case: Case) -> Script {
         // Thinking goes before the calls it leads to, and has to come back with them.
         let thinks = (calls.len() > 0).then(|| Part::reasoning("Ich überlege: what is there? 🤔"));
         let parts = thinks.into_iter().chain([Part::text(says.text)]).chain(calls);
-        let turn = Turn::new(parts).chunks(7).interleaved();
+        // Every byte of that fault is a wake-up on both sides.
+        let chars = if case.fault == Fault::ByteByByte { 20 } else { 7 };
+        let turn = Turn::new(parts).chunks(chars).interleaved();
         script.turns.push(if struck { turn.fault(case.fault, when) } else { turn });
     }
     if case.fault == Fault::FinishLength {
