@@ -82,10 +82,20 @@ impl Stream for RouteStream {
                 return Poll::Ready(Some(item));
             }
             if let Some(winner) = &mut this.winner {
-                let item = ready!(winner.poll(cx));
-                if let Some(chunk) = this.pass(item) {
-                    return Poll::Ready(Some(Ok(chunk)));
+                let mut polled = winner.poll(cx);
+                // Nearly all chunks pass here, as they lie: each route on the way costs little.
+                match &mut polled {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(Chunk::End(_)) | Err(_)) | None) => {}
+                    Poll::Ready(Some(Ok(chunk))) => {
+                        winner.meter.see(chunk);
+                        if let Chunk::Usage(usage) = chunk {
+                            usage.add(&this.spent);
+                        }
+                        return polled;
+                    }
                 }
+                this.pass(ready!(polled));
             } else if this.over {
                 return Poll::Ready(None);
             } else if this.started.is_none() {
@@ -100,6 +110,11 @@ impl Stream for RouteStream {
 impl RouteStream {
     fn start(&mut self) {
         self.started = Some(Instant::now());
+        self.running.reserve_exact(if self.rules.start == Start::OnFailure {
+            1
+        } else {
+            self.plan.targets.len()
+        });
         self.waited = self.context.waited();
         if self.context.is_cancelled() {
             return self.end(Error::cancelled());
@@ -294,41 +309,19 @@ impl RouteStream {
         self.winner = Some(winner);
     }
 
-    /// Takes what the winner gives; its chunk comes back as it is to be given on.
-    fn pass(&mut self, item: Option<Result<Chunk, Error>>) -> Option<Chunk> {
-        let winner = self.winner.as_mut()?;
+    /// Takes the winner's end, or its failure.
+    fn pass(&mut self, item: Option<Result<Chunk, Error>>) {
+        let Some(mut winner) = self.winner.take() else { return };
         match item {
-            Some(Ok(mut chunk)) => {
-                winner.meter.see(&chunk);
-                match &mut chunk {
-                    Chunk::Usage(usage) => usage.add(&self.spent),
-                    Chunk::End(_) => {
-                        if let Some(winner) = self.winner.take() {
-                            self.answered(&winner);
-                            self.winner = Some(winner);
-                        }
-                        self.ready.push_back(Ok(chunk));
-                        return None;
-                    }
-                    _ => {}
-                }
-                Some(chunk)
+            Some(Ok(end)) => {
+                winner.meter.see(&end);
+                self.answered(&winner);
+                self.winner = Some(winner);
+                self.ready.push_back(Ok(end));
             }
-            Some(Err(error)) => {
-                if let Some(winner) = self.winner.take() {
-                    self.failed(winner, error, true);
-                }
-                None
-            }
-            None => {
-                if let Some(winner) = self.winner.take() {
-                    match winner.meter.whole {
-                        true => self.over = true,
-                        false => self.failed(winner, cut(), true),
-                    }
-                }
-                None
-            }
+            Some(Err(error)) => self.failed(winner, error, true),
+            None if winner.meter.whole => self.over = true,
+            None => self.failed(winner, cut(), true),
         }
     }
 
