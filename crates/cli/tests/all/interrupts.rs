@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Place, code, signal};
 
 /// Calls a tool that leaves the id of its process in `pid` and then does nothing for long.
-fn busy(trap: &str) -> Place {
+pub fn busy(trap: &str) -> Place {
     let script = "[[turns]]\ncalls = [{ name = \"nap\", args = {} }]\n[[turns]]\ntext = \"Awake.\"\n";
     let tool = format!(
         "tools = [\"nap\"]\n[tools.nap]\nkind = \"command\"\n\
@@ -37,7 +37,7 @@ fn read_to_the_call(out: &mut impl BufRead) {
 }
 
 /// The tool's process, once it has said its id.
-fn process_of(place: &Place) -> i32 {
+pub fn process_of(place: &Place) -> i32 {
     for _ in 0..2_000 {
         if place.has("pid") {
             return place.read("pid").trim().parse().expect("a process id");
@@ -59,7 +59,7 @@ fn runs(pid: i32) -> bool {
 
 /// Waits for a killed process to be gone: the kernel takes its time.
 #[track_caller]
-fn goes(pid: i32) {
+pub fn goes(pid: i32) {
     for _ in 0..2_000 {
         if !runs(pid) {
             return;

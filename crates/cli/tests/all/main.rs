@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod approvals;
+mod batch;
+mod bench;
 mod chat;
 mod interrupts;
 mod manual;

@@ -261,3 +261,18 @@ fn ctrl_c_in_a_chat_ends_the_turn_and_not_the_chat() {
     terminal.types("\u{4}");
     assert_eq!(terminal.ends(), 0);
 }
+
+#[test]
+fn a_batch_shows_how_far_it_is() {
+    let place = Place::scripted("delay = \"30ms\"\n[default]\ntext = \"ok\"\n", "");
+    place.write("tasks.jsonl", &"\"again\"\n".repeat(60));
+    let args = ["batch", "--from", "tasks.jsonl", "--out", "out.jsonl", "--concurrency", "2"];
+    let mut terminal = Terminal::start(&place, &args, &[]);
+    terminal.shows("/60 · ");
+    terminal.shows(" left");
+    terminal.shows("2 running");
+    terminal.shows("█");
+    assert_eq!(terminal.ends(), 0);
+    terminal.shows("✓ 60 of 60 done");
+    assert!(!terminal.text().contains('░'), "the bar is gone:\n{}", terminal.text());
+}

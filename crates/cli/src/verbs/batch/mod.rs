@@ -40,7 +40,7 @@ pub async fn batch(
     let stop = runs.token();
     interrupts.guard(stop.clone());
     let mut agents = Agents { project: project::open(common)?, args: &args.agent, built: HashMap::new() };
-    let (out, earlier) = match &args.out {
+    let (out, mut earlier) = match &args.out {
         Some(path) => {
             let (file, earlier) = results::open(path, args.sequential, args.retry_failed)?;
             (Some((file, path.as_path())), earlier)
@@ -61,7 +61,9 @@ pub async fn batch(
         Some((file, path)) => Some(Writer::start(file, path)?),
         None => None,
     };
-    let conversation = args.sequential.then(|| Conversation::new(None).with(earlier.conversation.clone()));
+    let conversation = args
+        .sequential
+        .then(|| Conversation::new(earlier.thread.clone()).with(std::mem::take(&mut earlier.conversation)));
     let mut batch = Batch {
         args,
         agents,

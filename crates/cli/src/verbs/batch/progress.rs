@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ambidex_core::event::Status;
 
-use crate::console::{Console, one_line};
+use crate::console::{Console, columns, one_line};
 use crate::paint::Paint;
 use crate::show::number::{dollars, grouped, seconds};
 
@@ -15,8 +15,9 @@ pub const FRAME: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(10);
 /// The rate is that of so long.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Columns of the bar.
-const BAR: u64 = 20;
+/// Columns of the bar, where there is room.
+const BAR: usize = 20;
+const SHORTEST_BAR: usize = 6;
 
 /// What the tasks came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -94,7 +95,7 @@ impl Progress {
             console.show_transient(&line);
         } else if now - self.said >= LINE {
             self.said = now;
-            console.say(&format!("{} {}", self.how_many(), self.details(running, now).join(" · ")));
+            console.say(&self.details(running, now));
         }
     }
 
@@ -114,8 +115,8 @@ impl Progress {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "tasks are far below 2^52")]
-    fn details(&self, running: usize, now: Instant) -> Vec<String> {
-        let mut parts = Vec::new();
+    fn details(&self, running: usize, now: Instant) -> String {
+        let mut parts = vec![self.how_many()];
         let rate = self.rate(now);
         if rate > 0.0 {
             parts.push(if rate >= 0.95 { format!("{rate:.1}/s") } else { format!("{:.1}/min", rate * 60.0) });
@@ -127,21 +128,17 @@ impl Progress {
         parts.extend(self.counts.usd.map(dollars));
         parts.extend(self.counts.troubles(Paint::default()));
         parts.push(format!("{running} running"));
-        parts
+        parts.join(" · ")
     }
 
     fn bar(&self, running: usize, now: Instant, paint: Paint, width: usize) -> String {
-        let mut line = String::new();
-        let details = format!("{}  {}", self.how_many(), self.details(running, now).join(" · "));
-        let mut room = width;
-        // A narrow terminal has room for the numbers alone.
-        if let Some(total) = self.total.filter(|_| width >= 60) {
-            let done = (self.counts.done * BAR).checked_div(total).unwrap_or(BAR).min(BAR);
-            let (done, left) = (done as usize, (BAR - done) as usize);
-            line = format!("{}{}  ", paint.green(&"█".repeat(done)), paint.dim(&"░".repeat(left)));
-            room -= BAR as usize + 2;
-        }
-        line + &one_line(&details, room)
+        let details = self.details(running, now);
+        let room = BAR.min(width.saturating_sub(columns(&details) + 2));
+        // The numbers come first where there is no room for both.
+        let (Some(total), SHORTEST_BAR..) = (self.total, room) else { return one_line(&details, width) };
+        let done = (self.counts.done * room as u64).checked_div(total).unwrap_or(0);
+        let done = usize::try_from(done).unwrap_or(room).min(room);
+        format!("{}{}  {details}", paint.green(&"█".repeat(done)), paint.dim(&"░".repeat(room - done)))
     }
 
     /// The last line: what it came to in all.

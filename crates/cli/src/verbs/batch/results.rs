@@ -31,6 +31,7 @@ const QUEUE: usize = 64;
 struct Line {
     index: u64,
     fingerprint: String,
+    thread: Option<String>,
     status: Status,
     usage: Used,
     /// What a task of a sequential batch added to the conversation; absent in other batches.
@@ -48,8 +49,9 @@ pub struct Earlier {
     /// Fingerprints of tasks that have a result, by their place.
     done: HashMap<u64, String>,
     pub counts: Counts,
-    /// The conversation of a sequential batch.
+    /// The conversation of a sequential batch, and its thread.
     pub conversation: Vec<Arc<Message>>,
+    pub thread: Option<String>,
     /// A torn line was cut off.
     pub repaired: bool,
 }
@@ -179,6 +181,7 @@ fn read(file: &File, path: &Path, sequential: bool, earlier: &mut Earlier) -> Re
         if earlier.done.insert(line.index, line.fingerprint).is_none() {
             earlier.counts.add(line.status, line.usage.usd);
             earlier.conversation.extend(line.messages.unwrap_or_default());
+            earlier.thread = line.thread.or(earlier.thread.take());
         }
     }
 }
