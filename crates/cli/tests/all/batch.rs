@@ -238,7 +238,8 @@ fn what_is_wrong_in_a_line_is_said_before_anything_runs() {
     let args = ["batch", "--from", "-", "--out", "out.jsonl"];
     place.ambidex_reads(&args, "\"fine\"\nnonsense\n\"more\"\n").ends(2).says("stdin:2: this is no JSON");
     assert_eq!(results(&place.read("out.jsonl")).len(), 1);
-    place.ambidex_reads(&args, "\"fine\"\n\"mended\"\n\"more\"\n").ends(0).says("3 done");
+    place.ambidex_reads(&args, "\"fine\"\n\"mended\"\n\"more\"\n").ends(0).says("3 of 3 done");
+    place.ambidex_reads(&args, "\"fine\"\n").ends(2).says("stdin has 1 tasks").says("index 2");
 }
 
 #[test]
@@ -372,5 +373,5 @@ fn tasks_are_taken_from_a_pipe_as_they_come() {
         assert_eq!(results(&line)[&n]["text"], format!("task {n} / 1"));
     }
     drop(to);
-    wait(child).ends(0).says("20 done");
+    wait(child).ends(0).says("20 of 20 done");
 }

@@ -73,6 +73,7 @@ pub async fn batch(
         conversation,
         writer,
         console,
+        taken: 0,
         lost: 0,
     };
     let driven = batch.drive(tasks, &stop).await;
@@ -170,6 +171,8 @@ struct Batch<'a> {
     writer: Option<Writer>,
     progress: Progress,
     console: &'a mut Console,
+    /// Tasks that were read, done ones too.
+    taken: u64,
     /// Runs that wait or are paused and could not be kept.
     lost: u64,
 }
@@ -200,7 +203,10 @@ impl Batch<'_> {
                 }
                 _ = ticker.tick() => self.progress.tick(self.console, self.runs.len()),
                 task = tasks.recv(), if open && self.runs.len() < at_once => match task {
-                    None => ended = true,
+                    None => {
+                        ended = true;
+                        failure = self.all_taken().err();
+                    }
                     Some(task) => if let Err(wrong) = task.and_then(|task| self.begin(task)) {
                         // What runs may end; its results are worth their money.
                         ended = true;
@@ -220,7 +226,17 @@ impl Batch<'_> {
         }
     }
 
+    /// Of a pipe it is known only now how many tasks there are.
+    fn all_taken(&mut self) -> Result<(), Failure> {
+        self.progress.total = Some(self.taken);
+        match &self.args.out {
+            Some(out) => self.earlier.fits(self.taken, &self.args.from, out),
+            None => Ok(()),
+        }
+    }
+
     fn begin(&mut self, task: Task) -> Result<(), Failure> {
+        self.taken += 1;
         if is_done(self.args, &self.earlier, &task)? {
             return Ok(());
         }

@@ -79,7 +79,7 @@ impl Earlier {
         match self.done.keys().max() {
             Some(last) if *last >= tasks => Err(changed(format!(
                 "{} has {tasks} tasks, and {} has a result for index {last}",
-                from.display(),
+                if from == Path::new("-") { Path::new("stdin") } else { from }.display(),
                 out.display()
             ))),
             _ => Ok(()),
