@@ -109,10 +109,26 @@ async fn offered(
     super::print(console, &table(&["MODEL", "CONTEXT", "ABOUT"], &rows, console.stdout_paint()))
 }
 
-/// All models and routes.
+/// All models and routes, but people: they are not asked to see whether they are there.
 pub fn configured(project: &Project) -> Vec<String> {
     let config = project.config();
-    config.models.keys().chain(config.routes.keys()).cloned().collect()
+    let models = config.models.iter().filter(|(_, model)| !is_human(model)).map(|(name, _)| name);
+    models.chain(config.routes.keys()).cloned().collect()
+}
+
+fn is_human(model: &Configured) -> bool {
+    matches!(model.source, ModelSource::Human { .. })
+}
+
+/// Refuses to call a person for nothing.
+pub fn check_not_human(project: &Project, name: &str) -> Result<(), Failure> {
+    match project.config().models.get(name) {
+        Some(model) if is_human(model) => {
+            let text = format!("`{name}` is a person, who is asked in runs only");
+            Err(Failure::usage(text).help(format!("ask him: ambidex run -m {name} TASK")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn source(model: &Configured) -> (String, String) {
@@ -124,6 +140,7 @@ fn source(model: &Configured) -> (String, String) {
         ModelSource::Scripted { script: Script::File(path) } => {
             ("scripted".into(), path.display().to_string())
         }
+        ModelSource::Human { queue, .. } => ("human".into(), queue.clone().unwrap_or_default()),
     }
 }
 
@@ -190,6 +207,7 @@ async fn test(
     interrupts.guard(stop.clone());
     for name in names {
         project::check_model(&project, Some(name))?;
+        check_not_human(&project, name)?;
     }
     let names: Vec<String> = if names.is_empty() { configured(&project) } else { names.to_vec() };
     let paint = console.stdout_paint();

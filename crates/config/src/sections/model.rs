@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -14,7 +15,7 @@ use crate::reader::{At, Choice, Fields, FromNode};
 /// `[models.NAME]`: a model and how it is called.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = provider_is_the_default_kind)]
+#[schemars(transform = provider_is_the_default_kind, transform = a_person_has_one_time)]
 pub struct Model {
     #[serde(flatten)]
     pub source: ModelSource,
@@ -25,6 +26,7 @@ pub struct Model {
     #[schemars(default)]
     pub retry: Retry,
     #[schemars(default)]
+    #[serde(skip_serializing_if = "ModelTimeouts::is_none")]
     pub timeout: ModelTimeouts,
     /// Tokens the model can take in and give out together. `ollama` is told it (`num_ctx`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +77,15 @@ pub enum ModelSource {
     },
     /// A script: no key and no network.
     Scripted { script: Script },
+    /// A person; these are all the keys he has.
+    Human {
+        /// Who is asked. Default: the model's name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queue: Option<String>,
+        /// How long he has to answer, from when he is asked.
+        #[schemars(default = "person_has")]
+        timeout: Duration,
+    },
 }
 
 /// Where a script is.
@@ -168,6 +179,17 @@ pub enum OutputMethod {
     Tool,
 }
 
+/// The `timeout` of a person is a time and not a table.
+fn a_person_has_one_time(schema: &mut schemars::Schema) {
+    let Some(table) = schema.get_mut("properties").and_then(Json::as_object_mut) else { return };
+    let Some(timeout) = table.shift_remove("timeout") else { return };
+    for variant in schema.get_mut("oneOf").and_then(Json::as_array_mut).into_iter().flatten() {
+        if let Some(properties) = variant["properties"].as_object_mut() {
+            properties.entry("timeout").or_insert_with(|| timeout.clone());
+        }
+    }
+}
+
 /// `kind` may be left out for a model of a provider.
 fn provider_is_the_default_kind(schema: &mut schemars::Schema) {
     let variants = schema.get_mut("oneOf").and_then(Json::as_array_mut);
@@ -201,12 +223,34 @@ impl Choice for OutputMethod {
 enum Kind {
     Provider,
     Scripted,
+    Human,
 }
 
 impl Choice for Kind {
     const ALL: &'static [(&'static str, Self)] =
-        &[("provider", Self::Provider), ("scripted", Self::Scripted)];
-    const LATER: &'static [&'static str] = &["human"];
+        &[("provider", Self::Provider), ("scripted", Self::Scripted), ("human", Self::Human)];
+}
+
+impl ModelTimeouts {
+    /// There are none: who answers is a person.
+    pub const NONE: Self = Self {
+        connect: Duration::from_secs(0),
+        first_token: None,
+        idle: Duration::from_secs(0),
+        total: Duration::from_secs(0),
+    };
+
+    pub fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+}
+
+/// How long a person may be given.
+const PERSON: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+
+/// Where nothing is said.
+fn person_has() -> Duration {
+    Duration::from_secs(24 * 3600)
 }
 
 impl Default for ModelTimeouts {
@@ -263,6 +307,19 @@ impl FromNode for Model {
             None => fields.or("kind", Kind::Provider),
         };
         let source = match kind {
+            // What else a model may be told is nothing to a person, so no other key is known.
+            Kind::Human => {
+                let queue = fields.optional::<String>("queue");
+                if let Some(at) =
+                    queue.as_ref().filter(|queue| queue.trim().is_empty()).and(fields.at("queue"))
+                {
+                    at.report(at.invalid("it is empty").help("name who is asked, such as \"editors\""));
+                }
+                let timeout = fields.duration_or("timeout", PERSON, person_has());
+                fields.finish();
+                let timeouts = ModelTimeouts::NONE;
+                return Some(Self { timeout: timeouts, ..Self::new(ModelSource::Human { queue, timeout }) });
+            }
             Kind::Provider => {
                 let provider = fields.required("provider", "\"openai\"");
                 let name = fields.required("name", "\"MODEL-ID\"");

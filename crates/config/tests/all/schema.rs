@@ -55,6 +55,10 @@ extra = { x = { y = 1 } }
 [models.s]
 kind = "scripted"
 script = "builtin:tour"
+[models.d]
+kind = "human"
+queue = "editors"
+timeout = "24h"
 [routes.f]
 strategy = "fallback"
 use = ["r", "openai:n", "m"]

@@ -85,6 +85,11 @@ impl Project {
             cached_input: price.cached_input,
         });
         let (inner, budget): (Arc<dyn Model>, _) = match &model.source {
+            // Nothing is tried again: the same question would have the same answer.
+            ModelSource::Human { queue, timeout } => {
+                let queue = queue.as_deref().unwrap_or(name);
+                return Ok(Arc::new(self.engine.human(name).queue(queue).timeout(timeout.get())));
+            }
             ModelSource::Scripted { script } => {
                 let opened = match script {
                     Script::Builtin(script) => ScriptedModel::builtin(script),
@@ -178,7 +183,7 @@ impl Project {
     pub(super) fn settings(&self, model: &Configured) -> Settings {
         let kind = match &model.source {
             ModelSource::Provider { provider, .. } => self.config().providers.get(provider).map(|it| it.kind),
-            ModelSource::Scripted { .. } => None,
+            ModelSource::Scripted { .. } | ModelSource::Human { .. } => None,
         };
         let counts_tokens = matches!(kind, Some(ProviderKind::Anthropic | ProviderKind::Gemini));
         let reasoning = model.reasoning.as_ref();
@@ -228,6 +233,8 @@ impl Project {
         let settings = &self.loaded.config.cache;
         let kind = match &configured.source {
             ModelSource::Provider { .. } | ModelSource::Scripted { .. } => settings.kind,
+            // Who asks a person again wants to hear him again.
+            ModelSource::Human { .. } => CacheKind::None,
         };
         match kind {
             CacheKind::None => model,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambidex_config::{
-    AfterFirstToken as ConfiguredRule, Breaker as ConfiguredBreaker, Duration, ModelReference,
+    AfterFirstToken as ConfiguredRule, Breaker as ConfiguredBreaker, Duration, ModelReference, ModelSource,
     Pick as ConfiguredPick, Route as Configured, Stagger as ConfiguredStagger, Strategy,
     Winner as ConfiguredWinner,
 };
@@ -92,6 +92,8 @@ impl Project {
         }
         let (name, configured) = self.leaf(reference)?;
         let target = match self.build_model(&name, &configured, times) {
+            // A person who is away has not failed.
+            Ok(model) if matches!(configured.source, ModelSource::Human { .. }) => model,
             Ok(model) => {
                 let policy = BreakerPolicy { failures: breaker.failures, open_for: breaker.open_for.get() };
                 let model = self.cached(Arc::new(Breaker::new(model, policy)), &configured);

@@ -257,6 +257,8 @@ async fn alone_it_fails_with_timeout_also_where_the_time_ran_out_between_process
     let failed = handle.outcome().await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Timeout);
     assert!(failed.to_string().contains("nobody of `desk` answered in time"), "{failed}");
+    let usage = failed.result.unwrap().usage;
+    assert_eq!((usage.input_tokens, usage.estimated), (0, false));
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ impl Call {
             None => self.ask().await,
             Some((question, since)) => self.wait(question, since).await,
         };
-        stepped.unwrap_or_else(|error| Stepped { items: vec![Err(error)], next: None })
+        stepped.unwrap_or_else(|error| Stepped { items: vec![free(), Err(error)], next: None })
     }
 
     async fn ask(mut self) -> Result<Stepped, Error> {
@@ -58,15 +58,20 @@ impl Call {
         let standing = self.human.questions.ask(question).await.map_err(failed)?;
         let Standing { question, answer, withdrawn } = standing;
         let since = Instant::now();
-        // Nothing is spent, and nobody has to estimate it.
-        let usage = Usage { usd: Some(0.0), ..Usage::default() };
-        let mut items = vec![Ok(Chunk::Start { request_id: None, model: None }), Ok(Chunk::Usage(usage))];
+        let mut items = vec![Ok(Chunk::Start { request_id: None, model: None }), free()];
+        if withdrawn {
+            return Err(self.late());
+        }
+        let answer = match answer {
+            // Its time ran out while no process waited.
+            None if self.left(&question) == Some(Duration::ZERO) => {
+                Some(self.expire(&question, since).await?)
+            }
+            answer => answer,
+        };
         if let Some(answer) = answer {
             items.extend(self.end(&question, since, answer)?);
             return Ok(Stepped { items, next: None });
-        }
-        if withdrawn {
-            return Err(self.late());
         }
         self.context.asked(&question);
         self.asked = Some((question, since));
@@ -86,23 +91,32 @@ impl Call {
                     next: Some(self),
                 });
             }
-            Heard::Due => match self.human.questions.withdraw(&question.id).await.map_err(failed)? {
-                Some(answer) => answer,
-                None => {
-                    self.context.closed(&question.id, Closing::Expired, since.elapsed());
-                    return Err(self.late());
-                }
-            },
+            Heard::Due => self.expire(&question, since).await?,
         };
         Ok(Stepped { items: self.end(&question, since, answer)?, next: None })
+    }
+
+    /// Time is up.
+    ///
+    /// # Errors
+    /// `timeout`, unless somebody answered in the last moment.
+    async fn expire(&self, question: &Question, since: Instant) -> Result<Answer, Error> {
+        if let Some(answer) = self.human.questions.withdraw(&question.id).await.map_err(failed)? {
+            return Ok(answer);
+        }
+        self.context.closed(&question.id, Closing::Expired, since.elapsed());
+        Err(self.late())
+    }
+
+    fn left(&self, question: &Question) -> Option<Duration> {
+        question.due.map(|due| Duration::from_millis(due.saturating_sub((self.human.wall)())))
     }
 
     async fn hear(&self, question: &Question) -> Heard {
         let questions = &self.human.questions;
         let mut answered = questions.answered(&question.id);
         let mut written = questions.written(&question.id, self.given.len());
-        let left = question.due.map(|due| Duration::from_millis(due.saturating_sub((self.human.wall)())));
-        let mut due = left.map(|left| Box::pin(sleep(left)));
+        let mut due = self.left(question).map(|left| Box::pin(sleep(left)));
         std::future::poll_fn(|cx| {
             if let Poll::Ready(answer) = answered.as_mut().poll(cx) {
                 return Poll::Ready(Heard::Answer(answer));
@@ -178,6 +192,11 @@ impl Call {
     fn error(&self, kind: ErrorKind, text: impl Into<String>) -> Error {
         Error::new(kind, text).with_provider(&self.human.info.provider)
     }
+}
+
+/// Nothing is spent, and nobody has to estimate it.
+fn free() -> Item {
+    Ok(Chunk::Usage(Usage { usd: Some(0.0), ..Usage::default() }))
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
