@@ -8,6 +8,7 @@ mod chat;
 mod interrupts;
 mod manual;
 mod misuse;
+mod people;
 mod run;
 mod support;
 mod terminal;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
+use crate::people::people;
 use crate::support::Place;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -191,6 +192,67 @@ fn a_call_is_approved_at_the_terminal() {
     assert!(place.has("b.txt") && !place.has("a.txt"));
     assert!(terminal.text().contains("✓ make  b.txt"), "{}", terminal.text());
     assert!(terminal.text().contains("That is done."));
+}
+
+#[test]
+fn a_person_answers_as_the_model_at_the_terminal() {
+    let place = people();
+    let mut terminal = Terminal::start(&place, &["run", "-a", "desk", "How large is ambidex.toml?"], &[]);
+    terminal.shows("[t]ext, [c]all a tool or [d]ecline?");
+    assert!(terminal.text().contains("You are the model `desk` (editors)"), "{}", terminal.text());
+    assert!(terminal.text().contains("user: How large is ambidex.toml?"));
+    terminal.types("x\n");
+    terminal.shows("`x` is none of these");
+    // A tool call through its form.
+    terminal.types("c\n");
+    terminal.shows("name (text):");
+    terminal.types("\n");
+    terminal.shows("`name` is needed");
+    terminal.types("ambidex.toml\n");
+    terminal.shows("[s]end, or call [a]nother tool?");
+    terminal.types("s\n");
+    terminal.shows("✓ size");
+    terminal.shows("tool: size gave");
+    terminal.types("text\n");
+    terminal.shows("its end is a line with one dot");
+    terminal.types("It has **two** lines:\nthis is the second.\n.\n");
+    assert_eq!(terminal.ends(), 0);
+    assert!(terminal.text().contains("It has two lines:"), "{}", terminal.text());
+    assert!(terminal.text().contains("✓ done · 2 model calls"), "{}", terminal.text());
+}
+
+#[test]
+fn an_output_is_asked_field_by_field() {
+    let place = people();
+    let mut terminal = Terminal::start(&place, &["run", "-a", "form", "A number"], &[]);
+    terminal.shows("[o]utput or [d]ecline?");
+    terminal.types("o\n");
+    terminal.shows("n (integer):");
+    terminal.types("four\n");
+    terminal.shows("`four` is no integer");
+    terminal.types("4\n");
+    assert_eq!(terminal.ends(), 0);
+    assert!(terminal.text().contains("\"n\""), "{}", terminal.text());
+}
+
+#[test]
+fn in_a_chat_a_person_answers_too_and_ctrl_c_ends_his_turn() {
+    let place = people();
+    let mut terminal = Terminal::start(&place, &["chat", "-a", "desk"], &[]);
+    terminal.shows("› ");
+    terminal.types("Hello?\n");
+    terminal.shows("[t]ext, [c]all");
+    terminal.types("t\n");
+    terminal.shows("one dot");
+    terminal.types("Hello yourself.\n.\n");
+    terminal.shows("✓ done");
+    terminal.types("And now?\n");
+    terminal.shows("user: And now?");
+    terminal.shows("model: Hello yourself.");
+    terminal.types("\u{3}");
+    terminal.shows("cancelled");
+    terminal.types("/exit\n");
+    assert_eq!(terminal.ends(), 0);
 }
 
 #[test]
