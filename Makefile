@@ -8,6 +8,8 @@ SHELL := /bin/bash
 
 # Runs per upstream and wire format.
 RUNS ?= 200
+# The libraries are installed below target/ when they are first measured.
+FAULTS ?= --peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
@@ -44,7 +46,7 @@ test: tools build ## all tests, the table of faults, real upstreams, licences; n
 	$(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph licenses bans sources
 
 .PHONY: faults
-faults: ## what each fault of a provider comes to, as a table; FAULTS=--peers measures other libraries too
+faults: ## what each fault of a provider comes to, as a table, beside other libraries; FAULTS= is ours alone
 	$(CARGO) run --locked --quiet -p ambidex-faults -- $(FAULTS)
 
 .PHONY: bench
