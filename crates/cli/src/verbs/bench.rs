@@ -20,7 +20,7 @@ use crate::project;
 use crate::show::{number, pretty};
 use crate::table::table;
 
-use super::models::{Called, call, configured};
+use super::models::{Called, call, check_not_human, configured};
 
 /// Of one call; a model's own limits are shorter.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -40,6 +40,7 @@ pub async fn bench(
     let mut project = Project::new(loaded, Environment::of_process());
     for name in &args.names {
         project::check_model(&project, Some(name))?;
+        check_not_human(&project, name)?;
     }
     let names = if args.names.is_empty() { configured(&project) } else { args.names.clone() };
     let mut targets: Vec<Target> = names.into_iter().map(Target::new).collect();

@@ -264,7 +264,7 @@ fn a_run_that_waits_for_a_person_is_kept_and_its_result_names_its_file() {
     let place = Place::scripted(PAY, TOOL);
     place.write("tasks.jsonl", "\"a\"\n\"b\"\n");
     let args = ["batch", "--from", "tasks.jsonl", "--out", "out.jsonl"];
-    place.ambidex(&args).ends(3).says("2 wait").says("ambidex run --resume FILE --yes");
+    place.ambidex(&args).ends(3).says("2 wait").says("ambidex run --resume FILE");
     let before = place.read("out.jsonl");
     let all = results(&before);
     assert!(all.values().all(|result| result["status"] == "waiting"), "{all:?}");

@@ -35,6 +35,10 @@ fn targets_are_compared_in_a_table() {
     // A target that never answered has no times, and its reason.
     let ran = place.ambidex(&["models", "bench", "broken", "--runs", "3"]).ends(1);
     ran.prints("3 of 3").says("broken: ").says("[overloaded] (3 times)");
+    place
+        .ambidex(&["-c", "models.desk={kind=\"human\"}", "models", "bench", "desk"])
+        .ends(2)
+        .says("`desk` is a person");
     place.ambidex(&["models", "bench", "brokn"]).ends(2).says("there is no model `brokn`");
 }
 

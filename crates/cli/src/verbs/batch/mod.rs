@@ -358,7 +358,7 @@ fn sum_up(args: &BatchArgs, progress: &Progress, lost: u64, stopped: bool, conso
         hints.push("the same command with --retry-failed runs again what failed");
     }
     if waiting > 0 {
-        hints.push("what waits for a person names its `file`: ambidex run --resume FILE --yes");
+        hints.push("what waits for a person names its `file`: ambidex run --resume FILE");
     }
     if paused > 0 {
         hints.push("what is paused names its `file`: ambidex run --resume FILE --max-iterations N");
