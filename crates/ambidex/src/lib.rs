@@ -30,6 +30,7 @@ pub use ambidex_core::event::{Event, EventKind, Status};
 pub use ambidex_core::message::{History, Image, ImageSource, Message, Part, Role};
 pub use ambidex_core::model::{Model, ModelInfo, Request, Settings, ToolChoice};
 pub use ambidex_core::question::{Answer, Question, Questions};
+pub use ambidex_core::relay::{RelayCall, RelayReply, RelayRequest};
 pub use ambidex_core::run::Run;
 pub use ambidex_core::store::Store;
 pub use ambidex_core::tool::{EffectClass, Tool, ToolOutput, ToolSpec};
@@ -45,6 +46,7 @@ pub use ambidex_macros::tool;
 pub mod models {
     pub use ambidex_http::{Client, HeaderMap, Proxy, Tls};
     pub use ambidex_models::cache::{Cached, ReplyCache};
+    pub use ambidex_models::human::HumanModel;
     pub use ambidex_models::limit::{Limit, Limiter, Limits};
     pub use ambidex_models::route::{
         Balance, Breaker, BreakerPolicy, BreakerState, Fallback, Hedge, Pick, Race, Stagger, Winner,

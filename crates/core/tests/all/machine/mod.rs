@@ -7,6 +7,7 @@ mod endings;
 mod events;
 mod limits;
 mod output;
+mod people;
 mod recovery;
 mod steering;
 mod time;
