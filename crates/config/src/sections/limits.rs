@@ -20,7 +20,7 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
     pub tokens_per_minute: Option<u64>,
     /// Calls that may wait; the next is `busy`. Default: four times as many as are allowed at once or in a minute,
-    /// whichever is more.
+    /// whichever is more, and at least 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub queue: Option<u32>,

@@ -42,13 +42,16 @@ pub struct Limits {
     pub requests_per_minute: Option<u32>,
     /// Input and output together. What a call will use is estimated, and settled when it has ended.
     pub tokens_per_minute: Option<u64>,
-    /// Calls that may wait. None: four times as many as are allowed at once or in a minute, whichever is more.
+    /// Calls that may wait. None: four times as many as are allowed at once or in a minute, whichever is more,
+    /// and at least 256.
     pub queue: Option<u32>,
 }
 
 impl Limits {
     /// Tokens a call is taken to use where only tokens are limited and the queue's length is not set.
     const TOKENS_OF_A_CALL: u64 = 1000;
+    /// A queue is there to wait in: a batch over one slow call at a time is no overload.
+    const LEAST_QUEUE: u64 = 256;
 
     pub fn is_unlimited(&self) -> bool {
         self.concurrent.is_none() && self.requests_per_minute.is_none() && self.tokens_per_minute.is_none()
@@ -60,7 +63,7 @@ impl Limits {
         let tokens = self.tokens_per_minute.map(|tokens| tokens.div_ceil(Self::TOKENS_OF_A_CALL));
         let allowed = calls.or(tokens).unwrap_or(1).max(1);
         self.queue.map_or_else(
-            || usize::try_from(allowed.saturating_mul(4)).unwrap_or(usize::MAX),
+            || usize::try_from(allowed.saturating_mul(4).max(Self::LEAST_QUEUE)).unwrap_or(usize::MAX),
             |it| it as usize,
         )
     }

@@ -329,7 +329,10 @@ async fn runs_take_turns_however_many_calls_they_have() {
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_is_busy_and_says_when_to_come_back() {
     let slow = Slow::new(Duration::from_secs(10));
-    let (model, limiter) = limited(&slow, Limits { concurrent: Some(2), ..Limits::default() });
+    let limits = Limits { concurrent: Some(2), ..Limits::default() };
+    assert_eq!(limits.queue_size(), 256, "at least");
+    assert_eq!(Limits { concurrent: Some(100), ..limits }.queue_size(), 400, "four times the limit");
+    let (model, limiter) = limited(&slow, Limits { queue: Some(8), ..limits });
     call(&model, context("first")).await.unwrap();
     let mut tasks = JoinSet::new();
     for run in 0..10 {
@@ -337,7 +340,7 @@ async fn a_full_queue_is_busy_and_says_when_to_come_back() {
         tasks.spawn(async move { call(&model, context(&format!("{run}"))).await });
         tokio::task::yield_now().await;
     }
-    assert_eq!((limiter.running(), limiter.waiting()), (2, 8), "four times the limit may wait");
+    assert_eq!((limiter.running(), limiter.waiting()), (2, 8), "no more than may wait");
     let error = call(&model, context("late")).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable(), error.provider()), (ErrorKind::Busy, true, Some("p")));
     assert!(error.message().contains("8 calls wait for provider `p`"), "{error}");
