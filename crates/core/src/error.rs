@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::usage::Usage;
+
 /// What went wrong. The wire name of each kind is its *code*; see [`ErrorKind::ALL`] for the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +172,9 @@ struct Details {
     /// Characters of an answer that watchers had seen when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shown: Option<u64>,
+    /// What the failed model call used, all its attempts together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
 }
 
 impl Error {
@@ -184,6 +189,7 @@ impl Error {
             status: None,
             request_id: None,
             shown: None,
+            usage: None,
         }))
     }
 
@@ -218,6 +224,13 @@ impl Error {
     #[must_use]
     pub fn with_request_id(mut self, id: Option<String>) -> Self {
         self.0.request_id = id;
+        self
+    }
+
+    /// Says what the failed model call used.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.0.usage = (usage != Usage::default()).then_some(usage);
         self
     }
 
@@ -274,6 +287,11 @@ impl Error {
     /// Characters of the answer that had been shown, where it failed for that.
     pub fn shown(&self) -> Option<u64> {
         self.0.shown
+    }
+
+    /// What the failed model call used. It is part of the run's usage.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.0.usage.as_ref()
     }
 }
 

@@ -57,8 +57,10 @@ async fn reply(agent: &AgentRuntime, history: History, context: &Context) -> Res
         request = guard(ErrorKind::HookFailed, || hook.before_model(context, request)).await?;
     }
     let mut reply = collect(agent, request, context).await?;
+    let usage = reply.usage;
     for hook in &agent.hooks {
-        reply = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await?;
+        let hooked = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await;
+        reply = hooked.map_err(|error| error.with_usage(usage))?;
     }
     check::reply(agent, &mut reply);
     if let Some(stop_when) = &agent.stop_when {
@@ -102,7 +104,9 @@ async fn collect(
     if let Some(shown) = &mut shown {
         shown.flush();
     }
-    ended.and_then(|()| builder.finish())
+    let usage = *builder.usage();
+    // What failed cost something too.
+    ended.and_then(|()| builder.finish()).map_err(|error| error.with_usage(usage))
 }
 
 /// What watchers see of a reply. Text that came in together is shown together: one event and one wake-up

@@ -190,6 +190,9 @@ impl Agent {
             }
             Ok(_) => self.fail(ErrorKind::Internal, "the effect's result is of another kind"),
             Err(error) => {
+                if let Some(usage) = error.usage() {
+                    self.usage.add(usage);
+                }
                 self.hooked |= self.done.is_some();
                 self.done = Some(Outcome::Failed(error.clone()));
             }

@@ -234,7 +234,11 @@ async fn with_fail_the_error_names_what_was_shown() {
         assert!(shown > 0 && !events.iter().any(|it| matches!(it.kind, EventKind::ModelRestarted { .. })));
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StreamTruncated);
-        let error = error.result.unwrap().error.unwrap();
+        let result = error.result.unwrap();
+        let usage = result.usage;
+        assert!(usage.estimated && usage.usd > Some(0.0), "what failed cost something: {usage:?}");
+        let error = result.error.unwrap();
+        assert_eq!(error.usage(), Some(&usage));
         assert_eq!(error.shown(), Some(shown as u64));
         assert!(error.message().contains(&format!("{shown} characters")), "{error}");
     }
