@@ -50,7 +50,7 @@ faults: ## what each fault of a provider comes to, as a table, beside other libr
 	$(CARGO) run --locked --quiet -p ambidex-faults -- $(FAULTS)
 
 .PHONY: bench
-bench: ## what a run costs, beside loops without a framework; about three minutes
+bench: ## what a run costs, beside loops without a framework; about five minutes
 	$(CARGO) build --locked --release -p ambidex-cli -p ambidex-benches
 	$(TARGET)/release/ambidex-benches run
 

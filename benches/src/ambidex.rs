@@ -8,13 +8,36 @@ use ambidex::models::{
     Client, Format, ModelConfig, ProviderModel, Retry, RetryBudget, RetryPolicy, SecretString,
 };
 use ambidex::tools::FunctionTool;
-use ambidex::{Agent, EffectClass, Engine, Error, ErrorKind, EventKind, ToolOutput, ToolSpec};
+use ambidex::{Agent, EffectClass, Engine, Error, ErrorKind, EventKind, Model, ToolOutput, ToolSpec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Result;
 use crate::contender::{Contender, Setup};
 use crate::toolbox::{READ_FILE, READ_FILE_SCHEMA, SEARCH_FILES, SEARCH_FILES_SCHEMA, SYSTEM, TASK, Toolbox};
+
+/// The upstream as a provider of models; they share one pool of connections and one budget of retries.
+pub struct Provider {
+    client: Client,
+    base_url: String,
+    budget: Arc<RetryBudget>,
+}
+
+impl Provider {
+    pub fn new(setup: &Setup) -> Result<Self> {
+        let client = Client::builder().proxy(ambidex::models::Proxy::Off).build()?;
+        let base_url = format!("http://{}/v1", setup.upstream);
+        Ok(Self { client, base_url, budget: Arc::new(RetryBudget::default()) })
+    }
+
+    /// A model as a configuration builds it: its calls are retried.
+    pub fn model(&self, name: &str) -> Result<Arc<dyn Model>> {
+        let mut config = ModelConfig::new(Format::OpenAiChat, "bench", name, self.base_url.clone());
+        config.key = Some(SecretString::from("sk-bench"));
+        let model = Arc::new(ProviderModel::new(config, self.client.clone())?);
+        Ok(Arc::new(Retry::new(model, RetryPolicy::default(), self.budget.clone())))
+    }
+}
 
 pub struct Ambidex {
     chat: Agent,
@@ -23,16 +46,14 @@ pub struct Ambidex {
 
 impl Ambidex {
     pub fn new(setup: &Setup) -> Result<Self> {
-        let client = Client::builder().proxy(ambidex::models::Proxy::Off).build()?;
-        let base_url = format!("http://{}/v1", setup.upstream);
-        let mut config = ModelConfig::new(Format::OpenAiChat, "bench", &setup.model, base_url);
-        config.key = Some(SecretString::from("sk-bench"));
-        let model = Arc::new(ProviderModel::new(config, client)?);
-        let model = Arc::new(Retry::new(model, RetryPolicy::default(), Arc::new(RetryBudget::default())));
-        let engine = Engine::default();
+        Self::over(Provider::new(setup)?.model(&setup.model)?, setup, &Engine::default())
+    }
+
+    /// Agents that use this model.
+    pub fn over(model: Arc<dyn Model>, setup: &Setup, engine: &Engine) -> Result<Self> {
         let agent = || {
             Agent::builder()
-                .engine(&engine)
+                .engine(engine)
                 .shared_model(model.clone())
                 .instructions(SYSTEM)
                 .max_iterations(2_000)

@@ -2,14 +2,19 @@
 
 mod ambidex;
 mod bare;
+mod beside;
+mod canned;
 mod chat_loop;
 mod contender;
+mod hits;
 mod hyper_loop;
 mod machine;
 mod measure;
 mod orchestrate;
+mod queue;
 mod report;
 mod reqwest_loop;
+mod routes;
 mod sample;
 mod scenario;
 mod script;

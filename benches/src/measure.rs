@@ -20,7 +20,7 @@ use crate::sample::{Sample, Turn};
 use crate::scenario::{self, Scenario};
 use crate::script::Script;
 use crate::toolbox::Toolbox;
-use crate::{Error, Result};
+use crate::{Error, Result, hits, queue, routes};
 
 /// Runs before the memory is looked at, so that code and pools are in place.
 const WAITING_WARM_UP: u32 = 20;
@@ -31,10 +31,10 @@ pub struct Job {
     pub contender: Name,
     #[arg(long)]
     pub scenario: Scenario,
-    /// Address of the upstream
-    #[arg(long)]
+    /// Address of the upstream, where the scenario has one
+    #[arg(long, default_value = "")]
     pub upstream: String,
-    /// Runs in flight
+    /// Runs in flight; of `cache` the messages of a history, of `queue` the calls that wait
     #[arg(long, default_value_t = 1)]
     pub concurrency: u32,
     /// Runs measured
@@ -50,6 +50,9 @@ pub fn client(job: &Job) -> Result<()> {
         // One run keeps one thread busy; wake-ups across threads would be most of what is seen.
         Scenario::Long => on_one_thread(job)?,
         Scenario::Chat | Scenario::Agent | Scenario::Tokens | Scenario::Waiting => on_two_workers(job)?,
+        Scenario::Route | Scenario::Race => routes::measure(job)?,
+        Scenario::Cache => hits::measure(job)?,
+        Scenario::Queue => queue::measure(job)?,
     };
     writeln!(io::stdout(), "{}", serde_json::to_string(&sample)?)?;
     Ok(())
@@ -79,6 +82,9 @@ async fn measure<C: Contender>(contender: C, setup: Setup, job: &Job) -> Result<
     match job.scenario {
         Scenario::Chat | Scenario::Agent | Scenario::Tokens => bench.throughput(job).await,
         Scenario::Waiting => bench.waiting(job).await,
+        Scenario::Route | Scenario::Race | Scenario::Cache | Scenario::Queue => {
+            Err(format!("`{}` is no contest", job.scenario.flag()).into())
+        }
         Scenario::Long => {
             let setup = job.setup();
             let bare = Bench::new(Bare::record(&setup).await?, setup, job);
@@ -88,21 +94,21 @@ async fn measure<C: Contender>(contender: C, setup: Setup, job: &Job) -> Result<
 }
 
 impl Job {
-    fn script(&self) -> Script {
+    pub fn script(&self) -> Script {
         self.scenario.script(self.turns)
     }
 
-    fn setup(&self) -> Setup {
+    pub fn setup(&self) -> Setup {
         let toolbox = match self.scenario {
             Scenario::Long => Toolbox::with_clock(),
-            Scenario::Chat | Scenario::Agent | Scenario::Tokens | Scenario::Waiting => Toolbox::default(),
+            _ => Toolbox::default(),
         };
         let (upstream, model) = (self.upstream.clone(), self.script().model());
         Setup { upstream, model, toolbox: Arc::new(toolbox) }
     }
 }
 
-struct Bench<C> {
+pub struct Bench<C> {
     contender: Arc<C>,
     toolbox: Arc<Toolbox>,
     scenario: Scenario,
@@ -110,7 +116,7 @@ struct Bench<C> {
 }
 
 impl<C: Contender> Bench<C> {
-    fn new(contender: C, setup: Setup, job: &Job) -> Self {
+    pub fn new(contender: C, setup: Setup, job: &Job) -> Self {
         let (scenario, script) = (job.scenario, job.script());
         Bench { contender: Arc::new(contender), toolbox: setup.toolbox, scenario, script }
     }
@@ -150,7 +156,7 @@ impl<C: Contender> Bench<C> {
     }
 
     /// Does `operations` runs, `concurrency` at a time, and checks each.
-    async fn runs(&self, concurrency: u32, operations: u32) -> Result<()> {
+    pub async fn runs(&self, concurrency: u32, operations: u32) -> Result<()> {
         let earlier_calls = self.toolbox.calls();
         let (tools, answer) = (self.scenario.has_tools(), self.script.answer_bytes());
         let started = Arc::new(AtomicU32::new(0));
@@ -173,7 +179,7 @@ impl<C: Contender> Bench<C> {
     }
 }
 
-fn expect<T: PartialEq + Display>(what: &str, expected: T, got: T) -> Result<()> {
+pub fn expect<T: PartialEq + Display>(what: &str, expected: T, got: T) -> Result<()> {
     if expected == got { Ok(()) } else { Err(format!("{got} {what}, where {expected} were to come").into()) }
 }
 
@@ -225,8 +231,7 @@ impl Watch {
             resident_before: self.resident,
             resident_peak: machine::peak_resident_bytes()?,
             open_files: self.open_files,
-            turns: Vec::new(),
-            bare_turns: Vec::new(),
+            ..Sample::default()
         })
     }
 }

@@ -12,6 +12,11 @@ use crate::sample::{Sample, Seen};
 use crate::scenario::{self, Scenario};
 use crate::{Result, machine, report, startup};
 
+/// A race waits for its winner, so one at a time would take long.
+const RACES_AT_ONCE: u32 = 64;
+/// Messages of the histories that are looked up in the cache.
+const HISTORIES: [u32; 3] = [1, 100, 1_000];
+
 #[derive(clap::Args)]
 pub struct Options {
     /// Samples of each contender
@@ -21,7 +26,11 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "hyper,reqwest,ambidex")]
     contenders: Vec<Name>,
     /// What to measure
-    #[arg(long, value_delimiter = ',', default_value = "chat,agent,tokens,waiting,long")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "chat,agent,tokens,waiting,long,route,race,cache,queue"
+    )]
     scenarios: Vec<Scenario>,
     /// Runs in flight
     #[arg(long, value_delimiter = ',', default_value = "1,64,512")]
@@ -29,6 +38,9 @@ pub struct Options {
     /// Runs waiting at once
     #[arg(long, default_value_t = 10_000)]
     waiting: u32,
+    /// Calls that wait behind one limit; the first number is what the others are compared with
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000")]
+    queued: Vec<u32>,
     /// Turns of the long run
     #[arg(long, default_value_t = scenario::TURNS)]
     turns: u32,
@@ -47,6 +59,7 @@ pub struct Options {
 pub struct Series {
     pub contender: Name,
     pub scenario: Scenario,
+    /// Runs in flight; of `cache` the messages of a history, of `queue` the calls that wait.
     pub concurrency: u32,
     pub samples: Vec<(Sample, Seen)>,
 }
@@ -57,9 +70,14 @@ pub fn run(options: &Options) -> Result<()> {
     println!("`ambidex-benches {}`; {}", command.join(" "), machine::facts());
     for scenario in &options.scenarios {
         let concurrencies = match scenario {
-            Scenario::Chat | Scenario::Agent | Scenario::Tokens => options.concurrency.clone(),
+            Scenario::Chat | Scenario::Agent | Scenario::Tokens | Scenario::Route => {
+                options.concurrency.clone()
+            }
             Scenario::Waiting => vec![options.waiting],
             Scenario::Long => vec![1],
+            Scenario::Race => vec![RACES_AT_ONCE],
+            Scenario::Cache => HISTORIES.to_vec(),
+            Scenario::Queue => options.queued.clone(),
         };
         let mut all = Vec::new();
         for concurrency in concurrencies {
@@ -78,8 +96,8 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, scenario: Scenario, concurrency: u32) -> Result<Vec<Series>> {
-    let mut all: Vec<Series> = options
-        .contenders
+    let contenders: &[Name] = if scenario.is_contest() { &options.contenders } else { &[Name::Ambidex] };
+    let mut all: Vec<Series> = contenders
         .iter()
         .map(|&contender| Series { contender, scenario, concurrency, samples: Vec::new() })
         .collect();
@@ -98,18 +116,21 @@ fn measure(options: &Options, scenario: Scenario, concurrency: u32) -> Result<Ve
 }
 
 fn sample(options: &Options, series: &Series) -> Result<(Sample, Seen)> {
-    let upstream = Upstream::start(options.events_per_write)?;
+    let upstream = match series.scenario.has_upstream() {
+        true => Some(Upstream::start(options.events_per_write)?),
+        false => None,
+    };
     let operations = series.scenario.operations(series.concurrency);
     let job = Job {
         contender: series.contender,
         scenario: series.scenario,
-        upstream: upstream.address.clone(),
+        upstream: upstream.as_ref().map(|it| it.address.clone()).unwrap_or_default(),
         concurrency: series.concurrency,
         operations: if options.quick { operations.div_ceil(50) } else { operations },
         turns: options.turns,
     };
     let sample = client(&job)?;
-    Ok((sample, upstream.end()?))
+    Ok((sample, upstream.map(Upstream::end).transpose()?.unwrap_or_default()))
 }
 
 fn client(job: &Job) -> Result<Sample> {

@@ -1,6 +1,8 @@
 //! Samples as Markdown tables. Figures are medians over the repetitions. A ratio is the median of the
 //! ratios within each repetition, where both contenders met the same state of the machine.
 
+mod beside;
+
 use crate::contender::Name;
 use crate::orchestrate::Series;
 use crate::sample::{Sample, Seen, Turn};
@@ -16,8 +18,14 @@ pub fn print(scenario: Scenario, all: &[Series]) {
         Scenario::Tokens => cpu("A streamed token, 500 in one reply: client CPU, µs", all),
         Scenario::Waiting => waiting(all),
         Scenario::Long => long(all),
+        Scenario::Route => beside::route(all),
+        Scenario::Race => beside::race(all),
+        Scenario::Cache => beside::cache(all),
+        Scenario::Queue => beside::queue(all),
     }
-    sent(all);
+    if scenario.has_upstream() {
+        sent(all);
+    }
 }
 
 fn cpu(title: &str, all: &[Series]) {

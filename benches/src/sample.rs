@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One measurement of one contender.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
     pub operations: u32,
     /// User and system time of the client, seconds.
@@ -17,6 +17,17 @@ pub struct Sample {
     pub turns: Vec<Turn>,
     /// Those of the bare client, which took turns with the contender in the same process.
     pub bare_turns: Vec<Turn>,
+    /// Of scenarios that Ambidex does beside itself.
+    pub pairs: Vec<Pair>,
+    /// CPU of the calls of `queue` until all of them wait.
+    pub queueing_seconds: f64,
+}
+
+/// Microseconds of CPU per operation, in two ways that took turns in one process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pair {
+    pub plain: f64,
+    pub other: f64,
 }
 
 /// The CPU of one turn of a long run.
@@ -35,4 +46,6 @@ pub struct Seen {
     pub connections: u64,
     /// The most requests that were waiting for their reply at one moment.
     pub waiting_at_once: u64,
+    /// Requests whose client left before their reply had begun.
+    pub hung_up: u64,
 }

@@ -20,6 +20,8 @@ use crate::{Result, machine};
 
 /// Connections that may wait to be accepted; the kernel cuts it to its own limit.
 const BACKLOG: u32 = 16_384;
+/// How long the end of connections is waited for once all is over.
+const LINGER: Duration = Duration::from_secs(2);
 const LARGEST_HEAD: usize = 16 * 1024;
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
@@ -38,6 +40,7 @@ struct Counters {
     connections: AtomicU64,
     waiting: AtomicU64,
     waiting_at_once: AtomicU64,
+    hung_up: AtomicU64,
 }
 
 impl Counters {
@@ -49,6 +52,7 @@ impl Counters {
             largest_body: read(&self.largest_body),
             connections: read(&self.connections),
             waiting_at_once: read(&self.waiting_at_once),
+            hung_up: read(&self.hung_up),
         }
     }
 
@@ -69,10 +73,14 @@ pub async fn serve(options: &Options) -> Result<()> {
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
 
     let counters = Arc::new(Counters::default());
+    let mut connections = JoinSet::new();
     tokio::select! {
-        failure = accept(listener, options.events_per_write, &counters) => failure?,
+        failure = accept(listener, options.events_per_write, &counters, &mut connections) => failure?,
         ended = parent_gone() => ended?,
     }
+    // The client ended before; what it did last is still to be read.
+    let ends = async { while connections.join_next().await.is_some() {} };
+    let _late = tokio::time::timeout(LINGER, ends).await;
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&counters.seen())?)?;
     Ok(())
 }
@@ -84,9 +92,13 @@ async fn parent_gone() -> Result<()> {
     Ok(())
 }
 
-async fn accept(listener: TcpListener, events_per_write: u16, counters: &Arc<Counters>) -> Result<()> {
+async fn accept(
+    listener: TcpListener,
+    events_per_write: u16,
+    counters: &Arc<Counters>,
+    connections: &mut JoinSet<()>,
+) -> Result<()> {
     let book = Arc::new(Book::default());
-    let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -136,7 +148,9 @@ impl Connection {
                     return Err(error);
                 }
             };
-            self.wait(reply.wait).await;
+            if !self.wait(reply.wait).await {
+                return Ok(());
+            }
             self.write(&reply).await?;
         }
         Ok(())
@@ -163,14 +177,21 @@ impl Connection {
         }
     }
 
-    async fn wait(&self, time: Duration) {
+    /// Whether the client was there to the end of it.
+    async fn wait(&mut self, time: Duration) -> bool {
         if time.is_zero() {
-            return;
+            return true;
         }
         let waiting = self.counters.waiting.fetch_add(1, Ordering::Relaxed) + 1;
         self.counters.waiting_at_once.fetch_max(waiting, Ordering::Relaxed);
-        tokio::time::sleep(time).await;
+        let stayed = tokio::select! {
+            biased;
+            () = hang_up(&mut self.stream, &mut self.buffer) => false,
+            () = tokio::time::sleep(time) => true,
+        };
         self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.counters.hung_up.fetch_add(u64::from(!stayed), Ordering::Relaxed);
+        stayed
     }
 
     async fn write(&mut self, reply: &Reply) -> Result<()> {
@@ -179,6 +200,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Waits until the client closes its side; what it says before is kept for later.
+async fn hang_up(stream: &mut TcpStream, buffer: &mut BytesMut) {
+    while matches!(stream.read_buf(buffer).await, Ok(1..)) {}
 }
 
 fn content_length(head: &[u8]) -> Result<usize> {

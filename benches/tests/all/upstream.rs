@@ -48,11 +48,24 @@ impl Upstream {
     }
 }
 
+impl Upstream {
+    /// Ends it and gives what it saw.
+    fn end(mut self) -> Value {
+        self.close()
+    }
+
+    fn close(&mut self) -> Value {
+        drop(self.process.stdin.take());
+        let mut seen = String::new();
+        self.output.read_to_string(&mut seen).unwrap();
+        self.process.wait().unwrap();
+        serde_json::from_str(&seen).unwrap_or_default()
+    }
+}
+
 impl Drop for Upstream {
     fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        self.output.read_to_string(&mut self.address).unwrap();
-        self.process.wait().unwrap();
+        self.close();
     }
 }
 
@@ -115,6 +128,22 @@ fn an_agent_is_asked_for_tools_until_its_rounds_are_done() {
     assert_eq!(ids.len(), 6, "no id comes twice in a conversation");
     let answer = upstream.events(&request("agent-3x2", 3));
     assert!(answer.iter().all(|event| event["choices"][0]["delta"]["tool_calls"].is_null()));
+}
+
+#[test]
+fn a_client_that_leaves_while_its_reply_is_due_is_counted_and_gets_none() {
+    let upstream = Upstream::start();
+    let body = request("wait-600000", 0).to_string();
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut stream = TcpStream::connect(&upstream.address).unwrap();
+    stream.write_all((head + &body).as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.is_empty());
+    upstream.post(&request("chat-1", 0));
+    let seen = upstream.end();
+    assert_eq!((&seen["requests"], &seen["hung_up"]), (&json!(2), &json!(1)), "{seen}");
 }
 
 #[test]
