@@ -1,4 +1,5 @@
-//! Vendors and servers that speak Chat Completions, as rows of data. Read 2026-11-20 from the sources named.
+//! Vendors and servers that speak Chat Completions, as rows of data. Read 2026-11-20 from the sources named; a row
+//! says what was not found there.
 //!
 //! A row is found by the host of the base URL, else by the provider's name: so `[providers.groq]` behind a
 //! gateway of one's own keeps Groq's habits. What no row describes gets [`Quirks::DEFAULT`].
@@ -100,7 +101,8 @@ pub const VENDORS: &[Vendor] = &[
         "OPENROUTER_API_KEY",
         Quirks { effort: Effort { object: true, words: &[], off: Off::Word }, ..Quirks::DEFAULT },
     ),
-    // The types of `groq` 1.7.0 (PyPI): `reasoning` alone in messages; other fields are answered with 400.
+    // The types of `groq` 1.7.0 (PyPI): `reasoning` alone in messages; `reasoning_content` is answered with 400, and
+    // `reasoning` too by models that do not think (github.com/vercel/ai 8056).
     // console.groq.com/docs/structured-outputs: not beside tools.
     Vendor {
         structured_output: StructuredOutput::NativeWithoutTools,
@@ -154,7 +156,9 @@ pub const VENDORS: &[Vendor] = &[
             ..Quirks::DEFAULT
         },
     ),
-    // docs.x.ai, Chat Completions: `max_tokens` is deprecated.
+    // docs.x.ai, Reasoning: which efforts there are differs by model; `none` is refused by those that always think.
+    // Best Practices: Chat Completions are deprecated. What the limit is called, and what a history may hold, was not
+    // found there.
     hosted(
         "xai",
         &["api.x.ai", ".api.x.ai"],
@@ -172,13 +176,15 @@ pub const VENDORS: &[Vendor] = &[
             ..Quirks::DEFAULT
         },
     ),
-    // docs.vllm.ai, OpenAI-compatible server and Reasoning Outputs.
+    // docs.vllm.ai, Reasoning Outputs: `enable_thinking`; Tool Calling: one tool may be named. vllm 39929: beside an
+    // output schema the model calls no tool.
     local(
         "vllm",
         "http://127.0.0.1:8000/v1",
         Quirks { effort: Effort { object: false, words: THREE, off: Off::Template }, ..Quirks::DEFAULT },
     ),
-    // github.com/ggml-org/llama.cpp, tools/server/README.md: `tool_choice` takes words.
+    // llama.cpp 26535 and 26849: an object as `tool_choice` is taken for `auto`, without an error. Its server refuses
+    // a grammar beside tools.
     local(
         "llama-cpp",
         "http://127.0.0.1:8080/v1",
@@ -188,7 +194,8 @@ pub const VENDORS: &[Vendor] = &[
             ..Quirks::DEFAULT
         },
     ),
-    // lmstudio.ai/docs, Tool Use; lmstudio-bug-tracker 670: an object as `tool_choice` is answered with 400.
+    // lmstudio-bug-tracker 670: an object as `tool_choice` is answered with 400. Nothing was found about
+    // `parallel_tool_calls`, so it is not sent, and nothing about efforts.
     local(
         "lm-studio",
         "http://127.0.0.1:1234/v1",

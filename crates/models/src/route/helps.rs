@@ -12,7 +12,7 @@ use ambidex_core::{Error, ErrorKind};
 /// | `context_too_long` | yes | only to a target with a larger known context |
 /// | `unsupported` | yes | another target may be able to |
 /// | `invalid_request` before it was sent, or 413 | yes | this wire format cannot say it, or this provider takes less |
-/// | `invalid_request` 400, 422 | no | the caller's mistake: every target would refuse |
+/// | `invalid_request` 400, 422 | no | most likely the request's own fault, which every target would refuse |
 /// | `empty_reply` `output_invalid` `invalid_arguments` `unknown_tool` `reply_truncated` | yes | another model may do better |
 /// | `content_filter` `refused` `denied` | no | that is an answer; a route does not look for a more willing model |
 /// | `internal` | yes | the work goes on; the switch names the defect |
