@@ -324,6 +324,13 @@ impl FromNode for Stagger {
     fn from_node(at: &At<'_>) -> Option<Self> {
         match at.node.as_text() {
             Some("p95") => Some(Self::P95),
+            Some(word) if word.starts_with(char::is_alphabetic) => {
+                let message = format!("`{}` cannot be {}", at.path, toml_text::string(word));
+                let error = at.error(ConfigErrorKind::InvalidValue, message);
+                let near = crate::suggest::nearest(word, ["p95"].into_iter());
+                at.report(error.suggestion(near).allowed("p95, or a duration such as \"700ms\""));
+                None
+            }
             _ => at.duration(TIMEOUTS).map(Self::After),
         }
     }
