@@ -327,7 +327,7 @@ impl FromNode for Stagger {
             Some(word) if word.starts_with(char::is_alphabetic) => {
                 let message = format!("`{}` cannot be {}", at.path, toml_text::string(word));
                 let error = at.error(ConfigErrorKind::InvalidValue, message);
-                let near = crate::suggest::nearest(word, ["p95"].into_iter());
+                let near = crate::suggest::nearest(word, ["p95"]);
                 at.report(error.suggestion(near).allowed("p95, or a duration such as \"700ms\""));
                 None
             }
