@@ -21,6 +21,7 @@ pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
 mod preset;
+mod prompt_size;
 pub mod provider;
 mod reply_stream;
 pub mod retry;

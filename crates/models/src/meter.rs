@@ -1,14 +1,10 @@
 //! What one attempt gave and used, counted as its chunks pass by.
 
 use ambidex_core::chunk::RouteNote;
-use ambidex_core::message::{Arguments, ImageSource, Part};
 use ambidex_core::model::ModelInfo;
 use ambidex_core::{Chunk, Error, ErrorKind, Request, Usage};
 
-/// Bytes per token where the provider counts none.
-const BYTES_PER_TOKEN: u64 = 4;
-/// Tokens of an image, roughly what the vendors charge for a picture of middling size.
-const IMAGE_TOKENS: u64 = 1_000;
+use crate::prompt_size::{BYTES_PER_TOKEN, prompt_tokens};
 
 /// The account of one attempt.
 #[derive(Debug, Default)]
@@ -84,7 +80,7 @@ impl Meter {
             }
             None if !self.asked || !(self.accepted() || failure.is_none_or(may_cost)) => Usage::default(),
             None => {
-                let input_tokens = tokens(request);
+                let input_tokens = prompt_tokens(request);
                 let usage = Usage { input_tokens, output_tokens, estimated: true, ..Usage::default() };
                 Usage { usd: info.price.map(|price| price.cost(&usage)), ..usage }
             }
@@ -97,36 +93,4 @@ fn may_cost(error: &Error) -> bool {
     use ErrorKind::{BadUpstream, IdleTimeout, ProviderError, StreamTruncated, Timeout};
     let kind = matches!(error.kind(), BadUpstream | IdleTimeout | ProviderError | StreamTruncated | Timeout);
     kind && error.status().is_none()
-}
-
-/// Roughly the tokens of a prompt.
-pub(crate) fn tokens(request: &Request) -> u64 {
-    let mut bytes = request.instructions.as_ref().map_or(0, |text| text.len());
-    let mut images = 0;
-    for part in request.history.iter().flat_map(|message| &message.parts) {
-        bytes += match part {
-            Part::Text { text } | Part::Refusal { text } | Part::Reasoning { text, .. } => text.len(),
-            Part::ToolResult(result) => result.text.len(),
-            Part::ToolCall(call) => call.name.len() + length(&call.arguments),
-            Part::Opaque { .. } => 0,
-            Part::Image(image) => {
-                images += 1;
-                match &image.source {
-                    ImageSource::Url(url) => url.len(),
-                    ImageSource::Base64(_) => 0,
-                }
-            }
-        };
-    }
-    for tool in request.tools.iter() {
-        bytes += tool.name.len() + tool.description.len() + tool.input.to_string().len();
-    }
-    (bytes as u64).div_ceil(BYTES_PER_TOKEN) + images * IMAGE_TOKENS
-}
-
-fn length(arguments: &Arguments) -> usize {
-    match arguments {
-        Arguments::Json(value) => value.to_string().len(),
-        Arguments::Invalid { raw, .. } => raw.len(),
-    }
 }

@@ -193,7 +193,8 @@ struct Shared {
 }
 
 impl Cached {
-    /// Its replies are told apart from those of other models by provider and name.
+    /// Its replies are told apart from those of other models by provider and name. `inner` holds no second one
+    /// of the same cache: a call would wait for itself.
     pub fn new(inner: Arc<dyn Model>, cache: Arc<ReplyCache>) -> Self {
         let frames = Frames::new(inner.info());
         let name = inner.info().name.as_str().into();

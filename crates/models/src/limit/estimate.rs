@@ -1,8 +1,8 @@
 //! What a call will use, before it is known.
 
-use ambidex_core::message::{Arguments, Image, ImageSource, Message, Part};
-use ambidex_core::{Request, Usage};
-use serde_json::Value;
+use ambidex_core::Usage;
+
+use crate::prompt_size::BYTES_PER_TOKEN;
 
 /// Learns from the calls that ended: how many bytes a token has, and how long replies are.
 #[derive(Debug)]
@@ -29,15 +29,12 @@ impl Expected {
 
 /// The share of the newest call in the means.
 const NEWEST: f64 = 0.1;
-const BYTES_PER_TOKEN: f64 = 4.0;
 /// Output of a call, before any has ended.
 const FIRST_OUTPUT: u64 = 1000;
-/// An image costs about so much wherever it is, whatever its bytes.
-const IMAGE: u64 = 1200 * 4;
 
 impl Default for Estimate {
     fn default() -> Self {
-        Self { bytes_per_token: BYTES_PER_TOKEN, output: None }
+        Self { bytes_per_token: BYTES_PER_TOKEN as f64, output: None }
     }
 }
 
@@ -65,50 +62,6 @@ impl Estimate {
         if usage.input_tokens > 0 && bytes > 0 && !usage.estimated {
             let found = (bytes as f64 / usage.input_tokens as f64).clamp(0.5, 16.0);
             self.bytes_per_token = mean(self.bytes_per_token, found);
-        }
-    }
-}
-
-/// About how many bytes the text of a request has.
-pub(super) fn prompt_bytes(request: &Request) -> u64 {
-    let instructions = request.instructions.as_ref().map_or(0, |text| text.len() as u64);
-    let history: u64 = request.history.iter().map(|message| message_bytes(message)).sum();
-    let tools: u64 = request
-        .tools
-        .iter()
-        .map(|tool| (tool.name.len() + tool.description.len()) as u64 + json_bytes(&tool.input))
-        .sum();
-    let output = request.output.as_ref().map_or(0, |output| json_bytes(&output.schema));
-    instructions + history + tools + output
-}
-
-fn message_bytes(message: &Message) -> u64 {
-    /// Roles and the marks around a part.
-    const AROUND: u64 = 12;
-    let part = |part: &Part| match part {
-        Part::Text { text } | Part::Refusal { text } => text.len() as u64,
-        Part::Image(Image { source: ImageSource::Base64(_) | ImageSource::Url(_), .. }) => IMAGE,
-        Part::Reasoning { text, .. } => text.len() as u64,
-        Part::ToolCall(call) => {
-            let arguments = match &call.arguments {
-                Arguments::Json(value) => json_bytes(value),
-                Arguments::Invalid { raw, .. } => raw.len() as u64,
-            };
-            call.name.len() as u64 + arguments
-        }
-        Part::ToolResult(result) => (result.name.len() + result.text.len()) as u64,
-        Part::Opaque { state } => state.json.len() as u64,
-    };
-    AROUND + message.parts.iter().map(part).sum::<u64>()
-}
-
-fn json_bytes(value: &Value) -> u64 {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
-        Value::String(text) => text.len() as u64 + 2,
-        Value::Array(items) => 2 + items.iter().map(|item| json_bytes(item) + 1).sum::<u64>(),
-        Value::Object(fields) => {
-            2 + fields.iter().map(|(name, value)| name.len() as u64 + 4 + json_bytes(value)).sum::<u64>()
         }
     }
 }

@@ -10,8 +10,9 @@ use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, Model, Request, 
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::estimate::{Expected, prompt_bytes};
+use super::estimate::Expected;
 use super::limiter::{Ended, Entered, Grant, Limiter, Ticket, Turn};
+use crate::prompt_size::{BYTES_PER_TOKEN, prompt_bytes};
 
 type Inner = BoxStream<'static, Result<Chunk, Error>>;
 
@@ -78,8 +79,6 @@ struct Place {
 
 /// A shorter wait is not worth a word.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes per token where the provider counts none.
-const BYTES_PER_TOKEN: u64 = 4;
 
 impl Drop for Place {
     fn drop(&mut self) {

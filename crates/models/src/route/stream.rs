@@ -18,7 +18,7 @@ use super::plan::{Plan, Rules, Start};
 use super::race::Winner;
 use super::valid;
 use crate::adapter::truncated;
-use crate::meter;
+use crate::prompt_size::prompt_tokens;
 use crate::retry::AfterFirstToken;
 
 pub(super) struct RouteStream {
@@ -351,7 +351,7 @@ impl RouteStream {
         drop(attempt);
         self.note(RouteNote::Attempt(note));
         if error.kind() == ErrorKind::ContextTooLong {
-            let known = target.model.info().context.unwrap_or_else(|| meter::tokens(&self.request));
+            let known = target.model.info().context.unwrap_or_else(|| prompt_tokens(&self.request));
             self.too_long_for = Some(self.too_long_for.map_or(known, |before| before.max(known)));
         }
         let final_now = shown && self.rules.after_first_token == AfterFirstToken::Fail;
