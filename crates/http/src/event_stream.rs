@@ -2,13 +2,16 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use crate::{
     error::{HttpError, HttpErrorKind, TimeoutPhase},
@@ -220,7 +223,8 @@ impl<S: ChunkSource> EventStream<S> {
         if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        // Also where a flood of pings has spent the task's budget.
+        while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(idle(&limit, since + limit.silence <= deadline));
             }

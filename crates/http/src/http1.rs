@@ -140,7 +140,7 @@ impl Http1 {
     }
 
     /// Between exchanges: deals with what happened since. False when the connection has ended.
-    pub(crate) fn rest(&mut self) -> bool {
+    pub(crate) fn settle(&mut self) -> bool {
         for _ in 0..ROUNDS {
             if self.sender.is_ready() && !self.signal.is_woken() {
                 break;
@@ -148,15 +148,24 @@ impl Http1 {
             self.drive();
             self.signal.state.fetch_and(!POLLED, AcqRel);
         }
+        !self.is_closed()
+    }
+
+    /// From now on the pool hears of what happens to it.
+    pub(crate) fn rest(&self) {
+        // The task of its last exchange may be over: its memory is not to be kept.
+        drop(self.signal.task.take());
         if self.signal.state.fetch_or(RESTING, AcqRel) & WOKEN != 0 {
             self.signal.pool.notify_one();
         }
-        !self.is_closed()
     }
 
     /// Looks after it while it rests. False when the connection has ended.
     pub(crate) fn still_rests(&mut self) -> bool {
-        if self.signal.is_woken() { self.rest() } else { !self.is_closed() }
+        if self.signal.is_woken() && self.settle() {
+            self.rest();
+        }
+        !self.is_closed()
     }
 
     /// The next exchange takes it.

@@ -46,7 +46,8 @@ pub(crate) struct Pool {
 struct State {
     /// A list: a provider is one origin, and those that rest unused go.
     origins: Vec<(Origin, Slot)>,
-    reaping: bool,
+    /// Runtimes whose reaper runs.
+    reaped: Vec<runtime::Id>,
 }
 
 /// Hosts compare without case. A connection is driven by the runtime it was opened in, and stands still or
@@ -60,9 +61,12 @@ struct Origin {
 
 impl Origin {
     fn of(url: &Url) -> Self {
-        let runtime = runtime::Handle::try_current().ok().map(|runtime| runtime.id());
-        Self { https: url.is_https(), authority: url.authority().cloned(), runtime }
+        Self { https: url.is_https(), authority: url.authority().cloned(), runtime: this_runtime() }
     }
+}
+
+fn this_runtime() -> Option<runtime::Id> {
+    runtime::Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 impl State {
@@ -246,10 +250,10 @@ impl Pool {
     fn welcome(self: &Arc<Self>, origin: &Origin, connected: Connected) -> Held {
         let mut state = lock(&self.state);
         let slot = state.slot(origin);
-        match connected {
+        let held = match connected {
             Connected::Http1(connection) => {
                 slot.speaks_http1 = true;
-                Held::Http1(connection)
+                return Held::Http1(connection);
             }
             Connected::Http2 { sender, limit } => {
                 slot.speaks_http1 = false;
@@ -261,36 +265,50 @@ impl Pool {
                     refused: AtomicBool::new(false),
                 });
                 slot.http2.push(connection.clone());
-                self.reap(&mut state);
                 Held::Http2(Stream(connection))
             }
-        }
+        };
+        drop(state);
+        self.reap();
+        held
     }
 
     fn rest(self: &Arc<Self>, origin: &Origin, mut connection: Http1) {
-        if self.settings.max_idle_per_host == 0 || !connection.rest() {
+        // Read elsewhere than it was asked for: nobody there would look after it.
+        let is_home = origin.runtime.is_some() && origin.runtime == this_runtime();
+        if self.settings.max_idle_per_host == 0 || !is_home || !connection.settle() {
             return;
         }
         let mut state = lock(&self.state);
         let slot = state.slot(origin);
-        if slot.resting.len() < self.settings.max_idle_per_host {
-            slot.resting.push((connection, Instant::now()));
-            self.reap(&mut state);
-        }
-    }
-
-    /// Starts the task that looks after what rests, unless it runs. It ends when nothing rests.
-    fn reap(self: &Arc<Self>, state: &mut State) {
-        if state.reaping {
+        if slot.resting.len() >= self.settings.max_idle_per_host {
             return;
         }
-        state.reaping = true;
-        let reaping = Reaping(Arc::downgrade(self));
+        // Under the lock: what happens to it from here on finds it among those that rest.
+        connection.rest();
+        slot.resting.push((connection, Instant::now()));
+        drop(state);
+        self.reap();
+    }
+
+    /// Starts the task that looks after what rests in this runtime, unless it runs. It ends when nothing rests.
+    fn reap(self: &Arc<Self>) {
+        let Some(runtime) = this_runtime() else { return };
+        {
+            let mut state = lock(&self.state);
+            if state.reaped.contains(&runtime) {
+                return;
+            }
+            state.reaped.push(runtime);
+        }
+        // Not under the lock: a runtime that ends drops the task at once.
+        let reaping = Reaping { pool: Arc::downgrade(self), runtime };
         self.tasks.spawn(reaper(reaping, self.resting.clone(), Instant::now() + self.settings.idle_timeout));
     }
 
-    /// Closes what rested too long or was closed by the server; gives the time of the next look.
-    fn evict(&self) -> Option<Instant> {
+    /// Closes what rested too long or was closed by the server, in any runtime, for any reaper may have been told;
+    /// gives the time of the next look. Where nothing rests, the reaper of `runtime` is over.
+    fn evict(&self, runtime: runtime::Id) -> Option<Instant> {
         let now = Instant::now();
         let limit = self.settings.idle_timeout;
         let mut next: Option<Instant> = None;
@@ -308,7 +326,9 @@ impl Pool {
             slot.http2.retain(|it| it.is_usable() && keep(it.idle_since().unwrap_or(now)));
             !slot.resting.is_empty() || !slot.http2.is_empty()
         });
-        state.reaping = next.is_some();
+        if next.is_none() {
+            state.reaped.retain(|it| *it != runtime);
+        }
         next
     }
 }
@@ -319,28 +339,38 @@ impl Drop for Pool {
     }
 }
 
-/// Lets another reaper start when this one has ended, also with its runtime.
-struct Reaping(Weak<Pool>);
+/// A reaper that ends with its runtime takes along what rests there.
+struct Reaping {
+    pool: Weak<Pool>,
+    runtime: runtime::Id,
+}
 
 impl Drop for Reaping {
     fn drop(&mut self) {
-        if let Some(pool) = self.0.upgrade() {
-            lock(&pool.state).reaping = false;
-        }
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut state = lock(&pool.state);
+        state.reaped.retain(|it| *it != self.runtime);
+        let gone = state.origins.extract_if(.., |(origin, _)| origin.runtime == Some(self.runtime));
+        let gone: Vec<_> = gone.collect();
+        drop(state);
+        drop(gone);
     }
 }
 
-async fn reaper(reaping: Reaping, resting: Arc<Notify>, mut at: Instant) {
-    let pool = &reaping.0;
+async fn reaper(mut reaping: Reaping, resting: Arc<Notify>, mut at: Instant) {
     loop {
         tokio::select! {
             () = resting.notified() => {}
             () = sleep_until(at) => {}
         }
-        let Some(pool) = pool.upgrade() else { return };
-        match pool.evict() {
+        let Some(pool) = reaping.pool.upgrade() else { return };
+        match pool.evict(reaping.runtime) {
             Some(next) => at = next,
-            None => return,
+            None => {
+                // Another may have begun since.
+                reaping.pool = Weak::new();
+                return;
+            }
         }
     }
 }

@@ -188,3 +188,29 @@ async fn events_come_over_a_socket_as_they_are_sent_and_a_cut_is_an_error() {
         }
     }
 }
+
+/// A body of comments that never ends, at the speed of this machine.
+struct Flood;
+
+impl ChunkSource for Flood {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
+        let spent = ready!(tokio::task::coop::poll_proceed(cx));
+        spent.made_progress();
+        Poll::Ready(Ok(Some(Bytes::from_static(b": ping\n\n"))))
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_does_not_stop_the_clock() {
+    let limit = IdleLimit { silence: Duration::from_secs(60), pings: Duration::from_millis(100) };
+    let mut stream = EventStream::new(Flood).idle(limit);
+    // Asked for by number of polls: a flooded task would keep a timer of its own from firing, too.
+    let started = Instant::now();
+    let mut next = std::pin::pin!(stream.next());
+    let ended = std::future::poll_fn(|cx| match next.as_mut().poll(cx) {
+        Poll::Pending if started.elapsed() > Duration::from_secs(10) => Poll::Ready(None),
+        polled => polled.map(Some),
+    });
+    let error = ended.await.expect("it never ended").unwrap_err();
+    assert_eq!(error.kind(), HttpErrorKind::Timeout(TimeoutPhase::Idle));
+}

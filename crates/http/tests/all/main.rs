@@ -10,6 +10,7 @@ mod http2;
 mod lines;
 mod proxies;
 mod retry_after;
+mod runtimes;
 mod sse;
 mod support;
 mod urls;
