@@ -1,7 +1,7 @@
 //! One attempt of one call, as a stream: send, read, decode, under the limits of time.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use ambidex_http::{
 };
 use futures_core::Stream;
 use serde::de::IgnoredAny;
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::adapter::{Decoder, Framing, Seen, truncated};
@@ -166,7 +167,7 @@ impl ReplyStream {
 
     fn poll_deadline(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Error> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
-        ready!(deadline.as_mut().poll(cx));
+        ready!(poll_timer(deadline, cx));
         let text = "the call took longer than its limit of time; raise `timeout.total` or the run's deadline";
         Poll::Ready(Error::new(ErrorKind::Timeout, text))
     }
@@ -302,7 +303,7 @@ impl Stream for ReplyStream {
                         }
                     }
                     let sleep = timer.get_or_insert_with(|| Box::pin(sleep(END_TIME)));
-                    if sleep.as_mut().poll(cx).is_ready() {
+                    if poll_timer(sleep, cx).is_ready() {
                         return Poll::Ready(None);
                     }
                     this.state = State::Ending { reading, timer };
@@ -385,6 +386,11 @@ async fn send(shared: &Shared, body: Body, first_token: Duration) -> Result<Resp
         }
         answer => answer,
     }
+}
+
+/// Also where a flood of bytes has spent the task's budget.
+fn poll_timer(timer: &mut Pin<Box<Sleep>>, cx: &mut std::task::Context<'_>) -> Poll<()> {
+    pin!(unconstrained(timer.as_mut())).poll(cx)
 }
 
 fn is_idle(error: &HttpError) -> bool {
