@@ -12,7 +12,7 @@ use ambidex_tools::{Registered, Validator};
 use futures_util::Stream;
 use indexmap::IndexMap;
 
-use crate::awaited::AwaitedRun;
+use crate::awaited::{AwaitedRun, is_nested};
 use crate::builder::AgentBuilder;
 use crate::engine::{Engine, store_error};
 use crate::events::EventStream;
@@ -132,6 +132,9 @@ impl Agent {
 
     /// Like [`Agent::run`], with options.
     pub async fn run_with(&self, task: impl Into<Task>, options: RunOptions) -> Result<RunResult, RunError> {
+        if is_nested() {
+            return self.launch(task.into(), &options, false)?.outcome().await;
+        }
         let (id, accept) = accept(task.into(), &options)?;
         let (handle, run_loop) = RunHandle::prepare(self.runtime.clone(), id, None, &options, false)?;
         AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()

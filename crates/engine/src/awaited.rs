@@ -1,5 +1,6 @@
 //! A run driven by the task that awaits it.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +14,17 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::handle::{RunHandle, lost};
 use crate::result::RunResult;
 use crate::run_loop::RunLoop;
+
+thread_local! {
+    /// Whether this thread is inside of a run that its awaiting task drives.
+    static DRIVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a run that starts here would be driven from within another. Runs in runs, deep enough, would not fit on
+/// the stack.
+pub(crate) fn is_nested() -> bool {
+    DRIVES.get()
+}
 
 /// One run, without a task of its own: nothing stands between its caller and what it waits for. Dropped
 /// before its end it is cancelled, and goes on as a task of the engine until that is done and stored.
@@ -38,7 +50,10 @@ impl Future for AwaitedRun {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(driving) = &mut self.driving else { return Poll::Ready(Err(lost())) };
-        let driven = std::task::ready!(driving.as_mut().poll(cx));
+        let outside = DRIVES.replace(true);
+        let driven = driving.as_mut().poll(cx);
+        DRIVES.set(outside);
+        let driven = std::task::ready!(driven);
         self.driving = None;
         self.handle.detach();
         Poll::Ready(driven)

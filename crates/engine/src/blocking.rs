@@ -84,7 +84,7 @@ impl BlockingAgent {
             },
             &runtime,
         );
-        receiver.recv().unwrap_or_else(|_| {
+        waiting(&runtime, || receiver.recv()).unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "the engine's runtime was shut down during the run").into())
         })
     }
@@ -94,8 +94,11 @@ impl BlockingAgent {
         let owned = self.agent.engine().runtime();
         owned.warn_inside_a_runtime();
         let runtime = owned.get()?;
-        let _inside = runtime.enter();
-        Ok(BlockingEvents { events: self.agent.stream(task)? })
+        let events = {
+            let _inside = runtime.enter();
+            self.agent.stream(task)?
+        };
+        Ok(BlockingEvents { events, runtime })
     }
 
     /// Results of many tasks, one by one; see [`Agent::batch`]. Dropping the iterator cancels what is under way.
@@ -113,13 +116,14 @@ impl BlockingAgent {
 /// Events of a run on the calling thread.
 pub struct BlockingEvents {
     events: RunEvents,
+    runtime: Handle,
 }
 
 impl Iterator for BlockingEvents {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        wait_for_next(&mut self.events)
+        waiting(&self.runtime, || wait_for_next(&mut self.events))
     }
 }
 
@@ -140,10 +144,19 @@ impl Iterator for BlockingBatch {
     type Item = BatchItem;
 
     fn next(&mut self) -> Option<BatchItem> {
-        // Runs are started while the results are waited for.
-        let _inside = self.runtime.enter();
-        wait_for_next(&mut self.batch)
+        waiting(&self.runtime, || {
+            // Runs are started while the results are waited for.
+            let _inside = self.runtime.enter();
+            wait_for_next(&mut self.batch)
+        })
     }
+}
+
+/// Waits for what goes on in this runtime. One of its own workers hands on its other tasks first: what is waited for
+/// may be among them.
+fn waiting<T>(runtime: &Handle, wait: impl FnOnce() -> T) -> T {
+    let is_worker = Handle::try_current().is_ok_and(|current| current.id() == runtime.id());
+    if is_worker { tokio::task::block_in_place(wait) } else { wait() }
 }
 
 fn wait_for_next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use ambidex_core::event::EventKind;
-use ambidex_core::tool::EffectClass;
+use ambidex_core::tool::{EffectClass, ToolSpec};
+use ambidex_core::{BoxFuture, Context, ToolOutput};
 use ambidex_engine::{Agent, Engine};
 use ambidex_fake_provider::{FakeProvider, Match, Script, Turn, Wire};
+use ambidex_tools::FunctionTool;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::agent::looking;
 use crate::cancel::{client, model};
-use crate::support::World;
+use crate::support::{Planned, World, call};
 
 fn runtimes() -> [Runtime; 2] {
     [
@@ -127,4 +129,64 @@ fn one_agent_serves_several_runtimes_at_once() {
             });
         }
     });
+}
+
+/// An agent whose tool, an async function, asks `inner` by one of its doors.
+fn asking(inner: &Agent, door: fn(&Agent) -> BoxFuture<'static, String>) -> Agent {
+    let (engine, inner) = (inner.engine().clone(), inner.clone());
+    let spec = ToolSpec { input: json!({"type": "object"}), ..ToolSpec::new("ask", "for tests") };
+    let ask = FunctionTool::dynamic(spec, move |_, _: Context| {
+        let asked = door(&inner);
+        async move { Ok(ToolOutput::Text(asked.await)) }
+    });
+    let model = Planned::new(vec![vec![call("ask", json!({}))]]);
+    Agent::builder().engine(&engine).model(model).tool(ask).build().unwrap()
+}
+
+#[test]
+fn the_sync_door_works_inside_an_async_tool_of_the_sync_door() {
+    let world = World::default();
+    let (said, hears) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let inner = looking(1, &world).engine(&Engine::default()).build().unwrap();
+        let by_run = asking(&inner, |inner| {
+            let inner = inner.clone();
+            Box::pin(async move { inner.blocking().run("go").unwrap().text })
+        });
+        let by_stream = asking(&inner, |inner| {
+            let inner = inner.clone();
+            Box::pin(async move { inner.blocking().stream("go").unwrap().count().to_string() })
+        });
+        let twice = asking(&by_run, |inner| {
+            let inner = inner.clone();
+            Box::pin(async move { inner.blocking().run("go").unwrap().text })
+        });
+        for agent in [by_run, by_stream, twice] {
+            said.send(agent.blocking().run("go").unwrap().task_completed).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        assert!(hears.recv_timeout(Duration::from_secs(10)).expect("it hangs"));
+    }
+}
+
+#[test]
+fn agents_that_ask_agents_do_not_pile_up_on_the_stack() {
+    let world = World::default();
+    let mut agent = looking(1, &world).engine(&Engine::default()).build().unwrap();
+    for _ in 0..64 {
+        agent = asking(&agent, |inner| {
+            let inner = inner.clone();
+            Box::pin(async move { inner.run("go").await.unwrap().text })
+        });
+    }
+    for runtime in runtimes() {
+        let agent = agent.clone();
+        assert!(
+            runtime
+                .block_on(runtime.spawn(async move { agent.run("go").await.unwrap() }))
+                .unwrap()
+                .task_completed
+        );
+    }
 }
