@@ -29,6 +29,7 @@ mod retry_budget;
 pub mod route;
 mod schema;
 pub mod scripted;
+mod timed;
 mod unavailable;
 pub mod vendors;
 
@@ -39,4 +40,5 @@ pub use preset::Preset;
 pub use provider::{ModelConfig, ProviderModel, Timeouts};
 pub use retry::{AfterFirstToken, Retry, RetryPolicy};
 pub use retry_budget::RetryBudget;
+pub use timed::Timed;
 pub use unavailable::Unavailable;

@@ -45,7 +45,7 @@ impl Timeouts {
         self.idle.saturating_mul(5).min(Self::PINGS_AT_MOST).max(self.idle)
     }
 
-    fn first_token(&self, request: &Request) -> Duration {
+    pub(crate) fn first_token(&self, request: &Request) -> Duration {
         let reasons = match &request.settings.reasoning {
             None => false,
             Some(Reasoning::Effort(effort)) => effort != "none",

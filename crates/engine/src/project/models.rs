@@ -14,7 +14,9 @@ use ambidex_http::{Client, HeaderMap, HeaderName, HeaderValue, Tls};
 use ambidex_models::cache::{Cached, ReplyCache};
 use ambidex_models::limit::{Limit, Limiter, Limits};
 use ambidex_models::scripted::ScriptedModel;
-use ambidex_models::{AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryPolicy, Timeouts};
+use ambidex_models::{
+    AfterFirstToken, Format, ModelConfig, ProviderModel, Retry, RetryPolicy, Timed, Timeouts,
+};
 use secrecy::ExposeSecret;
 
 use super::routes::Times;
@@ -96,7 +98,8 @@ impl Project {
                     Script::File(path) => ScriptedModel::open(&path.display().to_string(), Path::new("/")),
                 };
                 let script = opened.map_err(|error| invalid(error.to_string()))?;
-                (Arc::new(script.named(name).price(price)), Arc::default())
+                let script = Arc::new(script.named(name).price(price));
+                (Arc::new(Timed::new(script, timeouts(model, times))), Arc::default())
             }
             ModelSource::Provider { provider: provider_name, name: model_name } => {
                 let (mut config, shared) = self.provider_config(provider_name, model_name)?;
@@ -116,13 +119,7 @@ impl Project {
                     OutputMethod::Native => config.structured_output = StructuredOutput::Native,
                     OutputMethod::Tool => config.structured_output = StructuredOutput::Tool,
                 }
-                config.timeouts = Timeouts {
-                    connect: times.connect.unwrap_or(model.timeout.connect).get(),
-                    // Where it is not set, the model's default depends on each request.
-                    first_token: times.first_token.or(model.timeout.first_token).map(Duration::get),
-                    idle: times.idle.unwrap_or(model.timeout.idle).get(),
-                    total: model.timeout.total.get(),
-                };
+                config.timeouts = timeouts(model, times);
                 let model = Arc::new(ProviderModel::new(config, client)?);
                 match limiter {
                     Some(limiter) => (Arc::new(Limit::new(model, limiter)), budget),
@@ -282,6 +279,16 @@ impl Project {
         let shared = Shared { client, budget: Arc::default(), limiter };
         self.providers.insert(name.to_owned(), shared.clone());
         Ok(shared)
+    }
+}
+
+fn timeouts(model: &Configured, times: &Times) -> Timeouts {
+    Timeouts {
+        connect: times.connect.unwrap_or(model.timeout.connect).get(),
+        // Where it is not set, the model's default depends on each request.
+        first_token: times.first_token.or(model.timeout.first_token).map(Duration::get),
+        idle: times.idle.unwrap_or(model.timeout.idle).get(),
+        total: model.timeout.total.get(),
     }
 }
 

@@ -18,5 +18,6 @@ mod scripted_stream;
 mod scripted_tools;
 mod scripted_turns;
 mod storm;
+mod timed;
 mod vendors;
 mod wire;
