@@ -25,7 +25,7 @@
 //! ```
 
 pub use ambidex_core::budget::{Budget, Grant};
-pub use ambidex_core::definition::{Approval, Mode, StopConditions};
+pub use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
 pub use ambidex_core::event::{Event, EventKind, Status};
 pub use ambidex_core::message::{History, Image, ImageSource, Message, Part, Role};
 pub use ambidex_core::model::{Model, ModelInfo, Request, Settings, ToolChoice};

@@ -306,6 +306,11 @@ impl<'a> Fields<'a> {
         self.at(key).and_then(|at| at.float(range))
     }
 
+    pub fn float_or(&mut self, key: &'static str, range: RangeInclusive<f64>, default: f64) -> f64 {
+        let read = self.at(key).map(|at| at.float(range));
+        self.otherwise(key, read, default)
+    }
+
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         self.at(key).and_then(|at| at.duration(range))
     }

@@ -160,6 +160,10 @@ fn agent(table: &Table, path: &KeyPath, names: &Names<'_>, reading: &Reading) {
     if let Some(entry) = table.get("model") {
         names.check_model(&at(entry, path.key("model"), reading));
     }
+    let context = table.get("context").and_then(|context| context.node.as_table());
+    if let Some(entry) = context.and_then(|context| context.get("summarise_with")) {
+        names.check_model(&at(entry, path.key("context").key("summarise_with"), reading));
+    }
     let mut own: Vec<&str> = Vec::new();
     for (at, name) in texts(table.get("tools"), &path.key("tools"), reading) {
         names.check(&at, "tool", &names.tools, "[tools.NAME]");

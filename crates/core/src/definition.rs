@@ -77,6 +77,9 @@ pub struct AgentDefinition {
     pub budget: Budget,
     #[serde(default)]
     pub stop: StopConditions,
+    /// None: the model is always given the whole conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Compaction>,
     /// Whether user code looks at the result before the run finishes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finish_hook: bool,
@@ -119,6 +122,29 @@ pub struct StopConditions {
     /// The run ends with a reply that has this text in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// When a summary takes the place of a conversation's older part, in what the model is given. The history
+/// stays whole. Where `window` is not known, only once a prompt was too long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Compaction {
+    /// Share of the window, above 0 and up to 1.
+    pub compact_at: f64,
+    /// Messages at the end that stay as they are, at least 1.
+    pub keep_last: u32,
+    /// The name of the model that summarises; the agent's own where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summarise_with: Option<String>,
+    /// The context of the agent's model, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self { compact_at: 0.8, keep_last: 12, summarise_with: None, window: None }
+    }
 }
 
 impl AgentDefinition {

@@ -12,7 +12,7 @@ use crate::question::{Question, Why};
 use crate::record::Outcome;
 use crate::tool::EffectClass;
 
-/// Ours, made from the place in the run: `m2`, `t2.0`, `ask:t2.0`. Never the provider's.
+/// Ours, made from the place in the run: `m2`, `t2.0`, `c2.0`, `ask:t2.0`. Never the provider's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct EffectId(Arc<str>);
@@ -56,6 +56,8 @@ pub enum Task {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         exclusive: bool,
     },
+    /// Have the messages before this one summarised, counted from 0.
+    Summarise { until: usize },
     /// Run the finish hook.
     FinishHook,
     /// Ask a person.
@@ -81,6 +83,10 @@ pub struct Effect {
 pub enum Work {
     Model {
         agent: Arc<AgentDefinition>,
+        history: History,
+    },
+    /// What is to be summarised, a summary of what was before it at its head.
+    Summarise {
         history: History,
     },
     /// `edited` where a person changed the arguments since they were checked.

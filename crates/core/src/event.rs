@@ -168,6 +168,8 @@ pub enum EventKind {
 pub enum StepKind {
     Model,
     Tool,
+    /// The older part of the conversation is summarised.
+    Summarise,
     FinishHook,
 }
 

@@ -20,6 +20,7 @@ use crate::handle::RunHandle;
 use crate::hook::{Hook, StopWhen};
 use crate::permits::Gates;
 use crate::result::{RunError, RunResult};
+use crate::summary::Summariser;
 
 /// An agent: cheap to clone, holds no state of any run.
 ///
@@ -36,6 +37,8 @@ pub(crate) struct AgentRuntime {
     pub(crate) pinned: Pinned,
     pub(crate) definition: Arc<AgentDefinition>,
     pub(crate) model: Arc<dyn Model>,
+    /// Where it is another than the agent's.
+    pub(crate) summariser: Option<Summariser>,
     /// In the order of the definition: errors list them, and the same run reads the same everywhere.
     pub(crate) tools: IndexMap<String, Arc<Registered>>,
     /// What the model is told, the output tool included.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambidex_core::budget::Budget;
 use ambidex_core::definition::{
-    AgentDefinition, Approval, Definition, Mode, Pinned, PinnedTool, StopConditions,
+    AgentDefinition, Approval, Compaction, Definition, Mode, Pinned, PinnedTool, StopConditions,
 };
 use ambidex_core::model::{Model, OutputSchema, Settings, StructuredOutput, ToolChoice};
 use ambidex_core::reply::Reply;
@@ -18,6 +18,7 @@ use crate::agent::{Agent, AgentRuntime};
 use crate::engine::Engine;
 use crate::hook::{Hook, StopWhen};
 use crate::pinned::{OUTPUT_TOOL, Told};
+use crate::summary::Summariser;
 
 /// Iterations of a run, where it is not set.
 pub const MAX_ITERATIONS: u32 = 25;
@@ -67,6 +68,8 @@ pub struct AgentBuilder {
     budget: Budget,
     stop: StopConditions,
     stop_when: Option<Arc<StopWhen>>,
+    context: Option<Compaction>,
+    summariser: Option<Summariser>,
     approvals: ApprovalPolicy,
     hooks: Vec<Arc<dyn Hook>>,
 }
@@ -174,6 +177,21 @@ impl AgentBuilder {
         self
     }
 
+    /// Has the older part of a long conversation summarised for the model; without it a run fails with
+    /// `context_too_long`. Where no window is given it is the model's own, if that is known.
+    #[must_use]
+    pub fn context(mut self, context: Compaction) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    /// The model that summarises, in place of the agent's own. Turns [`AgentBuilder::context`] on.
+    #[must_use]
+    pub fn summarise_with(mut self, model: Arc<dyn Model>, settings: Settings) -> Self {
+        self.summariser = Some(Summariser { model, settings: Arc::new(settings) });
+        self
+    }
+
     #[must_use]
     pub fn approvals(mut self, approvals: ApprovalPolicy) -> Self {
         self.approvals = approvals;
@@ -189,8 +207,8 @@ impl AgentBuilder {
     /// Checks what was given and pins the definition.
     ///
     /// # Errors
-    /// `config_invalid`: no model, two tools of one name, a bad schema, a limit of zero, a reference to a
-    /// tool that is not there.
+    /// `config_invalid`: no model, two tools of one name, a bad schema, a limit out of its range, a reference
+    /// to a tool that is not there.
     pub fn build(self) -> Result<Agent, Error> {
         let name = self.name.unwrap_or_else(|| "agent".to_owned());
         let place = |error: Error| error.context(format!("agent `{name}`"));
@@ -205,6 +223,21 @@ impl AgentBuilder {
                 return Err(invalid(format!("{what} is 0; give it at least 1")));
             }
         }
+        let context = self.context.or_else(|| self.summariser.as_ref().map(|_| Compaction::default()));
+        if let Some(context) = &context {
+            if !(context.compact_at > 0.0 && context.compact_at <= 1.0) {
+                let at = context.compact_at;
+                return Err(invalid(format!("compact_at is {at}; give it a share above 0 and up to 1")));
+            }
+            if context.keep_last == 0 {
+                return Err(invalid("keep_last is 0; give it at least 1".into()));
+            }
+        }
+        let context = context.map(|context| Compaction {
+            window: context.window.or(model.info().context),
+            summarise_with: self.summariser.as_ref().map(|summariser| summariser.model.info().name.clone()),
+            ..context
+        });
         let mut tools = IndexMap::new();
         let mut pinned_tools = Vec::new();
         for registered in self.tools {
@@ -249,6 +282,7 @@ impl AgentBuilder {
             tool_concurrency: self.tool_concurrency.unwrap_or(TOOL_CONCURRENCY),
             budget: self.budget,
             stop: self.stop,
+            context,
             finish_hook: self.hooks.iter().any(|hook| hook.wants_finish()),
         });
         let pinned = Pinned::new(Definition::Agent(definition.clone()));
@@ -261,6 +295,7 @@ impl AgentBuilder {
                 pinned,
                 definition,
                 model,
+                summariser: self.summariser,
                 tools,
                 specs,
                 instructions,

@@ -28,6 +28,7 @@ pub enum ToolDecision {
 /// Looks at, or replaces, what passes a seam. Each call is part of an effect, so its outcome is recorded
 /// and never made again by a replay. An error of a hook is the error of its effect.
 pub trait Hook: Send + Sync {
+    /// Also before a summary is asked for: the effect's id begins with `c` then, not with `m`.
     fn before_model<'a>(
         &'a self,
         _context: &'a Context,

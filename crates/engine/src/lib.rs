@@ -26,6 +26,7 @@ mod retry;
 mod retry_tests;
 mod run_file;
 mod run_loop;
+mod summary;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
 pub use batch::{Batch, BatchItem, BatchOptions, Conversation, RunSet};

@@ -12,7 +12,7 @@ use ambidex_core::question::Answer;
 use ambidex_core::record::{Outcome, Output};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::tool::EffectClass;
-use ambidex_core::{BoxFuture, Context, Error, ErrorKind, ToolOutput};
+use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Model, Request, ToolOutput};
 use ambidex_tools::cap::keep;
 use ambidex_tools::{Registered, registry};
 use futures_util::FutureExt;
@@ -25,6 +25,7 @@ use crate::hook::{ToolDecision, ToolInvocation};
 use crate::permits::{Permit, Places};
 use crate::retry;
 use crate::run_loop::EffectResult;
+use crate::summary;
 
 /// How an effect ended.
 pub(crate) enum Ended {
@@ -51,17 +52,23 @@ pub(crate) async fn model(agent: Arc<AgentRuntime>, history: History, context: C
     }
 }
 
+/// Has the older part of a conversation summarised. Nobody is shown how it is written.
+pub(crate) async fn summary(agent: Arc<AgentRuntime>, history: History, context: Context) -> Ended {
+    let token = context.token().clone();
+    let (model, request) = summary::request(&agent, &history);
+    let asking = || hooked(&agent, &*model, request, &context, false);
+    tokio::select! {
+        biased;
+        () = token.cancelled() => Err(Error::cancelled()).into(),
+        reply = guard(ErrorKind::Internal, asking) => {
+            reply.map(|reply| Output::Reply(Box::new(reply))).into()
+        }
+    }
+}
+
 async fn reply(agent: &AgentRuntime, history: History, context: &Context) -> Result<Reply, Error> {
-    let mut request = agent.request(history);
-    for hook in &agent.hooks {
-        request = guard(ErrorKind::HookFailed, || hook.before_model(context, request)).await?;
-    }
-    let mut reply = collect(agent, request, context).await?;
-    let usage = reply.usage;
-    for hook in &agent.hooks {
-        let hooked = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await;
-        reply = hooked.map_err(|error| error.with_usage(usage))?;
-    }
+    let request = agent.request(history);
+    let mut reply = hooked(agent, &*agent.model, request, context, context.is_watched()).await?;
     check::reply(agent, &mut reply);
     if let Some(stop_when) = &agent.stop_when {
         reply.stop |= stop_when(&reply);
@@ -69,13 +76,34 @@ async fn reply(agent: &AgentRuntime, history: History, context: &Context) -> Res
     Ok(reply)
 }
 
-async fn collect(
+/// A model call between the hooks before and after it.
+async fn hooked(
     agent: &AgentRuntime,
-    request: ambidex_core::Request,
+    model: &dyn Model,
+    mut request: Request,
     context: &Context,
+    shown: bool,
 ) -> Result<Reply, Error> {
-    let mut stream = agent.model.stream(request, context.clone());
-    let mut shown = context.is_watched().then(|| Shown::new(context));
+    for hook in &agent.hooks {
+        request = guard(ErrorKind::HookFailed, || hook.before_model(context, request)).await?;
+    }
+    let mut reply = collect(model, request, context, shown).await?;
+    let usage = reply.usage;
+    for hook in &agent.hooks {
+        let hooked = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await;
+        reply = hooked.map_err(|error| error.with_usage(usage))?;
+    }
+    Ok(reply)
+}
+
+async fn collect(
+    model: &dyn Model,
+    request: Request,
+    context: &Context,
+    shown: bool,
+) -> Result<Reply, Error> {
+    let mut stream = model.stream(request, context.clone());
+    let mut shown = shown.then(|| Shown::new(context));
     let mut builder = ReplyBuilder::new();
     let next = |cx: &mut std::task::Context<'_>| loop {
         match stream.as_mut().poll_next(cx) {

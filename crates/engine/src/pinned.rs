@@ -81,6 +81,7 @@ impl AgentRuntime {
             pinned: pinned.clone(),
             definition: definition.clone(),
             model: self.model.clone(),
+            summariser: self.summariser.clone(),
             tools: self.tools.clone(),
             specs,
             instructions,

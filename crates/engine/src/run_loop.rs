@@ -255,6 +255,11 @@ impl RunLoop {
                     let call = perform::model(self.agent.clone(), history, context);
                     self.in_flight.push(call.map(done));
                 }
+                Work::Summarise { history } => {
+                    let context = context.asking(self.mailbox.clone());
+                    let call = perform::summary(self.agent.clone(), history, context);
+                    self.in_flight.push(call.map(done));
+                }
                 Work::FinishHook { outcome } => {
                     let call = perform::finish_hook(self.agent.clone(), outcome, context);
                     self.in_flight.push(call.map(done));

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::context::Context;
 use super::provider::{existing_file, plain};
 use super::retry::TIMEOUTS;
 use crate::duration::Duration;
@@ -42,6 +43,8 @@ pub struct Agent {
     #[serde(skip_serializing_if = "StopConditions::is_empty")]
     pub stop: StopConditions,
     pub tool_choice: ToolChoice,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
     /// Of one run; beyond it the run fails.
     pub timeout: Duration,
 }
@@ -132,6 +135,7 @@ impl Default for Agent {
             output: None,
             stop: StopConditions::default(),
             tool_choice: ToolChoice::Auto,
+            context: None,
             timeout: Duration::from_secs(3600),
         }
     }
@@ -156,7 +160,6 @@ impl FromNode for Agent {
             ("response_format", "output"),
             ("type", "mode"),
         ]);
-        fields.later(&["context"]);
         let mode = fields.or("mode", default.mode);
         let model = fields.required("model", "\"demo\"");
         let agent = Self {
@@ -170,6 +173,7 @@ impl FromNode for Agent {
             output: fields.optional("output"),
             stop: fields.optional("stop").unwrap_or_default(),
             tool_choice: fields.or("tool_choice", default.tool_choice),
+            context: fields.optional("context"),
             timeout: fields.duration_or("timeout", TIMEOUTS, default.timeout),
         };
         fields.finish();

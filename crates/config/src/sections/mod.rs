@@ -4,6 +4,7 @@ mod agent;
 mod approvals;
 mod budget;
 mod cache;
+mod context;
 mod limits;
 mod model;
 mod provider;
@@ -21,6 +22,7 @@ pub use agent::{Agent, AgentMode, Output, StopConditions, ToolChoice};
 pub use approvals::{Approval, Approvals};
 pub use budget::{Budget, Budgets};
 pub use cache::{Cache, CacheKind};
+pub use context::Context;
 pub use limits::Limits;
 pub use model::{
     Capabilities, Effort, Model, ModelSource, ModelTimeouts, OutputMethod, Price, Reasoning, Script,

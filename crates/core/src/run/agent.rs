@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::compaction::Compactor;
 use super::repeat::{Repeated, Repeats};
 use super::{Want, Wanted};
 use crate::budget::{Budget, BudgetKind, Grant};
@@ -36,6 +37,7 @@ pub struct Agent {
     /// The provider paused its turn and wants the same history again, so steering waits.
     turn_paused: bool,
     repeats: Repeats,
+    compactor: Compactor,
     /// Text of replies that are being continued: cut, or of a turn the provider paused.
     cut: String,
     repairs: u32,
@@ -63,6 +65,7 @@ impl Agent {
         Self {
             limit: definition.max_iterations,
             budget: definition.budget.clone(),
+            compactor: Compactor::new(&definition),
             definition,
             history: History::default(),
             usage: Usage::default(),
@@ -82,6 +85,7 @@ impl Agent {
 
     pub(super) fn start(&mut self, input: &[Arc<Message>]) {
         self.history = Arc::new(input.to_vec());
+        self.compactor.start(input);
     }
 
     pub(super) fn definition(&self) -> &Arc<AgentDefinition> {
@@ -140,11 +144,32 @@ impl Agent {
         if self.turn >= self.limit {
             return Wanted::Pause(Pause::MaxIterations);
         }
+        if let Some(until) = self.compactor.wanted(&self.history, &self.queue, self.is_continued()) {
+            let id = EffectId::new(format!("c{}.{}", self.turn, self.compactor.number()));
+            return one(id, EffectClass::Read, Task::Summarise { until });
+        }
         one(self.model_id(), EffectClass::Read, Task::Model)
     }
 
     fn model_id(&self) -> EffectId {
-        EffectId::new(format!("m{}", self.turn))
+        let turn = self.turn;
+        EffectId::new(if self.compactor.again() { format!("m{turn}.1") } else { format!("m{turn}") })
+    }
+
+    /// The next reply goes on with the last one, so that stays as it is.
+    fn is_continued(&self) -> bool {
+        self.turn_paused || !self.cut.is_empty()
+    }
+
+    pub(super) fn to_summarise(&self, until: usize) -> History {
+        self.compactor.part(&self.history, until)
+    }
+
+    /// Whether a summary saves the turn from this error of its model.
+    pub(super) fn is_saved_by_summary(&self, error: &Error) -> bool {
+        self.done.is_none()
+            && error.kind() == ErrorKind::ContextTooLong
+            && self.compactor.helps(&self.history, self.is_continued())
     }
 
     fn want_tool(&self, open: &OpenCall) -> Want {
@@ -170,7 +195,8 @@ impl Agent {
         match &self.done {
             Some(outcome) => Some(Work::FinishHook { outcome: outcome.clone() }),
             None if *id == self.model_id() => {
-                Some(Work::Model { agent: self.definition.clone(), history: self.history.clone() })
+                let history = self.compactor.view(&self.history);
+                Some(Work::Model { agent: self.definition.clone(), history })
             }
             None => None,
         }
@@ -193,9 +219,26 @@ impl Agent {
                 if let Some(usage) = error.usage() {
                     self.usage.add(usage);
                 }
+                if self.is_saved_by_summary(error) {
+                    return self.compactor.was_too_long(error);
+                }
                 self.hooked |= self.done.is_some();
                 self.done = Some(Outcome::Failed(error.clone()));
             }
+        }
+    }
+
+    pub(super) fn summarised(&mut self, until: usize, result: &Result<Output, Error>) {
+        let usage = match result {
+            Ok(Output::Reply(reply)) => Some(&reply.usage),
+            Ok(_) => None,
+            Err(error) => error.usage(),
+        };
+        if let Some(usage) = usage {
+            self.usage.add(usage);
+        }
+        if let Some(error) = self.compactor.summarised(&self.history, until, result) {
+            self.done.get_or_insert(Outcome::Failed(error));
         }
     }
 
@@ -205,6 +248,7 @@ impl Agent {
 
     fn reply(&mut self, reply: &Reply) {
         self.usage.add(&reply.usage);
+        self.compactor.replied(&self.history, &reply.usage);
         self.turn += 1;
         // Providers refuse a message of nothing.
         if !reply.message.parts.iter().all(is_blank) {
@@ -464,8 +508,13 @@ impl Agent {
         self.queue.push(message);
     }
 
+    pub(super) fn summarising(&mut self, until: usize) {
+        self.compactor.summarising(until);
+    }
+
     /// A model call starts. Not sooner: a call in flight has not seen what comes now.
     pub(super) fn take_in_steering(&mut self) {
+        self.compactor.asked();
         if !self.turn_paused && !self.queue.is_empty() {
             Arc::make_mut(&mut self.history).append(&mut self.queue);
         }

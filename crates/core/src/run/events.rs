@@ -62,6 +62,7 @@ impl Run {
                     say(EventKind::ToolCalled { id: id.to_string(), name, args: arguments });
                 }
             }
+            Task::Summarise { .. } => say(EventKind::StepStarted { kind: StepKind::Summarise }),
             Task::FinishHook => say(EventKind::StepStarted { kind: StepKind::FinishHook }),
             Task::Ask { about, why } => {
                 let question = self.question(id, about, *why);
@@ -83,9 +84,12 @@ impl Run {
                 match result {
                     Ok(Output::Reply(reply)) => {
                         say(EventKind::ModelFinished { finish: reply.finish, usage: reply.usage });
-                        self.refused_calls(id, reply, events);
+                        self.refused_calls(reply, events);
                     }
                     Ok(_) => {}
+                    Err(error) if self.agent.is_saved_by_summary(error) => {
+                        say(note(&format!("{error}; a summary takes the place of what was said before")));
+                    }
                     Err(error) => say(error_event(error)),
                 }
                 let kind = EventKind::StepFinished { kind: StepKind::Model, ok, seconds };
@@ -100,6 +104,12 @@ impl Run {
                 let name = self.agent.tool_name(id).to_owned();
                 say(EventKind::ToolFinished { id: id.to_string(), name, ok, output, seconds });
                 say(EventKind::StepFinished { kind: StepKind::Tool, ok, seconds });
+            }
+            Task::Summarise { .. } => {
+                if let Err(error) = result {
+                    say(note(&format!("no summary came: {error}")));
+                }
+                say(EventKind::StepFinished { kind: StepKind::Summarise, ok, seconds });
             }
             Task::FinishHook => {
                 if let Err(error) = result {
@@ -120,12 +130,12 @@ impl Run {
     }
 
     /// Calls that are answered without being run are shown too.
-    fn refused_calls(&self, id: &EffectId, reply: &Reply, events: &mut Vec<Occurrence>) {
+    fn refused_calls(&self, reply: &Reply, events: &mut Vec<Occurrence>) {
         for (index, call) in reply.message.tool_calls().enumerate() {
             let Some(error) = self.agent.refusal_of(reply, index) else {
                 continue;
             };
-            let call_id = id.as_str().replacen('m', "t", 1) + &format!(".{index}");
+            let call_id = format!("t{}.{index}", self.agent.turn());
             let args = match &call.arguments {
                 Arguments::Json(args) => args.clone(),
                 Arguments::Invalid { raw, .. } => serde_json::Value::String(raw.clone()),

@@ -43,6 +43,7 @@ impl Run {
             RecordKind::Intent(intent) => {
                 match intent.task {
                     Task::Model => self.agent.take_in_steering(),
+                    Task::Summarise { until } => self.agent.summarising(until),
                     Task::Tool { .. } => self.agent.count_tool_call(),
                     Task::FinishHook | Task::Ask { .. } => {}
                 }
@@ -103,6 +104,7 @@ impl Run {
             Task::Ask { about, why: Why::InDoubt } => self.apply_doubt(about, result),
             // A reply is asked for by the effect of a model, never by one of its own.
             Task::Ask { why: Why::Reply, .. } => {}
+            Task::Summarise { until } => self.agent.summarised(*until, result),
             Task::Model | Task::Tool { .. } | Task::FinishHook => {
                 self.approved.remove(effect);
                 self.agent.result(effect, result);

@@ -6,6 +6,7 @@
 //! batch.
 
 mod agent;
+mod compaction;
 mod decide;
 mod events;
 mod fold;
@@ -171,6 +172,7 @@ impl Run {
         let id = open.intent.id.clone();
         let work = match &open.intent.task {
             Task::Ask { about, why } => Work::Ask(self.question(&id, about, *why)),
+            Task::Summarise { until } => Work::Summarise { history: self.agent.to_summarise(*until) },
             _ => self.agent.work(&id, self.approved.get(&id).and_then(Option::as_ref))?,
         };
         Some(Effect { id, attempt: open.attempt, work })

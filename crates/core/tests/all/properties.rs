@@ -11,14 +11,15 @@ use crate::world::{Life, Plan, World};
 
 fn plans() -> impl Strategy<Value = Plan> {
     let tool_calls = prop::option::of(1u64..6);
-    (any::<u64>(), 1u32..5, 1u32..9, tool_calls, any::<bool>(), any::<bool>()).prop_map(
-        |(seed, concurrency, iterations, tool_calls, finish_hook, stop_after)| Plan {
+    (any::<u64>(), 1u32..5, 1u32..9, tool_calls, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(seed, concurrency, iterations, tool_calls, finish_hook, stop_after, compact)| Plan {
             seed,
             concurrency,
             iterations,
             tool_calls,
             finish_hook,
             stop_after,
+            compact,
         },
     )
 }
@@ -154,6 +155,7 @@ fn the_worlds_are_rich() {
             tool_calls: Some(4),
             finish_hook: seed % 2 == 0,
             stop_after: seed % 3 == 0,
+            compact: seed % 2 == 1,
         };
         let choices: Vec<u8> =
             (0..40u8).map(|n| (seed as u8).wrapping_mul(37).wrapping_add(n.wrapping_mul(29))).collect();
@@ -180,6 +182,10 @@ fn the_worlds_are_rich() {
             "\"edit\"",
             "\"reject\"",
             "finish_hook",
+            "summarise",
+            "so far",
+            "no summary",
+            "\"m3.1\"",
             "exclusive",
             "invalid",
         ];
@@ -189,5 +195,5 @@ fn the_worlds_are_rich() {
         seen.extend(told.into_iter().filter(|mark| heard.contains(mark)));
     }
     assert!(doubts > 100 && claims > 200 && happened > 1000, "{doubts} {claims} {happened}");
-    assert!(seen.len() >= 20, "only {seen:?}");
+    assert!(seen.len() >= 24, "only {seen:?}");
 }

@@ -142,6 +142,7 @@ fn records_match_their_schema() {
             tool_calls: Some(3),
             finish_hook: true,
             stop_after: true,
+            compact: true,
         };
         let mut life = Life::begin(&plan);
         life.drive(&mut World::new(seed), &[3, 250, 17, 230, 99, 218, 4], true);
@@ -170,6 +171,7 @@ fn definitions_match_their_schema() {
         tool_calls: Some(3),
         finish_hook: true,
         stop_after: true,
+        compact: true,
     };
     let definition = serde_json::to_value(&*plan.definition().definition).unwrap();
     assert_valid(&validator, &definition);

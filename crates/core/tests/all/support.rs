@@ -6,7 +6,7 @@ use ambidex_core::budget::{Budget, Grant};
 use ambidex_core::chunk::Finish;
 use ambidex_core::definition::{AgentDefinition, Approval, Definition, Mode, Pinned, PinnedTool};
 use ambidex_core::effect::{Effect, EffectId, Work};
-use ambidex_core::message::{Arguments, Message, Part, Role, ToolCall, ToolResult};
+use ambidex_core::message::{Arguments, History, Message, Part, Role, ToolCall, ToolResult};
 use ambidex_core::question::Answer;
 use ambidex_core::record::{Input, Outcome, Output, Pause, Record, RecordKind, Refused, Stamp};
 use ambidex_core::reply::Reply;
@@ -52,6 +52,7 @@ pub fn agent(tools: Vec<PinnedTool>) -> AgentDefinition {
         tool_concurrency: 16,
         budget: Budget::default(),
         stop: Default::default(),
+        context: None,
         finish_hook: false,
     }
 }
@@ -256,7 +257,7 @@ impl Machine {
     }
 }
 
-fn line(message: &Message) -> String {
+pub fn line(message: &Message) -> String {
     let names: Vec<_> = message.tool_calls().map(|call| call.name.as_str()).collect();
     match (message.role, message.parts.first()) {
         (Role::Tool, Some(Part::ToolResult(result))) => format!("tool {}: {}", result.call_id, result.text),
@@ -270,8 +271,12 @@ fn line(message: &Message) -> String {
 
 /// Right behind a reply stand the answers to its calls, each once, in order: providers want it so.
 pub fn assert_answered(run: &Run) {
+    assert_answered_in(run.history());
+}
+
+pub fn assert_answered_in(history: &History) {
     let mut due: Vec<String> = vec![];
-    for message in run.history().iter() {
+    for message in history.iter() {
         let results: Vec<&ToolResult> = message
             .parts
             .iter()
@@ -281,12 +286,12 @@ pub fn assert_answered(run: &Run) {
             })
             .collect();
         if results.is_empty() {
-            assert!(due.is_empty(), "calls {due:?} have no answer in {:#?}", run.history());
+            assert!(due.is_empty(), "calls {due:?} have no answer in {:#?}", history);
         }
         for result in results {
-            assert!(!due.is_empty() && due.remove(0) == result.call_id, "{:#?}", run.history());
+            assert!(!due.is_empty() && due.remove(0) == result.call_id, "{:#?}", history);
         }
         due.extend(message.tool_calls().map(|call| call.id.clone()));
     }
-    assert!(due.is_empty(), "calls {due:?} have no answer in {:#?}", run.history());
+    assert!(due.is_empty(), "calls {due:?} have no answer in {:#?}", history);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ambidex_core::budget::{Budget, Grant};
 use ambidex_core::chunk::Finish;
 use ambidex_core::context::{Context, RunScope};
-use ambidex_core::definition::{AgentDefinition, Pinned, StopConditions};
+use ambidex_core::definition::{AgentDefinition, Compaction, Pinned, StopConditions};
 use ambidex_core::effect::{Effect, Work};
 use ambidex_core::message::{Arguments, History, Message, Part, Role, ToolCall};
 use ambidex_core::question::{Answer, Question, Why};
@@ -30,6 +30,8 @@ pub struct Plan {
     pub tool_calls: Option<u64>,
     pub finish_hook: bool,
     pub stop_after: bool,
+    /// Long conversations are summarised.
+    pub compact: bool,
 }
 
 impl Plan {
@@ -52,6 +54,11 @@ impl Plan {
             budget: Budget { tool_calls: self.tool_calls, ..Budget::default() },
             stop: StopConditions { after_tools, text: None },
             finish_hook: self.finish_hook,
+            context: self.compact.then(|| Compaction {
+                keep_last: 2,
+                window: Some(400),
+                ..Compaction::default()
+            }),
             ..agent(tools)
         })
     }
@@ -92,7 +99,8 @@ impl World {
 
     fn perform(&mut self, effect: &Effect) -> Result<Output, Error> {
         match &effect.work {
-            Work::Model { history, .. } => self.reply(history),
+            Work::Model { history, .. } => self.reply(effect.id.as_str(), history),
+            Work::Summarise { history } => self.summary(history),
             Work::Tool { class, .. } => {
                 let result = self.call(effect);
                 if result.is_ok() {
@@ -118,8 +126,10 @@ impl World {
     }
 
     /// Every reply depends on all that is seen, so whatever is seen too early or too late shows in the end.
-    fn reply(&self, history: &History) -> Result<Output, Error> {
-        let turn = history.iter().filter(|message| message.role == Role::Assistant).count();
+    fn reply(&self, id: &str, history: &History) -> Result<Output, Error> {
+        assert_answered_in(history);
+        // The history that is seen may be cut short.
+        let turn: u32 = id.trim_start_matches('m').split('.').next().unwrap().parse().unwrap();
         let seen = hash((self.seed, serde_json::to_string(&**history).unwrap()));
         let usage = Usage {
             input_tokens: seen % 1000,
@@ -128,6 +138,7 @@ impl World {
         };
         let plain = |text: String, finish| Reply::new(Message::assistant(text), finish, usage);
         let reply = match seen % 23 {
+            6 => return Err(Error::new(ErrorKind::ContextTooLong, format!("long {seen}"))),
             _ if turn >= 6 => plain(format!("done {seen}"), Finish::Stop),
             0 => return Err(Error::new(ErrorKind::Overloaded, format!("busy {seen}"))),
             1 => plain(format!("cut {seen}"), Finish::Length),
@@ -137,6 +148,17 @@ impl World {
             5 if turn > 2 => plain(format!("early {seen}"), Finish::Stop),
             _ => self.calls(seen, usage),
         };
+        Ok(Output::Reply(Box::new(reply)))
+    }
+
+    fn summary(&self, history: &History) -> Result<Output, Error> {
+        assert_answered_in(history);
+        let seen = hash((self.seed, serde_json::to_string(&**history).unwrap()));
+        if seen.is_multiple_of(4) {
+            return Err(Error::new(ErrorKind::Overloaded, format!("no summary {seen}")));
+        }
+        let usage = Usage { output_tokens: seen % 100, ..Usage::default() };
+        let reply = Reply::new(Message::assistant(format!("so far {seen}")), Finish::Stop, usage);
         Ok(Output::Reply(Box::new(reply)))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ambidex_config::{AgentMode, Approval as ConfiguredApproval, Config, Environment, Loaded};
 use ambidex_core::budget::Budget;
-use ambidex_core::definition::{Approval, Mode, StopConditions};
+use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::model::{Model, Settings, ToolChoice};
 use ambidex_core::{Error, ErrorKind};
@@ -135,6 +135,14 @@ impl Project {
             });
         if let Some(output) = agent.output {
             builder = builder.output_schema("output", output.schema);
+        }
+        if let Some(context) = agent.context {
+            let (compact_at, keep_last) = (context.compact_at, context.keep_last);
+            builder = builder.context(Compaction { compact_at, keep_last, ..Compaction::default() });
+            if let Some(name) = &context.summarise_with {
+                let with = self.model(name)?;
+                builder = builder.summarise_with(with.model, with.settings);
+            }
         }
         builder.build()
     }

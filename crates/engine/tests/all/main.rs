@@ -5,6 +5,7 @@ mod agent;
 mod batch;
 mod blocking;
 mod cancel;
+mod compaction;
 mod deadly;
 mod hooks;
 mod human;

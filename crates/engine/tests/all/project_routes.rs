@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ambidex_config::{Environment, LoadOptions, Style, load};
 use ambidex_core::chunk::{AttemptEnd, RouteNote};
 use ambidex_core::model::Settings;
-use ambidex_core::{Chunk, Context, Error, ErrorKind, Request};
+use ambidex_core::{Chunk, Context, Error, ErrorKind, Message, Request};
 use ambidex_engine::project::{AgentChanges, ConfiguredModel, Project};
 use ambidex_fake_provider::{FakeProvider, Fault, Script, Turn, When};
 use ambidex_models::collect;
@@ -278,6 +278,30 @@ async fn what_a_model_cannot_do_is_refused_before_it_is_sent_and_a_route_goes_on
     let mut project = project(&text.concat());
     let result = project.agent("a", &AgentChanges::default()).unwrap().run("Hi").await.unwrap();
     assert_eq!((result.text.as_str(), one.request_count()), ("two", 0));
+    one.shutdown().await;
+    two.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_model_that_a_context_names_summarises() {
+    let (one, two) = (answering("the answer").await, answering("the summary").await);
+    let text = [
+        provider("one", &one, ""),
+        provider("two", &two, ""),
+        model("small", "one", "context = 256"),
+        "[routes.cheap]\nstrategy = \"fallback\"\nuse = [\"two:fake-1\"]\n".into(),
+        "[agents.writer]\nmodel = \"small\"\n".into(),
+        "context = { compact_at = 0.5, keep_last = 1, summarise_with = \"cheap\" }\n".into(),
+    ];
+    let agent = project(&text.concat()).agent("writer", &AgentChanges::default()).unwrap();
+    let context = agent.definition().context.clone().unwrap();
+    assert_eq!((context.compact_at, context.keep_last, context.window), (0.5, 1, Some(256)));
+    let said = ["long ago ".repeat(60), "indeed ".repeat(60), "and now?".into()];
+    let [first, second, last] = said;
+    let input = vec![Message::user(first), Message::assistant(second), Message::user(last)];
+    let result = agent.run(input).await.unwrap();
+    assert_eq!((result.text.as_str(), result.messages.len()), ("the answer", 4));
+    assert_eq!((one.request_count(), two.request_count()), (1, 1));
     one.shutdown().await;
     two.shutdown().await;
 }

@@ -3,6 +3,7 @@
 mod approvals;
 mod calls;
 mod cancelling;
+mod compaction;
 mod endings;
 mod events;
 mod limits;
