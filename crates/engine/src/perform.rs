@@ -12,7 +12,7 @@ use ambidex_core::question::Answer;
 use ambidex_core::record::{Outcome, Output};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::tool::EffectClass;
-use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Model, Request, ToolOutput};
+use ambidex_core::{BoxFuture, BoxStream, Context, Error, ErrorKind, Model, Request, ToolOutput};
 use ambidex_tools::cap::keep;
 use ambidex_tools::{Registered, registry};
 use futures_util::FutureExt;
@@ -87,7 +87,9 @@ async fn hooked(
     for hook in &agent.hooks {
         request = guard(ErrorKind::HookFailed, || hook.before_model(context, request)).await?;
     }
-    let mut reply = collect(model, request, context, shown).await?;
+    // Made here: a request would lie in the future of the call for as long as it takes.
+    let stream = model.stream(request, context.clone());
+    let mut reply = collect(stream, context, shown).await?;
     let usage = reply.usage;
     for hook in &agent.hooks {
         let hooked = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await;
@@ -97,12 +99,10 @@ async fn hooked(
 }
 
 async fn collect(
-    model: &dyn Model,
-    request: Request,
+    mut stream: BoxStream<'static, Result<Chunk, Error>>,
     context: &Context,
     shown: bool,
 ) -> Result<Reply, Error> {
-    let mut stream = model.stream(request, context.clone());
     let mut shown = shown.then(|| Shown::new(context));
     let mut builder = ReplyBuilder::new();
     let next = |cx: &mut std::task::Context<'_>| loop {
