@@ -150,7 +150,7 @@ pub enum EventKind {
     /// A person is asked to answer as the model.
     #[serde(rename = "relay.asked")]
     RelayAsked { id: String, queue: String },
-    /// He is asked no more: `reply`, `reject`, `expired`, or `withdrawn` where the answer is not needed any more.
+    /// They are asked no more: `reply`, `reject`, `expired`, or `withdrawn` where the answer is not needed any more.
     #[serde(rename = "relay.answered")]
     RelayAnswered { id: String, decision: String },
     #[serde(rename = "budget.reached")]
