@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 
 use crate::error::{HttpError, HttpErrorKind};
-use crate::sse::DEFAULT_MAX_EVENT;
+use crate::sse::{DEFAULT_MAX_EVENT, after};
 
 /// An incremental decoder: [`push`](Self::push) a chunk, then take lines until there is none.
 ///
@@ -51,14 +51,7 @@ impl LineDecoder {
     /// Adds the next bytes of the stream. Bytes not yet decoded are kept (and copied, so take all lines
     /// first).
     pub fn push(&mut self, chunk: Bytes) {
-        if self.at >= self.chunk.len() {
-            self.chunk = chunk;
-        } else {
-            let mut joined = BytesMut::with_capacity(self.chunk.len() - self.at + chunk.len());
-            joined.extend_from_slice(&self.chunk[self.at..]);
-            joined.extend_from_slice(&chunk);
-            self.chunk = joined.freeze();
-        }
+        self.chunk = after(&self.chunk[self.at..], chunk);
         self.at = 0;
     }
 

@@ -108,14 +108,7 @@ impl SseDecoder {
     /// Adds the next bytes of the stream. Bytes not yet decoded are kept (and copied, so take all
     /// items first).
     pub fn push(&mut self, chunk: Bytes) {
-        if self.at >= self.chunk.len() {
-            self.chunk = chunk;
-        } else {
-            let mut joined = BytesMut::with_capacity(self.chunk.len() - self.at + chunk.len());
-            joined.extend_from_slice(&self.chunk[self.at..]);
-            joined.extend_from_slice(&chunk);
-            self.chunk = joined.freeze();
-        }
+        self.chunk = after(&self.chunk[self.at..], chunk);
         self.at = 0;
     }
 
@@ -335,6 +328,17 @@ impl Pending {
             Data::Many(lines) => Data::Many(joined(lines, &value)),
         };
     }
+}
+
+/// The next chunk, behind what is left of the one before.
+pub(crate) fn after(rest: &[u8], chunk: Bytes) -> Bytes {
+    if rest.is_empty() {
+        return chunk;
+    }
+    let mut joined = BytesMut::with_capacity(rest.len() + chunk.len());
+    joined.extend_from_slice(rest);
+    joined.extend_from_slice(&chunk);
+    joined.freeze()
 }
 
 fn joined(mut lines: BytesMut, value: &[u8]) -> BytesMut {
