@@ -63,7 +63,8 @@ pub trait Adapter: Send + Sync {
         "/v1"
     }
 
-    /// The headers the format asks for, the key among them, marked as sensitive.
+    /// The headers the format asks for, the key among them, marked as sensitive. Without a word of the format
+    /// it is the key alone, as its vendor wants it.
     ///
     /// # Errors
     /// `config_invalid` when the key has characters that no header can carry.
@@ -71,7 +72,9 @@ pub trait Adapter: Send + Sync {
         &self,
         endpoint: &Endpoint,
         key: Option<&SecretString>,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, Error>;
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+        key.map(|key| endpoint.quirks.key.with(key)).transpose().map(|header| header.into_iter().collect())
+    }
 
     /// Everything but the history.
     ///

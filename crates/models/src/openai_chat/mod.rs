@@ -13,8 +13,6 @@ use std::borrow::Cow;
 
 use ambidex_core::message::Message;
 use ambidex_core::{Error, Request};
-use ambidex_http::{HeaderName, HeaderValue};
-use secrecy::SecretString;
 
 use crate::adapter::{Adapter, Decoder, Endpoint, Frame};
 
@@ -39,14 +37,6 @@ impl Adapter for OpenAiChat {
 
     fn dialect(&self, endpoint: &Endpoint) -> &'static str {
         endpoint.quirks.history.dialect
-    }
-
-    fn headers(
-        &self,
-        endpoint: &Endpoint,
-        key: Option<&SecretString>,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
-        key.map(|key| endpoint.quirks.key.with(key)).transpose().map(|header| header.into_iter().collect())
     }
 
     fn frame(&self, request: &Request, endpoint: &Endpoint) -> Result<Frame, Error> {
