@@ -81,7 +81,7 @@ async fn round(model: &Arc<Canned>, calls: u32) -> Result<Sample> {
 
 fn context(run: &str) -> Context {
     let sink: Arc<dyn EventSink> = Arc::new(Nobody);
-    let scope = RunScope { run: run.into(), wire: Default::default(), sink: Some(sink), threads: None };
+    let scope = RunScope { run: run.into(), sink: Some(sink), ..RunScope::default() };
     Context::new(Arc::new(scope), "m1".into(), 1, CancellationToken::new(), Some(DEADLINE))
 }
 

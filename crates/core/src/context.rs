@@ -1,5 +1,6 @@
 //! What is passed down to every effect. Never global.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,12 +33,43 @@ pub struct Context {
 type Reserved = Arc<Mutex<Option<Box<dyn BlockingThread>>>>;
 
 /// What all effects of one run share.
+#[derive(Default)]
 pub struct RunScope {
     pub run: Arc<str>,
     pub wire: WireCache,
     pub sink: Option<Arc<dyn EventSink>>,
     /// Where work that blocks runs.
     pub threads: Option<Arc<dyn BlockingThreads>>,
+    pub caller: Option<Caller>,
+}
+
+impl RunScope {
+    fn without_cache(&self) -> Self {
+        Self {
+            run: self.run.clone(),
+            wire: WireCache::default(),
+            sink: self.sink.clone(),
+            threads: self.threads.clone(),
+            caller: self.caller.clone(),
+        }
+    }
+}
+
+/// Whoever asked for the run, as its door knows it. Opaque here: the door's own tools and hooks find it again
+/// with [`Context::caller`].
+#[derive(Clone)]
+pub struct Caller(Arc<dyn Any + Send + Sync>);
+
+impl Caller {
+    pub fn new<T: Send + Sync + 'static>(caller: Arc<T>) -> Self {
+        Self(caller)
+    }
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Caller")
+    }
 }
 
 /// Takes what an effect has to say while it is under way.
@@ -72,7 +104,7 @@ impl Context {
 
     /// A context outside any run, for a single call of a model or tool.
     pub fn detached() -> Self {
-        let scope = RunScope { run: DETACHED.into(), wire: WireCache::default(), sink: None, threads: None };
+        let scope = RunScope { run: DETACHED.into(), ..RunScope::default() };
         Self::new(Arc::new(scope), "call".into(), 1, CancellationToken::new(), None)
     }
 
@@ -181,13 +213,20 @@ impl Context {
     /// The same context with threads of the caller's choice instead of the run's.
     #[must_use]
     pub fn with_threads(self, threads: Arc<dyn BlockingThreads>) -> Self {
-        let scope = RunScope {
-            run: self.run.run.clone(),
-            wire: WireCache::default(),
-            sink: self.run.sink.clone(),
-            threads: Some(threads),
-        };
+        let scope = RunScope { threads: Some(threads), ..self.run.without_cache() };
         Self { run: Arc::new(scope), ..self }
+    }
+
+    /// The same context for a call that this caller asked for.
+    #[must_use]
+    pub fn with_caller(self, caller: Caller) -> Self {
+        let scope = RunScope { caller: Some(caller), ..self.run.without_cache() };
+        Self { run: Arc::new(scope), ..self }
+    }
+
+    /// Whoever asked for the run, where it is one of this type.
+    pub fn caller<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.run.caller.as_ref().and_then(|caller| caller.0.clone().downcast().ok())
     }
 
     /// A thread for work that blocks: the one reserved for this effect, else the next free one.

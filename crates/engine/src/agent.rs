@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ambidex_core::context::Caller;
 use ambidex_core::definition::{AgentDefinition, Pinned};
 use ambidex_core::message::{History, Message};
 use ambidex_core::model::{Model, OutputSchema, Request};
@@ -11,6 +12,7 @@ use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
 use futures_util::Stream;
 use indexmap::IndexMap;
+use tokio_util::sync::CancellationToken;
 
 use crate::awaited::{AwaitedRun, is_nested};
 use crate::builder::AgentBuilder;
@@ -62,6 +64,10 @@ pub struct RunOptions {
     pub timeout: Option<std::time::Duration>,
     /// What the run does when it only waits for a person.
     pub on_waiting: OnWaiting,
+    /// Cancels the run when it is cancelled itself.
+    pub token: Option<CancellationToken>,
+    /// Whoever asks, for tools and hooks that want to know.
+    pub caller: Option<Caller>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ambidex_core::context::RunScope;
-use ambidex_core::wire::WireCache;
 use ambidex_core::{Context, Error, ToolOutput};
 use ambidex_tools::Registered;
 use ambidex_tools::cap::keep;
@@ -29,9 +28,8 @@ impl Engine {
         let scope = RunScope {
             // Of its own: the idempotency key is made of it, and the next call is no repetition.
             run: new_run_id().into(),
-            wire: WireCache::default(),
-            sink: None,
             threads: Some(self.threads().clone()),
+            ..RunScope::default()
         };
         let context = Context::new(Arc::new(scope), "call".into(), 1, token, None);
         let output = perform::call(self, tool, arguments, context).await?;

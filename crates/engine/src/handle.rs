@@ -82,8 +82,10 @@ impl RunHandle {
             wire: WireCache::default(),
             sink: queue.clone().map(|queue| queue as Arc<dyn EventSink>),
             threads: Some(engine.threads().clone()),
+            caller: options.caller.clone(),
         });
-        let (mailbox, token) = (Arc::new(Mailbox::default()), CancellationToken::new());
+        let mailbox = Arc::new(Mailbox::default());
+        let token = options.token.as_ref().map_or_else(CancellationToken::new, |token| token.child_token());
         let run_loop = RunLoop::new(
             runtime,
             run,

@@ -85,7 +85,7 @@ fn hash(value: impl Hash) -> u64 {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let scope = RunScope { run: "run".into(), wire: Default::default(), sink: None, threads: None };
+        let scope = RunScope { run: "run".into(), ..RunScope::default() };
         Self {
             seed,
             scope: Arc::new(scope),

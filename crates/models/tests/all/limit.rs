@@ -108,7 +108,7 @@ fn context(run: &str) -> Context {
 }
 
 fn context_with(run: &str, token: CancellationToken, left: Option<Duration>) -> Context {
-    let scope = RunScope { run: run.into(), wire: WireCache::default(), sink: None, threads: None };
+    let scope = RunScope { run: run.into(), ..RunScope::default() };
     Context::new(Arc::new(scope), "m1".into(), 1, token, left)
 }
 
@@ -384,7 +384,7 @@ async fn watchers_hear_once_of_a_wait_that_is_worth_a_word() {
     let (model, _) = limited(&slow, Limits { concurrent: Some(1), ..Limits::default() });
     let watched = || {
         let sink: Option<Arc<dyn EventSink>> = Some(Arc::new(Sink));
-        let scope = RunScope { run: "b".into(), wire: WireCache::default(), sink, threads: None };
+        let scope = RunScope { run: "b".into(), sink, ..RunScope::default() };
         Context::new(Arc::new(scope), "m1".into(), 1, CancellationToken::new(), None)
     };
     let mut holds = model.stream(Request::user("Hi"), watched());

@@ -49,7 +49,7 @@ pub async fn answer(model: &ScriptedModel, request: Request, context: Context) -
 
 /// A context of a run of this name.
 pub fn in_run(run: &str) -> Context {
-    let scope = RunScope { run: run.into(), wire: WireCache::default(), sink: None, threads: None };
+    let scope = RunScope { run: run.into(), ..RunScope::default() };
     Context::new(Arc::new(scope), "call".into(), 1, Context::detached().token().clone(), None)
 }
 

@@ -252,9 +252,7 @@ impl Script {
         let context = Context::detached();
         let scope = ambidex_core::context::RunScope {
             run: "run".into(),
-            wire: Default::default(),
-            sink: None,
-            threads: None,
+            ..Default::default()
         };
         Context::new(Arc::new(scope), context.effect().into(), 1, self.token.clone(), None)
     }

@@ -1,0 +1,1 @@
+"""An LLM-agent runtime that works with either hand: sync or async."""
