@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what lint and test need: a C compiler and make (Debian packages, where that is allowed),
-# the crates of Cargo.lock, cargo-deny into target/tools, and the upstreams of the tests. Does nothing
-# when all is there.
+# the crates of Cargo.lock, cargo-deny into target/tools, the upstreams of the tests, and the environments
+# of the Python tests. Does nothing when all is there.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -9,22 +9,8 @@ cd "$root"
 tools=${CARGO_TARGET_DIR:-target}/tools
 cargo_deny=0.20.2
 
-say() { echo "install: $*" >&2; }
-fail() { say "$*"; exit 1; }
-
-# apt NAME...: installs Debian packages, as root or through sudo without a password.
-apt() {
-  local as=()
-  command -v apt-get >/dev/null || fail "missing $*; install what your system calls them"
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null && sudo -n true 2>/dev/null || fail "missing $*; run: apt-get install $*"
-    as=(sudo -n)
-  fi
-  say "installing $*"
-  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2 ||
-    { "${as[@]}" apt-get update -q >&2 &&
-      "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2; }
-}
+name=install
+source tests/common.sh
 
 command -v cargo >/dev/null || fail "missing a Rust toolchain, 1.95 or newer: see https://rustup.rs"
 for part in rustfmt:cargo-fmt clippy:cargo-clippy; do
@@ -47,3 +33,4 @@ if [ "$installed" != "$cargo_deny" ]; then
 fi
 
 tests/upstreams/install.sh
+tests/python/install.sh
