@@ -1,14 +1,34 @@
 //! The Python door: the extension module `ambidex._core`.
+//!
+//! `bridge` carries operations between Python and the core, `process` is what they share, `gate`, `fork` and
+//! `held` are the rules of a process with an interpreter in it. All else puts a face of Python on a type of the
+//! core. The package in `python/ambidex` is what users see.
+
+mod bridge;
+mod failure;
+mod fork;
+mod gate;
+mod held;
+mod loop_warning;
+mod probe;
+mod process;
 
 use pyo3::prelude::*;
 
 /// The compiled half of the package `ambidex`; private, use the package.
 #[pymodule(gil_used = false)]
 mod _core {
-    use super::{PyModule, PyResult, Bound};
+    #[pymodule_export]
+    use super::bridge::{_enter_background, Awaitable, ForeignCall};
+    #[pymodule_export]
+    use super::gate::_at_exit;
+    #[pymodule_export]
+    use super::probe::{_call, _sleep, _yielded, acall, asleep, ayielded};
+    use super::{Bound, PyModule, PyResult, fork};
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        fork::hook();
         Ok(())
     }
 }

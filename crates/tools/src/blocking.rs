@@ -1,10 +1,11 @@
 //! Work that blocks: a bounded pool of threads, and tools made from functions that are not async.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -49,9 +50,20 @@ pub struct PoolCensus {
     pub abandoned: usize,
 }
 
+/// Runs the whole life of a thread of a pool.
+pub type ThreadLife = dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync;
+
+thread_local! {
+    /// The pool whose job this thread is carrying out.
+    static OWN_POOL: RefCell<Option<Weak<Shared>>> = const { RefCell::new(None) };
+}
+
 struct Shared {
     limit: usize,
+    around: Option<Arc<ThreadLife>>,
     permits: Arc<Semaphore>,
+    /// Places that were lent and must be taken back from whoever returns one next.
+    owed: AtomicUsize,
     queue: Mutex<Queue>,
     ready: Condvar,
     busy: AtomicUsize,
@@ -78,10 +90,22 @@ struct Work {
 impl BlockingPool {
     /// A pool of at most `threads` threads, one at least.
     pub fn new(threads: usize) -> Self {
+        Self::with(threads, None)
+    }
+
+    /// A pool whose threads spend their lives inside of `around`, which must call what it is given once. For
+    /// what has to be set up once per thread.
+    pub fn with_threads_inside(threads: usize, around: Arc<ThreadLife>) -> Self {
+        Self::with(threads, Some(around))
+    }
+
+    fn with(threads: usize, around: Option<Arc<ThreadLife>>) -> Self {
         let limit = threads.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             limit,
+            around,
             permits: Arc::new(Semaphore::new(limit)),
+            owed: AtomicUsize::new(0),
             queue: Mutex::default(),
             ready: Condvar::new(),
             busy: AtomicUsize::new(0),
@@ -90,6 +114,16 @@ impl BlockingPool {
             abandoned: AtomicUsize::new(0),
         });
         Self { _owner: Arc::new(Owner(shared.clone())), shared }
+    }
+
+    /// Gives the place of the calling thread, if it is one of a pool, to others while it only waits. Without it
+    /// jobs that wait for jobs of the same pool would stand still at the limit.
+    pub fn lend() -> Lent {
+        let shared = OWN_POOL.with_borrow(|own| own.as_ref().and_then(Weak::upgrade));
+        if let Some(shared) = &shared {
+            shared.permits.add_permits(1);
+        }
+        Lent(shared)
     }
 
     pub fn census(&self) -> PoolCensus {
@@ -165,9 +199,19 @@ fn start(shared: &Arc<Shared>, work: Work) -> Result<(), Error> {
     let threads = shared.clone();
     let watch = work.watch.clone();
     // Named so that a debugger and `top` show who blocks.
-    let spawned = thread::Builder::new()
-        .name(format!("ambidex-sync-{}", queue.started))
-        .spawn(move || work_off(&threads, work));
+    let spawned = thread::Builder::new().name(format!("ambidex-sync-{}", queue.started)).spawn(move || {
+        OWN_POOL.set(Some(Arc::downgrade(&threads)));
+        let mut work = Some(work);
+        let mut life = || {
+            if let Some(work) = work.take() {
+                work_off(&threads, work);
+            }
+        };
+        match &threads.around {
+            Some(around) => around(&mut life),
+            None => life(),
+        }
+    });
     match spawned {
         Ok(_) => queue.started += 1,
         Err(error) => {
@@ -214,14 +258,35 @@ fn perform(shared: &Shared, work: Work) {
     shared.busy.fetch_sub(1, SeqCst);
     watch.finished();
     shared.lock().idle += 1;
-    drop(permit);
+    shared.give_back(permit);
     // Nobody listens when the caller has gone.
     let _ = done.send(result);
 }
 
 impl Shared {
+    /// A place that is free again, unless it is owed to a thread that lent its own and needs it back.
+    fn give_back(&self, permit: OwnedSemaphorePermit) {
+        let paid = self.owed.fetch_update(SeqCst, SeqCst, |owed| owed.checked_sub(1)).is_ok();
+        if paid {
+            permit.forget();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread's place that others may take meanwhile.
+pub struct Lent(Option<Arc<Shared>>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0
+            && shared.permits.forget_permits(1) == 0
+        {
+            shared.owed.fetch_add(1, SeqCst);
+        }
     }
 }
 

@@ -1,0 +1,68 @@
+//! Loops of our own, for async functions whose caller is a thread that waits. One for each depth of nesting, so
+//! that an async function which makes a sync call, and so blocks its loop, does not wait for itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::bridge::caller;
+use crate::bridge::loop_bridge::LoopBridge;
+
+#[derive(Default)]
+pub(crate) struct Background {
+    loops: Mutex<Vec<Option<Arc<LoopBridge>>>>,
+}
+
+impl Background {
+    /// The loop of this depth, started when it is first needed.
+    pub(crate) fn at(&self, py: Python<'_>, depth: usize) -> PyResult<Arc<LoopBridge>> {
+        if let Some(bridge) = self.known(depth) {
+            return Ok(bridge);
+        }
+        let event_loop = py.import("asyncio")?.call_method0("new_event_loop")?;
+        let bridge = LoopBridge::new(py, &event_loop)?;
+        {
+            let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+            if loops.len() <= depth {
+                loops.resize(depth + 1, None);
+            }
+            if let Some(place) = loops.get_mut(depth) {
+                match place {
+                    // Another thread was first; this loop never ran.
+                    Some(first) if !first.is_closed() => {
+                        let first = first.clone();
+                        drop(loops);
+                        event_loop.call_method0("close")?;
+                        return Ok(first);
+                    }
+                    place => *place = Some(bridge.clone()),
+                }
+            }
+        }
+        // Its lowest frames are Python's: CPython may end the thread by unwinding it when the process exits.
+        let named = PyDict::new(py);
+        named.set_item("target", py.import("ambidex._bridge")?.getattr("run_background_loop")?)?;
+        named.set_item("args", (event_loop, depth + 1))?;
+        named.set_item("daemon", true)?;
+        named.set_item("name", format!("ambidex-loop-{depth}"))?;
+        py.import("threading")?.call_method("Thread", (), Some(&named))?.call_method0("start")?;
+        Ok(bridge)
+    }
+
+    fn known(&self, depth: usize) -> Option<Arc<LoopBridge>> {
+        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.get(depth).cloned().flatten().filter(|bridge| !bridge.is_closed())
+    }
+
+    /// All that were started.
+    pub(crate) fn all(&self) -> Vec<Arc<LoopBridge>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect()
+    }
+}
+
+/// Tells the bridge that this thread serves sync calls of one depth.
+#[pyfunction]
+pub(crate) fn _enter_background(depth: usize) {
+    caller::set_nested(depth);
+}

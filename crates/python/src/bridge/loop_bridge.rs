@@ -1,0 +1,269 @@
+//! The way onto one asyncio loop: a queue that any thread may fill without attaching, and one wake-up when it is
+//! no longer empty. One callback on the loop's thread then does all that is there.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use crate::bridge::awaitable::Pending;
+use crate::bridge::tasks::Tasks;
+use crate::bridge::wakeup::Wakeup;
+use crate::gate::{self, Inside};
+use crate::process::process;
+use crate::{fork, process};
+
+/// Jobs of one turn, so that a flood of them leaves the loop time for others.
+const JOBS_PER_TURN: usize = 1024;
+
+/// Done on the loop's thread.
+pub(crate) type LoopJob = Box<dyn FnOnce(Python<'_>, &Arc<LoopBridge>) -> PyResult<()> + Send>;
+
+enum Job {
+    Complete(Arc<Pending>),
+    Call(LoopJob),
+}
+
+/// One loop of one thread. Holds the loop weakly: a loop holds its bridge, by the callback that it calls.
+pub(crate) struct LoopBridge {
+    queue: Mutex<Vec<Job>>,
+    wakeup: Wakeup,
+    /// Whether the loop watches file descriptors. One that does not is woken by `call_soon_threadsafe`.
+    watched: bool,
+    event_loop: Py<PyAny>,
+    /// The callback, for a loop that is woken by call.
+    turn: PyOnceLock<Py<PyAny>>,
+    closed: AtomicBool,
+    pending: Mutex<HashMap<usize, Weak<Pending>>>,
+    pub(crate) tasks: Tasks,
+    turns: AtomicU64,
+}
+
+impl LoopBridge {
+    /// The bridge of the loop that runs in this thread, made when it is first needed.
+    pub(crate) fn running(py: Python<'_>) -> PyResult<Arc<Self>> {
+        thread_local! {
+            static LATEST: RefCell<Option<(usize, u64, Arc<LoopBridge>)>> = const { RefCell::new(None) };
+        }
+        static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
+        let key = (event_loop.as_ptr() as usize, fork::generation());
+        let known = LATEST.with_borrow(|latest| {
+            let (address, generation, bridge) = latest.as_ref()?;
+            ((*address, *generation) == key && !bridge.is_closed()).then(|| bridge.clone())
+        });
+        if let Some(bridge) = known {
+            return Ok(bridge);
+        }
+        let bridge = Self::new(py, &event_loop)?;
+        let before = LATEST.replace(Some((key.0, key.1, bridge.clone())));
+        drop(before);
+        Ok(bridge)
+    }
+
+    pub(crate) fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
+        static REFERENCE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let weak = REFERENCE.import(py, "weakref", "ref")?.call1((event_loop,))?.unbind();
+        // A bridge is of this process: make the block first, so that its generation is the one meant.
+        process()?;
+        let mut bridge = Self {
+            queue: Mutex::default(),
+            wakeup: Wakeup::new()?,
+            watched: true,
+            event_loop: weak,
+            turn: PyOnceLock::new(),
+            closed: AtomicBool::new(false),
+            pending: Mutex::default(),
+            tasks: Tasks::default(),
+            turns: AtomicU64::new(0),
+        };
+        bridge.watched = event_loop.hasattr(pyo3::intern!(py, "add_reader"))? && !is_proactor(event_loop)?;
+        let (watched, descriptor) = (bridge.watched, bridge.wakeup.as_fd().as_raw_fd());
+        let bridge = Arc::new(bridge);
+        let turn = Bound::new(py, Turn { bridge: bridge.clone(), generation: fork::generation() })?;
+        if watched {
+            event_loop.call_method1("add_reader", (descriptor, &turn))?;
+        } else {
+            let _ = bridge.turn.set(py, turn.into_any().unbind());
+        }
+        Ok(bridge)
+    }
+
+    /// The loop, while it is there.
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.bind(py).call0().ok().filter(|event_loop| !event_loop.is_none())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Turns so far in which the loop took what was there.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(SeqCst)
+    }
+
+    /// Has the loop's thread call this. Forgotten when the loop is closed: nobody is left to hear of it.
+    pub(crate) fn call(&self, job: LoopJob) {
+        self.post(Job::Call(job));
+    }
+
+    /// Has the loop tell whoever awaits this.
+    pub(crate) fn complete(&self, pending: Arc<Pending>) {
+        self.post(Job::Complete(pending));
+    }
+
+    fn post(&self, job: Job) {
+        let unsent = {
+            let mut queue = lock(&self.queue);
+            // Under the lock: what is in the queue when the loop closes, is taken by `close`.
+            if self.is_closed() {
+                Some(job)
+            } else {
+                queue.push(job);
+                if queue.len() > 1 {
+                    return;
+                }
+                None
+            }
+        };
+        if unsent.is_some() {
+            drop(unsent);
+        } else if self.watched {
+            self.wakeup.wake();
+        } else {
+            gate::attach(|py| {
+                let Some(event_loop) = self.event_loop(py) else { return };
+                if let Some(turn) = self.turn.get(py) {
+                    // Only a closed loop refuses, and that is no error of whoever completes something.
+                    let _ = event_loop.call_method1("call_soon_threadsafe", (turn,));
+                }
+            });
+        }
+    }
+
+    /// Calls something in the loop's next iteration. Only from its thread.
+    pub(crate) fn call_soon(
+        &self,
+        py: Python<'_>,
+        callback: &Py<PyAny>,
+        argument: &Bound<'_, PyAny>,
+        context: Option<&Py<PyAny>>,
+    ) -> PyResult<()> {
+        let Some(event_loop) = self.event_loop(py) else { return Ok(()) };
+        let name = pyo3::intern!(py, "call_soon");
+        match context {
+            Some(context) => {
+                let named = PyDict::new(py);
+                named.set_item(pyo3::intern!(py, "context"), context)?;
+                event_loop.call_method(name, (callback, argument), Some(&named))?;
+            }
+            None => {
+                event_loop.call_method1(name, (callback, argument))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn track(&self, pending: &Arc<Pending>) {
+        lock(&self.pending).insert(Arc::as_ptr(pending) as usize, Arc::downgrade(pending));
+    }
+
+    pub(crate) fn untrack(&self, pending: *const Pending) {
+        lock(&self.pending).remove(&(pending as usize));
+    }
+
+    /// Does what is in the queue.
+    fn turn(self: &Arc<Self>, py: Python<'_>) {
+        if self.watched {
+            self.wakeup.clear();
+        }
+        let (jobs, more) = {
+            let mut queue = lock(&self.queue);
+            if queue.len() > JOBS_PER_TURN {
+                let rest = queue.split_off(JOBS_PER_TURN);
+                (std::mem::replace(&mut *queue, rest), true)
+            } else {
+                (std::mem::take(&mut *queue), false)
+            }
+        };
+        if more {
+            self.wake_again(py);
+        }
+        self.turns.fetch_add(1, SeqCst);
+        for job in jobs {
+            let done = match job {
+                Job::Complete(pending) => pending.tell(py),
+                Job::Call(call) => call(py, self),
+            };
+            if let Err(error) = done {
+                error.write_unraisable(py, None);
+            }
+        }
+        if let Some(process) = process::existing() {
+            process.releases().empty(py);
+        }
+    }
+
+    fn wake_again(&self, py: Python<'_>) {
+        if self.watched {
+            self.wakeup.wake();
+        } else if let (Some(event_loop), Some(turn)) = (self.event_loop(py), self.turn.get(py)) {
+            let _ = event_loop.call_method1("call_soon", (turn,));
+        }
+    }
+
+    /// The loop let go of its callback: it was closed. What was bound to it is cancelled and let go.
+    fn close(&self, py: Python<'_>) {
+        let jobs = {
+            let mut queue = lock(&self.queue);
+            if self.closed.swap(true, SeqCst) {
+                return;
+            }
+            std::mem::take(&mut *queue)
+        };
+        drop(jobs);
+        let pending = std::mem::take(&mut *lock(&self.pending));
+        for pending in pending.into_values().filter_map(|pending| pending.upgrade()) {
+            pending.abandon(py);
+        }
+        self.tasks.clear(py);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether it has `add_reader` in name only, as Windows' default loop does.
+fn is_proactor(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(event_loop.get_type().name()?.to_string().contains("Proactor"))
+}
+
+/// What the loop calls. That it is let go is how a closed loop makes itself known.
+#[pyclass(frozen)]
+struct Turn {
+    bridge: Arc<LoopBridge>,
+    generation: u64,
+}
+
+#[pymethods]
+impl Turn {
+    fn __call__(&self, py: Python<'_>) {
+        let _inside = Inside::attached(py);
+        self.bridge.turn(py);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.generation == fork::generation() {
+            gate::attach(|py| self.bridge.close(py));
+        }
+    }
+}

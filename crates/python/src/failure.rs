@@ -1,0 +1,50 @@
+//! What a failed operation raises.
+
+use ambidex_core::Error;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use crate::bridge::Failure;
+
+/// The exception of a failure. `cause` is the Python exception it came from.
+pub(crate) fn raised(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> PyErr {
+    let made = match failure {
+        Failure::Python(error) => return error,
+        Failure::Core(error) => from_core(py, &error),
+        Failure::Run(failed) => from_core(py, &failed.error),
+    };
+    let error = made.unwrap_or_else(|error| error);
+    if cause.is_some() {
+        error.set_cause(py, cause);
+    }
+    error
+}
+
+fn from_core(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let details = (
+        error.code(),
+        error.message(),
+        error.is_retryable(),
+        error.retry_after().map(|after| after.as_secs_f64()),
+        error.provider(),
+        error.request_id(),
+    );
+    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = MAKE.import(py, "ambidex.errors", "from_core")?.call1(details)?;
+    Ok(PyErr::from_value(made))
+}
+
+/// The loop's own cancellation error.
+pub(crate) fn cancelled(py: Python<'_>) -> PyErr {
+    static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match CANCELLED.import(py, "asyncio", "CancelledError") {
+        Ok(kind) => PyErr::from_type(kind.clone(), ()),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn panicked(_py: Python<'_>, text: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("a defect in Ambidex, please report it: {text}"))
+}

@@ -1,0 +1,164 @@
+//! What all calls of one process share: runtime, engine, HTTP client. Made at first use, never at import, and
+//! remade after a fork.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+
+use ambidex_engine::Engine;
+use ambidex_http::Client;
+use ambidex_tools::BlockingPool;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::task::TaskTracker;
+
+use crate::bridge::Background;
+use crate::held::Releases;
+use crate::{fork, gate};
+
+/// Threads of the runtime. They only drive I/O and our own code; more of them would only share its caches.
+const RUNTIME_THREADS: usize = 2;
+
+pub(crate) struct Process {
+    runtime: Runtime,
+    engine: Engine,
+    threads: BlockingPool,
+    client: Client,
+    background: Background,
+    releases: Releases,
+    operations: TaskTracker,
+    generation: u64,
+}
+
+static BLOCK: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Process {
+    fn make() -> PyResult<Self> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            PyRuntimeError::new_err(format!("Ambidex cannot start: {what}: {error}"))
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .thread_name("ambidex")
+            .on_thread_start(block_signals)
+            .enable_all()
+            .build()
+            .map_err(|error| failed("its threads cannot be started", &error))?;
+        let threads = BlockingPool::with_threads_inside(
+            sync_workers()?,
+            Arc::new(|life: &mut (dyn FnMut() + Send)| {
+                block_signals();
+                gate::with_thread_state(life);
+            }),
+        );
+        let client = Client::builder().build().map_err(|error| failed("the HTTP client", &error))?;
+        Ok(Self {
+            runtime,
+            engine: Engine::builder().threads(Arc::new(threads.clone())).build(),
+            threads,
+            client,
+            background: Background::default(),
+            releases: Releases::default(),
+            operations: TaskTracker::new(),
+            generation: fork::generation(),
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Drives a future on the runtime. It belongs to whoever waits for what it gives, and ends with that.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.operations.spawn_on(future, self.runtime.handle());
+    }
+
+    /// Operations of the async door under way.
+    pub(crate) fn operations(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Where sync tools run.
+    pub(crate) fn threads(&self) -> &BlockingPool {
+        &self.threads
+    }
+
+    /// The one HTTP client: models and tools share its pools.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
+    }
+
+    pub(crate) fn releases(&self) -> &Releases {
+        &self.releases
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// The block of this process.
+///
+/// # Errors
+/// The runtime's threads cannot be started, or the environment sets something that is not understood.
+#[expect(unsafe_code, reason = "a fork hook may only use atomics, so the block is behind a plain pointer")]
+pub(crate) fn process() -> PyResult<&'static Process> {
+    let there = BLOCK.load(SeqCst);
+    if !there.is_null() {
+        // SAFETY: a block that was stored here is never freed.
+        return Ok(unsafe { &*there });
+    }
+    let made = Box::into_raw(Box::new(Process::make()?));
+    match BLOCK.compare_exchange(std::ptr::null_mut(), made, SeqCst, SeqCst) {
+        // SAFETY: just made, and from now on never freed.
+        Ok(_) => Ok(unsafe { &*made }),
+        Err(first) => {
+            // SAFETY: nobody else has seen the one made here; the other is never freed.
+            let (made, first) = unsafe { (Box::from_raw(made), &*first) };
+            made.runtime.shutdown_background();
+            Ok(first)
+        }
+    }
+}
+
+/// The block, if it was made already.
+#[expect(unsafe_code, reason = "see `process`")]
+pub(crate) fn existing() -> Option<&'static Process> {
+    // SAFETY: a block that was stored here is never freed.
+    unsafe { BLOCK.load(SeqCst).as_ref() }
+}
+
+/// In the child of a fork: what the parent had is left alone, threads and locks and all.
+pub(crate) fn forget() {
+    BLOCK.store(std::ptr::null_mut(), SeqCst);
+}
+
+/// Signals are for the thread that waits in Python.
+#[expect(unsafe_code, reason = "there is no safe door to a thread's signal mask")]
+fn block_signals() {
+    // SAFETY: the set is filled before it is used, and only this thread's mask changes.
+    unsafe {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+fn sync_workers() -> PyResult<usize> {
+    const NAME: &str = "AMBIDEX__RUNTIME__SYNC_WORKERS";
+    let Ok(text) = std::env::var(NAME) else { return Ok(Engine::SYNC_WORKERS) };
+    match text.trim().parse() {
+        Ok(threads) if (1..=10_000).contains(&threads) => Ok(threads),
+        _ => Err(pyo3::exceptions::PyValueError::new_err(format!(
+            "{NAME} is {text:?}; give it a number of threads from 1 to 10000"
+        ))),
+    }
+}

@@ -1,0 +1,86 @@
+"""The Python half of the bridge: loops, and what is said about them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ambidex import _core
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+atexit.register(_core._at_exit)
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_warned: set[tuple[str, int]] = set()
+
+
+class SyncCallUnderLoopWarning(RuntimeWarning):
+    """A sync call was made in a thread whose event loop runs: it blocks that loop until it returns."""
+
+
+def run_background_loop(loop: AbstractEventLoop, depth: int) -> None:
+    """The whole life of a background loop's thread. Sync calls made on it are nested `depth` deep."""
+    import asyncio
+
+    _core._enter_background(depth)
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+def sync_call_under_loop() -> None:
+    """Says, once per place, that a sync call blocks the running loop, and which call would not.
+
+    Raises:
+        ConfigError: the setting `runtime.strict_sync` makes it an error.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    inner = None
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        inner, frame = frame, frame.f_back
+    name = inner.f_code.co_name if inner is not None else "run"
+    asynchronous = {"stream": "async for ... in astream(...)", "__next__": "async for"}.get(name, f"await a{name}(...)")
+    place = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("?", 0)
+    text = (
+        f"{name}() was called at {place[0]}:{place[1]} while an event loop runs in this thread; "
+        f"the loop stands still until it returns. Use `{asynchronous}` there."
+    )
+    if os.environ.get("AMBIDEX__RUNTIME__STRICT_SYNC", "").lower() in ("1", "true", "yes", "on"):
+        from ambidex.errors import ConfigError
+
+        raise ConfigError(f"{text} (AMBIDEX__RUNTIME__STRICT_SYNC makes this an error.)", code="config_invalid")
+    if place not in _warned:
+        _warned.add(place)
+        warnings.warn_explicit(text, SyncCallUnderLoopWarning, place[0], place[1])
+
+
+async def awaited(start: Callable[..., Any], *args: Any) -> Any:
+    """Awaits an operation of the core on the loop that runs: asyncio's or a compatible one, or trio's."""
+    if "trio" in sys.modules and _in_trio():
+        from ambidex._trio import TrioCall
+
+        return await TrioCall().run(start, args)
+    return await start(*args)
+
+
+def _in_trio() -> bool:
+    lowlevel = sys.modules.get("trio.lowlevel")
+    if lowlevel is None:
+        return False
+    try:
+        lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
+def is_main_thread() -> bool:
+    """Whether Python's signals are handled in this thread."""
+    return threading.current_thread() is threading.main_thread()
