@@ -23,6 +23,8 @@ use crate::agent::Agent;
 use crate::builder::{AgentBuilder, ApprovalPolicy};
 use crate::engine::Engine;
 
+pub use routes::{Times, breakable, route};
+
 /// A model as it is configured: what answers, and the settings its calls carry.
 #[derive(Clone)]
 pub struct ConfiguredModel {
@@ -46,6 +48,8 @@ pub struct Project {
     engine: Engine,
     /// The engine's store; there is no other yet.
     store: Arc<MemoryStore>,
+    /// For providers that say nothing about their connections, where it is given.
+    client: Option<Client>,
     providers: HashMap<String, Shared>,
     models: HashMap<String, ConfiguredModel>,
     routes: HashMap<(String, routes::Times), Arc<dyn Model>>,
@@ -71,11 +75,33 @@ impl Project {
             .store(store.clone())
             .sync_workers(loaded.config.runtime.sync_workers as usize)
             .build();
+        Self::assembled(loaded, environment, engine, store, None)
+    }
+
+    /// Over an engine and a client that others use too. `store` is the engine's.
+    pub fn over(
+        loaded: Loaded,
+        environment: Environment,
+        engine: Engine,
+        store: Arc<MemoryStore>,
+        client: Client,
+    ) -> Self {
+        Self::assembled(loaded, environment, engine, store, Some(client))
+    }
+
+    fn assembled(
+        loaded: Loaded,
+        environment: Environment,
+        engine: Engine,
+        store: Arc<MemoryStore>,
+        client: Option<Client>,
+    ) -> Self {
         Self {
             loaded,
             environment,
             engine,
             store,
+            client,
             providers: HashMap::new(),
             models: HashMap::new(),
             routes: HashMap::new(),

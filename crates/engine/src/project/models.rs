@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ambidex_config::{
-    CacheKind, Duration, Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Provider,
+    CacheKind, Duration, Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Pool, Provider,
     ProviderKind, Proxy, Script, TextOrSecret,
 };
 use ambidex_core::model::{Capabilities, Model, Reasoning, Settings, StructuredOutput};
@@ -41,16 +41,27 @@ impl Project {
             }
             _ => {
                 let (name, configured) = self.leaf(reference)?;
-                let model = self.build_model(&name, &configured, &Times::default());
-                let model = model.map_err(|error| error.context(format!("model `{name}`")))?;
-                ConfiguredModel {
-                    model: self.cached(model, &configured),
-                    settings: self.settings(&configured),
-                }
+                self.model_as(&name, &configured, &Times::default())?
             }
         };
         self.models.insert(reference.to_owned(), built.clone());
         Ok(built)
+    }
+
+    /// A model as it would stand in the configuration under this name, asked with these limits of time where they
+    /// are set. Its provider is one of the configuration.
+    ///
+    /// # Errors
+    /// As [`model`](Self::model).
+    pub fn model_as(
+        &mut self,
+        name: &str,
+        configured: &Configured,
+        times: &Times,
+    ) -> Result<ConfiguredModel, Error> {
+        let model = self.build_model(name, configured, times);
+        let model = model.map_err(|error| error.context(format!("model `{name}`")))?;
+        Ok(ConfiguredModel { model: self.cached(model, configured), settings: self.settings(configured) })
     }
 
     /// The model that is no route, and its name.
@@ -248,6 +259,24 @@ impl Project {
         if let Some(shared) = self.providers.get(name) {
             return Ok(shared.clone());
         }
+        let plain = provider.pool == Pool::default() && provider.proxy.is_none() && provider.ca_file.is_none();
+        let client = match &self.client {
+            Some(client) if plain => client.clone(),
+            _ => self.own_client(provider)?,
+        };
+        let limits = Limits {
+            concurrent: provider.limits.concurrent,
+            requests_per_minute: provider.limits.requests_per_minute,
+            tokens_per_minute: provider.limits.tokens_per_minute,
+            queue: provider.limits.queue,
+        };
+        let limiter = (!limits.is_unlimited()).then(|| Arc::new(Limiter::new(name, limits)));
+        let shared = Shared { client, budget: Arc::default(), limiter };
+        self.providers.insert(name.to_owned(), shared.clone());
+        Ok(shared)
+    }
+
+    fn own_client(&self, provider: &Provider) -> Result<Client, Error> {
         let mut builder = Client::builder()
             .max_idle_per_host(provider.pool.max_idle_per_host as usize)
             .http2(provider.pool.http2);
@@ -268,17 +297,7 @@ impl Project {
             let tls = Tls::with_ca_file(file).map_err(|error| invalid(error.to_string()))?;
             builder = builder.tls(tls);
         }
-        let client = builder.build().map_err(|error| invalid(error.to_string()))?;
-        let limits = Limits {
-            concurrent: provider.limits.concurrent,
-            requests_per_minute: provider.limits.requests_per_minute,
-            tokens_per_minute: provider.limits.tokens_per_minute,
-            queue: provider.limits.queue,
-        };
-        let limiter = (!limits.is_unlimited()).then(|| Arc::new(Limiter::new(name, limits)));
-        let shared = Shared { client, budget: Arc::default(), limiter };
-        self.providers.insert(name.to_owned(), shared.clone());
-        Ok(shared)
+        builder.build().map_err(|error| invalid(error.to_string()))
     }
 }
 

@@ -17,10 +17,22 @@ use super::models::invalid;
 
 /// Limits of time that a route sets in place of its models' own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Times {
-    pub(super) connect: Option<Duration>,
-    pub(super) first_token: Option<Duration>,
-    pub(super) idle: Option<Duration>,
+pub struct Times {
+    pub connect: Option<Duration>,
+    pub first_token: Option<Duration>,
+    pub idle: Option<Duration>,
+}
+
+impl Times {
+    /// What a route says, else what is said by the one around it.
+    #[must_use]
+    pub fn within(route: &Configured, around: &Self) -> Self {
+        Self {
+            connect: route.timeout.connect.or(around.connect),
+            first_token: route.timeout.first_token.or(around.first_token),
+            idle: route.timeout.idle.or(around.idle),
+        }
+    }
 }
 
 /// Routes that ask a model in the same way share what they know of it, such as its breaker.
@@ -56,21 +68,30 @@ impl Project {
             return Err(invalid(format!("route `{name}` leads back to itself: {}", way.join(" → "))));
         }
         way.push(name.to_owned());
-        let times = Times {
-            connect: route.timeout.connect.or(above.connect),
-            first_token: route.timeout.first_token.or(above.first_token),
-            idle: route.timeout.idle.or(above.idle),
-        };
-        let targets = route.targets.iter().map(|target| self.target(target, &times, &route.breaker, way));
+        let times = Times::within(&route, above);
+        let targets = route.targets.iter().map(|name| self.named_target(name, &times, &route.breaker, way));
         let targets = targets.collect::<Result<Vec<_>, _>>();
         way.pop();
         let targets = targets.map_err(|error| error.context(format!("route `{name}`")))?;
-        let built = assemble(name, &route, targets);
+        let built = self::route(name, &route, targets);
         self.routes.insert(place, built.clone());
         Ok(built)
     }
 
-    fn target(
+    /// What a route asks under this name: routes that ask a model in the same way share its breaker.
+    ///
+    /// # Errors
+    /// As [`model`](Self::model), but for a key that cannot be had: such a target fails when it is asked.
+    pub fn target(
+        &mut self,
+        reference: &str,
+        times: &Times,
+        breaker: &ConfiguredBreaker,
+    ) -> Result<Arc<dyn Model>, Error> {
+        self.named_target(reference, times, breaker, &mut Vec::new())
+    }
+
+    fn named_target(
         &mut self,
         reference: &str,
         times: &Times,
@@ -95,8 +116,7 @@ impl Project {
             // A person who is away has not failed.
             Ok(model) if matches!(configured.source, ModelSource::Human { .. }) => model,
             Ok(model) => {
-                let policy = BreakerPolicy { failures: breaker.failures, open_for: breaker.open_for.get() };
-                let model = self.cached(Arc::new(Breaker::new(model, policy)), &configured);
+                let model = self.cached(breakable(model, breaker), &configured);
                 Arc::new(Preset::new(model, self.settings(&configured))) as Arc<dyn Model>
             }
             Err(error) if error.kind() == ErrorKind::Unauthorized => {
@@ -110,7 +130,14 @@ impl Project {
     }
 }
 
-fn assemble(name: &str, route: &Configured, targets: Vec<Arc<dyn Model>>) -> Arc<dyn Model> {
+/// A model that is left alone for a while when it failed too often.
+pub fn breakable(model: Arc<dyn Model>, breaker: &ConfiguredBreaker) -> Arc<dyn Model> {
+    let policy = BreakerPolicy { failures: breaker.failures, open_for: breaker.open_for.get() };
+    Arc::new(Breaker::new(model, policy))
+}
+
+/// A route as it is configured over these models, which stand for its targets in their order.
+pub fn route(name: &str, route: &Configured, targets: Vec<Arc<dyn Model>>) -> Arc<dyn Model> {
     let rule = match route.after_first_token {
         ConfiguredRule::Restart => AfterFirstToken::Restart,
         ConfiguredRule::Fail => AfterFirstToken::Fail,
