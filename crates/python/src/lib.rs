@@ -5,6 +5,7 @@
 //! core. The package in `python/ambidex` is what users see.
 
 mod bridge;
+mod command;
 mod failure;
 mod fork;
 mod gate;
@@ -20,6 +21,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::bridge::{_enter_background, Awaitable, ForeignCall};
+    #[pymodule_export]
+    use super::command::command;
     #[pymodule_export]
     use super::gate::_at_exit;
     #[pymodule_export]
