@@ -258,7 +258,15 @@ fn accept(task: Task, options: &RunOptions) -> Result<(Arc<str>, Input), Error> 
     Ok((options.id.clone().unwrap_or_else(new_run_id).into(), accept))
 }
 
-/// Time-ordered and unique.
+/// Of a new run.
 pub(crate) fn new_run_id() -> String {
-    format!("run_{}", uuid::Uuid::now_v7().simple())
+    format!("run_{}", unique())
+}
+
+/// Time-ordered and unique. The system is asked for what is random each time: the state of a generator would be
+/// shared by the children of one process, and so would a lock that was held when they were made.
+pub(crate) fn unique() -> impl std::fmt::Display {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = uuid::Timestamp::from_unix(uuid::NoContext, now.as_secs(), now.subsec_nanos());
+    uuid::Uuid::new_v7(now).simple()
 }

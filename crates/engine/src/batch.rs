@@ -241,7 +241,7 @@ pub struct Conversation {
 impl Conversation {
     /// An empty one; `thread` is a new one where it is not given.
     pub fn new(thread: Option<String>) -> Self {
-        let new = || format!("thread_{}", uuid::Uuid::now_v7().simple());
+        let new = || format!("thread_{}", crate::agent::unique());
         Self { thread: thread.unwrap_or_else(new), messages: History::default() }
     }
 

@@ -45,7 +45,8 @@ async fn call(
     function: crate::held::Held,
 ) -> Result<Py<PyAny>, Failure> {
     let make = move |py: Python<'_>| Ok(function.bind(py).call0()?.unbind());
-    Ok(caller.task(make, |value| Ok(value.unbind())).await?)
+    let called = async { Ok(caller.task(make, |value| Ok(value.unbind())).await?) };
+    caller.cancellable(called).await
 }
 
 /// Calls an async function without arguments, and gives what it returns.

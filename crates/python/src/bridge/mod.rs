@@ -20,7 +20,6 @@ pub(crate) use background::{_enter_background, Background};
 pub(crate) use blocking::wait;
 pub(crate) use caller::Caller;
 pub(crate) use foreign::ForeignCall;
-pub(crate) use loop_bridge::LoopBridge;
 pub(crate) use operation::{Answer, Failure};
 
 use std::sync::Arc;
