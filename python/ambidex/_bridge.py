@@ -35,8 +35,9 @@ def run_background_loop(loop: AbstractEventLoop, depth: int) -> None:
     loop.run_forever()
 
 
-def sync_call_under_loop() -> None:
-    """Says, once per place, that a sync call blocks the running loop, and which call would not.
+def sync_call_under_loop(name: str | None = None, instead: str | None = None) -> None:
+    """Says, once per place, that a sync call blocks the running loop, and which call would not. Both are named after
+    the method that was called, where they are not given.
 
     Raises:
         ConfigError: the setting `runtime.strict_sync` makes it an error.
@@ -45,12 +46,13 @@ def sync_call_under_loop() -> None:
     inner = None
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         inner, frame = frame, frame.f_back
-    name = inner.f_code.co_name if inner is not None else "run"
-    asynchronous = {"stream": "async for ... in astream(...)", "__next__": "async for"}.get(name, f"await a{name}(...)")
+    method = inner.f_code.co_name if inner is not None else "run"
+    if instead is None:
+        instead = {"stream": "async for ... in astream(...)", "__next__": "async for"}.get(method, f"await a{method}(...)")
     place = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("?", 0)
     text = (
-        f"{name}() was called at {place[0]}:{place[1]} while an event loop runs in this thread; "
-        f"the loop stands still until it returns. Use `{asynchronous}` there."
+        f"{name or f'{method}()'} was called at {place[0]}:{place[1]} while an event loop runs in this thread; "
+        f"the loop stands still until it returns. Use `{instead}` there."
     )
     if os.environ.get("AMBIDEX__RUNTIME__STRICT_SYNC", "").lower() in ("1", "true", "yes", "on"):
         from ambidex.errors import ConfigError

@@ -4,6 +4,7 @@
 //! `held` are the rules of a process with an interpreter in it. All else puts a face of Python on a type of the
 //! core. The package in `python/ambidex` is what users see.
 
+mod aio;
 mod bridge;
 mod command;
 mod failure;
@@ -19,6 +20,8 @@ use pyo3::prelude::*;
 /// The compiled half of the package `ambidex`; private, use the package.
 #[pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use super::aio::run_coroutine;
     #[pymodule_export]
     use super::bridge::{_enter_background, Awaitable, ForeignCall};
     #[pymodule_export]

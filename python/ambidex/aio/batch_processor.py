@@ -1,0 +1,629 @@
+"""Single items in, batches to a function, single results out."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Collection, Mapping, Set
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from ..errors import AmbidexError, CancelledError
+from .backend import require_asyncio, running_backend
+from .function_kind import is_async_function, name_of
+from .limiter import Limiter
+from .run import run
+from .wakeup import LoopWakeup, async_wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# How long a thread without work is kept, in seconds.
+_KEEP_ALIVE = 10.0
+
+_now = time.monotonic
+
+
+class BatchProcessor(Generic[T, R]):
+    """Collects items into batches and calls `fn` with a list of them; `fn` gives a list of their results.
+
+    A batch goes off when it has `batch_size` items, or when its oldest has waited `max_wait` seconds, and at
+    most `concurrency` batches are under way at once; meanwhile the next one goes on filling up.
+
+    `fn` may be `def` or `async def`. It gives one result for each item, in their order; an exception in place
+    of a result fails that item alone. When `fn` itself raises for several items, it is called again for each
+    of them by itself, so that only those fail that are at fault; with `isolate=False`, or when the error is
+    one of ours that is `retryable` (a provider is busy, no item is at fault), all of them get the error.
+
+    Items may come from any thread and any loop, and the processor belongs to none: make it where you like.
+
+    - A `def` runs on threads of the processor, which collects items of all threads and loops together.
+    - An `async def` runs on the loop that submits, so it may use what belongs to that; each loop fills
+      batches of its own. Items of threads are together one more, on the background loop of `ax.aio.run`.
+
+        processor = ax.aio.BatchProcessor(embed, batch_size=100, max_wait=0.05)
+        vector = await processor.asubmit(text)         # a coroutine
+        vector = processor.submit(text).result()       # a thread
+        vectors = processor.map(texts)                 # a thread, many at once
+
+    `close` and `aclose`, or leaving a `with` or `async with` block, hand on at once what still waits, and
+    wait for it. A processor that is not closed loses what still waits when the process ends.
+
+    Raises:
+        TypeError, ValueError: `batch_size` or `concurrency` below 1, `max_wait` below 0.
+    """
+
+    @overload
+    def __init__(
+        self,
+        fn: Callable[[list[T]], Awaitable[Collection[R | BaseException]]],
+        batch_size: int = ...,
+        max_wait: float = ...,
+        concurrency: int = ...,
+        *,
+        isolate: bool = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        fn: Callable[[list[T]], Collection[R | BaseException]],
+        batch_size: int = ...,
+        max_wait: float = ...,
+        concurrency: int = ...,
+        *,
+        isolate: bool = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        fn: Callable[[list[T]], Any],
+        batch_size: int = 10,
+        max_wait: float = 1.0,
+        concurrency: int = 5,
+        *,
+        isolate: bool = True,
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"BatchProcessor: fn is a function of a list of items, not {fn!r}")
+        for name, number in (("batch_size", batch_size), ("concurrency", concurrency)):
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise TypeError(f"BatchProcessor: {name} is a whole number, not {number!r}")
+            if number < 1:
+                raise ValueError(f"BatchProcessor: {name} is 1 or more, not {number}")
+        if not max_wait >= 0:
+            raise ValueError(f"BatchProcessor: max_wait is a time of 0 or more seconds, not {max_wait!r}")
+        self._fn = fn
+        self._is_async = is_async_function(fn)
+        self._batch_size = batch_size
+        self._max_wait = max_wait
+        self._isolate = isolate
+        self._slots = Limiter(concurrency)
+        self._closed = False
+        self._threads = _Threads(self)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+        self._lock = threading.RLock()
+        self._open: set[concurrent.futures.Future[R]] = set()
+        _processors.add(self)
+
+    def submit(self, item: T) -> concurrent.futures.Future[R]:
+        """Adds an item from any thread and gives at once the future of its result; never blocks.
+
+        Raises:
+            RuntimeError: the processor is closed.
+        """
+        entry = self._entry(item)
+        self._threads.add(entry)
+        return entry.future
+
+    async def asubmit(self, item: T) -> R:
+        """Adds an item and awaits its result. Cancelled, it is withdrawn; a batch of which all are is
+        cancelled.
+
+        Raises:
+            RuntimeError: the processor is closed, or `fn` is async and the loop is not asyncio's.
+        """
+        if self._is_async:
+            home = self._home(
+                require_asyncio("a BatchProcessor of an async function", "give it a `def` function")
+            )
+            entry = self._entry(item)
+            home.add(entry)
+        else:
+            entry = self._entry(item)
+            self._threads.add(entry)
+        try:
+            await _settled(entry.future)
+        except BaseException:
+            entry.withdraw()
+            raise
+        return _result(entry.future)
+
+    @overload
+    def map(self, items: Iterable[T]) -> list[R]: ...
+    @overload
+    def map(self, items: Iterable[T], *, return_exceptions: bool) -> list[R | BaseException]: ...
+    def map(self, items: Iterable[T], *, return_exceptions: bool = False) -> Any:
+        """The results of many items, in their order, from sync code.
+
+        Raises:
+            what the first item that failed raised, once all have ended; with `return_exceptions`, failures
+            are results.
+        """
+        futures = [self.submit(item) for item in items]
+        self._warn_of_loop("map", "await processor.amap(...)")
+        try:
+            concurrent.futures.wait(futures)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return _results(futures, return_exceptions)
+
+    @overload
+    async def amap(self, items: Iterable[T]) -> list[R]: ...
+    @overload
+    async def amap(self, items: Iterable[T], *, return_exceptions: bool) -> list[R | BaseException]: ...
+    async def amap(self, items: Iterable[T], *, return_exceptions: bool = False) -> Any:
+        """The results of many items, in their order. Failures are as with `map`."""
+        home: _Loop | _Threads = self._threads
+        if self._is_async:
+            home = self._home(
+                require_asyncio("a BatchProcessor of an async function", "give it a `def` function")
+            )
+        entries: list[_Entry[T, R]] = []
+        try:
+            for item in items:
+                entries.append(entry := self._entry(item))
+                home.add(entry)
+            for entry in entries:
+                await _settled(entry.future)
+        except BaseException:
+            for entry in entries:
+                entry.withdraw()
+            raise
+        return _results([entry.future for entry in entries], return_exceptions)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Takes no more items, hands on at once what waits, and waits until all have their results.
+
+        Raises:
+            ax.TimeoutError: after `timeout` seconds; the rest goes on.
+            RuntimeError: in a coroutine whose own loop has items under way: use `aclose`.
+        """
+        with self._lock:
+            # A loop that this blocks could not finish its own batches.
+            loop = asyncio._get_running_loop()
+            home = self._loops.get(loop) if loop is not None else None
+            if home is not None and home.is_busy():
+                raise RuntimeError(
+                    "BatchProcessor.close() would wait for ever for batches of the loop it blocks; there, "
+                    "use `await processor.aclose()` or `async with`"
+                )
+        still_open = self._close_intake()
+        if still_open:
+            self._warn_of_loop("close", "await processor.aclose()")
+        _, not_done = concurrent.futures.wait(still_open, timeout)
+        if not_done:
+            from ..errors import TimeoutError
+
+            raise TimeoutError(
+                f"BatchProcessor.close(): {len(not_done)} items have no result after {timeout:g} s"
+            )
+
+    async def aclose(self) -> None:
+        """As `close`, without blocking the loop."""
+        for future in self._close_intake():
+            await _settled(future)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._withdraw_all()
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._withdraw_all()
+        await self.aclose()
+
+    @property
+    def waiting(self) -> int:
+        """Items that no batch has taken yet."""
+        with self._lock:
+            return self._threads.waiting() + sum(home.waiting() for home in self._loops.values())
+
+    @property
+    def batches(self) -> int:
+        """Batches under way."""
+        return self._slots.held
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"waiting={self.waiting} batches={self.batches}"
+        return f"BatchProcessor({name_of(self._fn)}, batch_size={self._batch_size}) {state}"
+
+    def _entry(self, item: T) -> _Entry[T, R]:
+        entry: _Entry[T, R] = _Entry(item, _now() + self._max_wait)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this BatchProcessor is closed and takes no more items; make a new one")
+            self._open.add(entry.future)
+        # Outside of the lock, for it may call at once.
+        entry.future.add_done_callback(self._open.discard)
+        return entry
+
+    def _home(self, loop: asyncio.AbstractEventLoop) -> _Loop:
+        with self._lock:
+            home = self._loops.get(loop)
+            if home is None:
+                for other, old in list(self._loops.items()):
+                    if other.is_closed():
+                        del self._loops[other]
+                        old.abandon()
+                home = self._loops[loop] = _Loop(self)
+            return home
+
+    def _close_intake(self) -> list[concurrent.futures.Future[R]]:
+        with self._lock:
+            self._closed = True
+            loops = list(self._loops.items())
+        self._threads.flush()
+        for loop, home in loops:
+            try:
+                loop.call_soon_threadsafe(home.flush)
+            except RuntimeError:
+                # It is closed: nobody is left who could carry these out, and nobody who waits for them.
+                home.abandon()
+        with self._lock:
+            return list(self._open)
+
+    def _withdraw_all(self) -> None:
+        with self._lock:
+            futures = list(self._open)
+        for future in futures:
+            future.cancel()
+
+    def _warn_of_loop(self, name: str, instead: str) -> None:
+        if running_backend() is not None:
+            from .._bridge import sync_call_under_loop
+
+            sync_call_under_loop(f"BatchProcessor.{name}", instead)
+
+    def _blames_items(self, error: BaseException, batch: Collection[Any]) -> bool:
+        """Whether calling again for each item alone could help some of them."""
+        if not self._isolate or len(batch) < 2 or not isinstance(error, Exception):
+            return False
+        return not (isinstance(error, AmbidexError) and error.retryable)
+
+    def _after_fork(self) -> None:
+        # Threads, loops and all that waits are the parent's.
+        self._lock = threading.RLock()
+        self._open = set()
+        self._threads = _Threads(self)
+        self._loops = weakref.WeakKeyDictionary()
+
+
+_processors: weakref.WeakSet[BatchProcessor[Any, Any]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for processor in list(_processors):
+        processor._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Entry(Generic[T, R]):
+    """An item on its way."""
+
+    __slots__ = ("batch", "context", "deadline", "future", "item")
+
+    def __init__(self, item: T, deadline: float) -> None:
+        self.item = item
+        self.deadline = deadline
+        self.future: concurrent.futures.Future[R] = concurrent.futures.Future()
+        self.context = contextvars.copy_context()
+        self.batch: _LoopBatch | None = None
+
+    def withdraw(self) -> None:
+        """Nobody waits for its result any more."""
+        if not self.future.cancel() and self.batch is not None:
+            self.batch.left()
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            # It is the batch that was cancelled, not whoever waits for it.
+            error = CancelledError("the batch of this item was cancelled while it was under way")
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def _take(waiting: deque[_Entry[Any, Any]], at_most: int) -> list[_Entry[Any, Any]]:
+    """The next batch, without items that were withdrawn."""
+    batch: list[_Entry[Any, Any]] = []
+    while waiting and len(batch) < at_most:
+        entry = waiting.popleft()
+        if entry.future.set_running_or_notify_cancel():
+            batch.append(entry)
+    return batch
+
+
+def _give(fn: Any, batch: list[_Entry[Any, Any]], results: Any) -> None:
+    fits = isinstance(results, Collection) and not isinstance(results, (str, bytes, Mapping, Set))
+    if not fits or len(results) != len(batch):
+        told = f"{len(results)} results" if fits else f"one value of type {type(results).__name__}"
+        error = TypeError(
+            f"BatchProcessor: {name_of(fn)} was given a list of {len(batch)} items and must return a list "
+            f"with one result for each, but returned {told}"
+        )
+        for entry in batch:
+            entry.fail(error)
+        return
+    for entry, result in zip(batch, results, strict=True):
+        if isinstance(result, BaseException):
+            entry.fail(result)
+        else:
+            entry.future.set_result(result)
+
+
+class _Threads:
+    """Collects items on threads of its own, started on demand: one that waits for the next batch to be due,
+    and one for each batch under way."""
+
+    def __init__(self, processor: BatchProcessor[Any, Any]) -> None:
+        self._processor = processor
+        self._changed = threading.Condition()
+        self._waiting: deque[_Entry[Any, Any]] = deque()
+        self._collecting = False
+        """One thread waits for the next batch to be due."""
+        self._idle = 0
+        self._count = 0
+        self._flush = False
+
+    def add(self, entry: _Entry[Any, Any]) -> None:
+        with self._changed:
+            self._waiting.append(entry)
+            if self._collecting:
+                if len(self._waiting) >= self._processor._batch_size:
+                    self._changed.notify_all()
+            else:
+                self._find_collector()
+
+    def flush(self) -> None:
+        with self._changed:
+            self._flush = True
+            self._changed.notify_all()
+
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def _find_collector(self) -> None:
+        if self._idle:
+            self._changed.notify_all()
+            return
+        self._count += 1
+        thread = threading.Thread(target=self._live, name=f"ambidex-batch-{self._count}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._count -= 1
+            if not self._count:
+                while self._waiting:
+                    self._waiting.pop().fail(error)
+
+    def _live(self) -> None:
+        while self._collect():
+            with self._processor._slots:
+                with self._changed:
+                    batch = _take(self._waiting, self._processor._batch_size)
+                    self._collecting = False
+                    if self._waiting:
+                        self._find_collector()
+                if batch:
+                    batch[0].context.run(self._carry_out, batch)
+                # Not held while it is idle.
+                del batch
+
+    def _collect(self) -> bool:
+        """Waits until a batch is due. False when this thread should end."""
+        with self._changed:
+            self._idle += 1
+            while self._collecting or not self._waiting:
+                if not self._changed.wait(_KEEP_ALIVE) and (self._collecting or not self._waiting):
+                    self._idle -= 1
+                    self._count -= 1
+                    return False
+            self._idle -= 1
+            self._collecting = True
+            while len(self._waiting) < self._processor._batch_size and not self._flush:
+                left = self._waiting[0].deadline - _now()
+                if left <= 0:
+                    break
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
+            return True
+
+    def _carry_out(self, batch: list[_Entry[Any, Any]]) -> None:
+        processor = self._processor
+        try:
+            results = self._call([entry.item for entry in batch])
+        except BaseException as error:
+            if processor._blames_items(error, batch):
+                for entry in batch:
+                    self._carry_out([entry])
+            else:
+                for entry in batch:
+                    entry.fail(error)
+        else:
+            _give(processor._fn, batch, results)
+
+    def _call(self, items: list[Any]) -> Any:
+        result = self._processor._fn(items)
+        return run(result) if inspect.isawaitable(result) else result
+
+
+class _Loop:
+    """Collects items of one loop, as tasks of that loop. Does not hold the loop. Used on its thread alone,
+    but for what says otherwise."""
+
+    def __init__(self, processor: BatchProcessor[Any, Any]) -> None:
+        self._processor = processor
+        self._waiting: deque[_Entry[Any, Any]] = deque()
+        self._collector: LoopWakeup | None = None
+        """Wakes the task that waits for the next batch to be due."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: set[_Entry[Any, Any]] = set()
+        self._flush = False
+
+    def add(self, entry: _Entry[Any, Any]) -> None:
+        self._waiting.append(entry)
+        if self._collector is None:
+            self._start_collector()
+        elif len(self._waiting) >= self._processor._batch_size:
+            self._collector.wake()
+
+    def flush(self) -> None:
+        self._flush = True
+        if self._collector is not None:
+            self._collector.wake()
+
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def is_busy(self) -> bool:
+        return bool(self._waiting or self._under_way)
+
+    def abandon(self) -> None:
+        """Its loop is closed. From any thread."""
+        self._tasks.clear()
+        for entry in [*self._waiting, *self._under_way]:
+            if not entry.future.cancel():
+                entry.fail(RuntimeError("the event loop of this item was closed before its batch ended"))
+        self._waiting.clear()
+        self._under_way.clear()
+
+    def _start_collector(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._collector = LoopWakeup(loop)
+        task = loop.create_task(self._collect(self._collector))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _collect(self, wakeup: LoopWakeup) -> None:
+        processor = self._processor
+        try:
+            while self._waiting and len(self._waiting) < processor._batch_size and not self._flush:
+                left = self._waiting[0].deadline - _now()
+                if left <= 0:
+                    break
+                await wakeup.wait(left)
+            async with processor._slots:
+                batch = _take(self._waiting, processor._batch_size)
+                self._collector = None
+                if self._waiting:
+                    self._start_collector()
+                await self._carry_out_all(batch)
+        finally:
+            if self._collector is wakeup:
+                # Cancelled, because the loop ends.
+                self._collector = None
+                while self._waiting:
+                    self._waiting.popleft().future.cancel()
+
+    async def _carry_out_all(self, batch: list[_Entry[Any, Any]]) -> None:
+        if not batch:
+            return
+        self._under_way.update(batch)
+        # A task of its own in the context of the first item, which may be cancelled without its slot.
+        work = batch[0].context.run(asyncio.ensure_future, self._carry_out(batch))
+        shared = _LoopBatch(work, len(batch))
+        for entry in batch:
+            entry.batch = shared
+        try:
+            await asyncio.wait({work})
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            self._under_way.difference_update(batch)
+            for entry in batch:
+                entry.batch = None
+                entry.fail(asyncio.CancelledError())
+
+    async def _carry_out(self, batch: list[_Entry[Any, Any]]) -> None:
+        try:
+            results = await self._processor._fn([entry.item for entry in batch])
+        except Exception as error:
+            if self._processor._blames_items(error, batch):
+                for entry in batch:
+                    await self._carry_out([entry])
+            else:
+                for entry in batch:
+                    entry.fail(error)
+        else:
+            _give(self._processor._fn, batch, results)
+
+
+class _LoopBatch:
+    """A batch under way, as those who wait for it see it."""
+
+    def __init__(self, task: asyncio.Future[None], waiting: int) -> None:
+        self._task = task
+        self._waiting = waiting
+
+    def left(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            self._task.cancel()
+
+
+async def _settled(future: concurrent.futures.Future[Any]) -> None:
+    """Until it has ended, under any async library."""
+    if future.done():
+        return
+    wakeup = async_wakeup()
+
+    def wake(_: concurrent.futures.Future[Any]) -> None:
+        wakeup.wake()
+
+    future.add_done_callback(wake)
+    while not future.done():
+        await wakeup.wait(None)
+
+
+def _result(future: concurrent.futures.Future[R]) -> R:
+    if future.cancelled():
+        raise CancelledError("this item was withdrawn before its batch began")
+    return future.result()
+
+
+def _results(futures: list[concurrent.futures.Future[R]], return_exceptions: bool) -> list[Any]:
+    results: list[Any] = []
+    for future in futures:
+        try:
+            results.append(_result(future))
+        except Exception as error:
+            if not return_exceptions:
+                raise
+            results.append(error)
+    return results
