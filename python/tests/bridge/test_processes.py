@@ -1,0 +1,134 @@
+"""What only a process of its own can show: its end, its forks, its signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import ambidex
+
+PRELUDE = """
+import asyncio, os, random, signal, sys, threading, time
+from ambidex import _bridge, _core
+
+async def slow():
+    await asyncio.sleep(0.05)
+
+def many_calls():
+    while True:
+        _core._call(slow)
+        _core._sleep(0.001)
+"""
+
+
+def run_script(body: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, "-c", PRELUDE + textwrap.dedent(body)]
+    return subprocess.run(script, capture_output=True, text=True, timeout=timeout, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """With the package that this process tests."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(ambidex.__file__)))
+    return {**os.environ, "PYTHONPATH": package}
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_a_process_ends_quietly_with_calls_in_flight(turn: int) -> None:
+    ended = run_script(
+        """
+        async def loop():
+            while True:
+                await asyncio.gather(*[_bridge.awaited(_core.acall, slow) for _ in range(5)])
+
+        for _ in range(4):
+            threading.Thread(target=many_calls, daemon=True).start()
+        threading.Thread(target=lambda: asyncio.run(loop()), daemon=True).start()
+        time.sleep(random.random() * 0.15)
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_children_of_a_busy_process_start_afresh() -> None:
+    ended = run_script(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for _ in range(4):
+            threading.Thread(target=many_calls, daemon=True).start()
+        time.sleep(0.1)
+        children = []
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                _core._call(slow)
+                asyncio.run(_bridge.awaited(_core.acall, slow))
+                os._exit(7)
+            children.append(child)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        assert codes == [7] * 8, codes
+        """
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_a_sync_call_after_its_task_has_ended() -> None:
+    ended = run_script(
+        """
+        async def tidy():
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                print("cancelled", flush=True)
+                raise
+
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            _core._call(tidy)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "cancelled\ninterrupted\n", "")
+
+
+def test_a_signal_handler_of_the_user_runs_during_a_sync_call() -> None:
+    ended = run_script(
+        """
+        signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        _core._sleep(0.5)
+        print("slept")
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "handled\nslept\n", "")
+
+
+def test_a_call_works_inside_an_exit_handler() -> None:
+    ended = run_script(
+        """
+        import atexit
+        async def answer():
+            return 42
+        atexit.register(lambda: print(_core._call(answer)))
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "42\n", "")
+
+
+def test_a_killed_process_leaves_no_child() -> None:
+    script = PRELUDE + "print('ready', flush=True)\n_core._sleep(60)\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == -signal.SIGTERM
+    process.stdout.close()
