@@ -26,6 +26,21 @@ class SyncCallUnderLoopWarning(RuntimeWarning):
     """A sync call was made in a thread whose event loop runs: it blocks that loop until it returns."""
 
 
+def start_background_loop(loop: AbstractEventLoop, depth: int) -> None:
+    """Runs a loop on a daemon thread of its own, for async functions that sync calls of this depth wait for."""
+    arguments = (loop, depth + 1)
+    if "gevent.monkey" in sys.modules:
+        # A patched thread is no thread: it would wait for the very one that waits for it.
+        from gevent.monkey import get_original
+
+        get_original("_thread", "start_new_thread")(run_background_loop, arguments)
+        return
+    thread = threading.Thread(
+        target=run_background_loop, args=arguments, name=f"ambidex-loop-{depth}", daemon=True
+    )
+    thread.start()
+
+
 def run_background_loop(loop: AbstractEventLoop, depth: int) -> None:
     """The whole life of a background loop's thread. Sync calls made on it are nested `depth` deep."""
     import asyncio
@@ -48,7 +63,12 @@ def sync_call_under_loop(name: str | None = None, instead: str | None = None) ->
         inner, frame = frame, frame.f_back
     method = inner.f_code.co_name if inner is not None else "run"
     if instead is None:
-        instead = {"stream": "async for ... in astream(...)", "__next__": "async for"}.get(method, f"await a{method}(...)")
+        instead = {"stream": "async for ... in astream(...)", "__next__": "async for"}.get(
+            method, f"await a{method}(...)"
+        )
+    if frame is not None and "get_ipython" in frame.f_builtins:
+        # A notebook's loop belongs to the kernel, and a cell that blocks it is what its author meant.
+        return
     place = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("?", 0)
     text = (
         f"{name or f'{method}()'} was called at {place[0]}:{place[1]} while an event loop runs in this thread; "
@@ -57,7 +77,9 @@ def sync_call_under_loop(name: str | None = None, instead: str | None = None) ->
     if os.environ.get("AMBIDEX__RUNTIME__STRICT_SYNC", "").lower() in ("1", "true", "yes", "on"):
         from ambidex.errors import ConfigError
 
-        raise ConfigError(f"{text} (AMBIDEX__RUNTIME__STRICT_SYNC makes this an error.)", code="config_invalid")
+        raise ConfigError(
+            f"{text} (AMBIDEX__RUNTIME__STRICT_SYNC makes this an error.)", code="config_invalid"
+        )
     if place not in _warned:
         _warned.add(place)
         warnings.warn_explicit(text, SyncCallUnderLoopWarning, place[0], place[1])

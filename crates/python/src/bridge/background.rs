@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::bridge::caller;
 use crate::bridge::loop_bridge::LoopBridge;
@@ -41,12 +40,7 @@ impl Background {
             }
         }
         // Its lowest frames are Python's: CPython may end the thread by unwinding it when the process exits.
-        let named = PyDict::new(py);
-        named.set_item("target", py.import("ambidex._bridge")?.getattr("run_background_loop")?)?;
-        named.set_item("args", (event_loop, depth + 1))?;
-        named.set_item("daemon", true)?;
-        named.set_item("name", format!("ambidex-loop-{depth}"))?;
-        py.import("threading")?.call_method("Thread", (), Some(&named))?.call_method0("start")?;
+        py.import("ambidex._bridge")?.call_method1("start_background_loop", (event_loop, depth))?;
         Ok(bridge)
     }
 

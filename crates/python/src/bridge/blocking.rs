@@ -102,10 +102,22 @@ where
     T: Answer,
     F: Future<Output = Result<T, Failure>> + Send,
 {
+    loop_warning::check(py)?;
+    wait_quietly(py, operation)
+}
+
+/// Like [`wait`], without a word about a running loop: for the later steps of something that began with one.
+pub(crate) fn wait_quietly<'py, T, F>(
+    py: Python<'py>,
+    operation: impl FnOnce(Arc<Caller>) -> F,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    T: Answer,
+    F: Future<Output = Result<T, Failure>> + Send,
+{
     let inside = Inside::attached(py);
     let process = process()?;
     process.releases().empty(py);
-    loop_warning::check(py)?;
     let bell = Arc::new(Bell::of_thread()?);
     let errands = Arc::new(Errands { waiting: Mutex::default(), bell: bell.clone() });
     let caller = Caller::new(py, Home::Thread(errands.clone()))?;

@@ -17,7 +17,7 @@ mod wakeup;
 
 pub(crate) use awaitable::Awaitable;
 pub(crate) use background::{_enter_background, Background};
-pub(crate) use blocking::wait;
+pub(crate) use blocking::{wait, wait_quietly};
 pub(crate) use caller::Caller;
 pub(crate) use foreign::ForeignCall;
 pub(crate) use operation::{Answer, Failure};
