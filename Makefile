@@ -13,10 +13,12 @@ FAULTS ?= --peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
+# Says what a step is called and how long it took.
+STEP := tests/step.sh
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: ## build the command and show a whole autonomous run; needs no key and no network
@@ -29,21 +31,34 @@ tools: ## install what lint and test need; a no-op afterwards
 
 .PHONY: build
 build: ## everything with its tests, in the dev profile
-	$(CARGO) build --locked --workspace --all-targets
+	@$(STEP) build $(CARGO) build --locked --workspace --all-targets
+	@tests/python/build.sh --copy
 
 .PHONY: lint
-lint: tools ## formatting, clippy, documentation, scripts
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
-	tests/lint-scripts.sh
+lint: tools build ## formatting, clippy, documentation, types, scripts
+	@$(STEP) rustfmt $(CARGO) fmt --all --check
+	@$(STEP) clippy $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(STEP) rustdoc $(CARGO) doc --locked --workspace --no-deps --quiet
+	@$(STEP) python-lint tests/python/lint.sh
+	@$(STEP) scripts tests/lint-scripts.sh
 
 .PHONY: test
-test: tools build ## all tests, the table of faults, real upstreams, licences; nothing is skipped
-	$(CARGO) test --locked --workspace
-	$(BIN)/ambidex-faults
-	tests/upstreams/runs.py $(BIN)/ambidex --fake $(BIN)/fake-provider --runs $(RUNS)
-	$(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph licenses bans sources
+test: tools build ## all tests, the table of faults, real upstreams, Python, licences; nothing is skipped
+	@$(STEP) cargo-test $(CARGO) test --locked --workspace
+	@$(STEP) faults $(BIN)/ambidex-faults
+	@$(STEP) upstreams tests/upstreams/runs.py $(BIN)/ambidex --fake $(BIN)/fake-provider --runs $(RUNS)
+	@$(STEP) python-suites tests/python/suites.sh
+	@$(STEP) wheels tests/python/wheels.sh
+	@$(STEP) licences $(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph \
+	  licenses bans sources
+
+.PHONY: python
+python: ## the extension module into python/ambidex: for PYTHONPATH=python
+	tests/python/build.sh
+
+.PHONY: wheels
+wheels: tools ## the Python wheels into target/python/wheels, each tested in an empty environment
+	tests/python/wheels.sh
 
 .PHONY: faults
 faults: ## what each fault of a provider comes to, as a table, beside other libraries; FAULTS= is ours alone
