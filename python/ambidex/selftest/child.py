@@ -1,0 +1,159 @@
+"""A script in a fresh process: start it, interrupt it, see how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ambidex
+
+from .checks import Failed, within
+from .witness import ENVIRONMENT
+
+#: Seconds that a hung process gets to write its stacks.
+_LAST_WORDS = 0.5
+#: Gevent wants to patch before anything else is imported.
+_PATCHED = "from gevent import monkey; monkey.patch_all(); import sys; from ambidex.selftest.run import main; sys.exit(main())"
+
+
+@dataclass
+class Ended:
+    """How a script's process ended. Times are `time.monotonic()`."""
+
+    exit_code: int
+    #: What the script reported, or nothing if it did not come to that.
+    report: dict[str, Any]
+    stdout: str
+    stderr: str
+    at: float
+    hung: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = self.report.get("facts", {})
+        return facts
+
+    @property
+    def exit_seconds(self) -> float:
+        """From the end of the script to the end of its process."""
+        return self.at - float(self.report.get("ended", self.at))
+
+    def cleanly(self, what: str, exit_within: float | None = None) -> Ended:
+        """Checks that the script held, the process ended with 0 and wrote nothing to stderr."""
+        if self.hung:
+            raise Failed(f"{what}: hangs\n{self.stderr}")
+        if self.report.get("result") != "held":
+            raise Failed(
+                f"{what}: exit {self.exit_code}, {self.report.get('why', 'no report')}\n{self.stderr}"
+            )
+        if self.exit_code != 0:
+            raise Failed(f"{what}: exit code {self.exit_code}\n{self.stderr}")
+        if self.stderr:
+            raise Failed(f"{what}: stderr is not empty:\n{self.stderr}")
+        if exit_within is not None:
+            within(self.exit_seconds, exit_within, f"{what}: end of the process")
+        return self
+
+
+class Child:
+    """`python -m ambidex.selftest.run ID`, in an empty folder and a process group of its own."""
+
+    def __init__(
+        self,
+        id: str,
+        address: str | None = None,
+        environment: dict[str, str] | None = None,
+        gevent: bool = False,
+    ) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="ambidex-selftest-", ignore_cleanup_errors=True)
+        folder = Path(self.folder.name)
+        self.files = [folder / "stdout", folder / "stderr"]
+        with self.files[0].open("wb") as stdout, self.files[1].open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, *(["-c", _PATCHED] if gevent else ["-m", "ambidex.selftest.run"]), id],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=folder,
+                env=_environment(folder, address, environment or {}),
+                start_new_session=True,
+            )
+
+    def interrupt(self) -> float:
+        """Ctrl-C. Returns when it was sent."""
+        sent = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        return sent
+
+    def wait(self, limit: float) -> Ended:
+        """Waits for the end, which it makes after `limit` seconds: the process's stacks are then in `stderr`."""
+        hung = False
+        try:
+            self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            hung = True
+            if hasattr(signal, "SIGUSR2"):
+                self.process.send_signal(signal.SIGUSR2)
+                time.sleep(_LAST_WORDS)
+        at = time.monotonic()
+        self.end()
+        stdout, stderr = (file.read_text("utf-8", "replace") for file in self.files)
+        self.folder.cleanup()
+        return Ended(self.process.returncode, _last_report(stdout), stdout, stderr, at, hung)
+
+    def end(self) -> None:
+        """Ends the process and all that it started."""
+        if os.name == "posix":
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        else:
+            self.process.kill()
+        self.process.wait()
+
+
+def _last_report(stdout: str) -> dict[str, Any]:
+    for line in reversed(stdout.splitlines()):
+        if line.startswith("{"):
+            try:
+                report: dict[str, Any] = json.loads(line)
+                return report
+            except ValueError:
+                continue
+    return {}
+
+
+def _environment(folder: Path, address: str | None, more: dict[str, str]) -> dict[str, str]:
+    """This process's environment without what would make a script behave in another way than a user's."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AMBIDEX__", "PYTHON", "OPENAI_")) and not name.lower().endswith("_proxy")
+    }
+    kept["XDG_CONFIG_HOME"] = kept["XDG_DATA_HOME"] = str(folder)
+    path = _python_path()
+    if path:
+        kept["PYTHONPATH"] = path
+    if address is not None:
+        kept[ENVIRONMENT] = address
+    return {**kept, **more}
+
+
+def _python_path() -> str:
+    """The module path of this process, also from another working directory."""
+    paths = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    package = str(Path(ambidex.__file__).resolve().parents[1])
+    installed = [*site.getsitepackages(), site.getusersitepackages()]
+    if package not in paths and package not in map(os.path.realpath, installed):
+        paths.insert(0, package)
+    return os.pathsep.join(paths)

@@ -1,0 +1,29 @@
+"""The scenarios, a module for each letter. The list that follows the 49 is under F."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..scenario import PARTS, SCENARIOS, Scenario, Script
+
+MODULES = {
+    "A": "doors",
+    "B": "tools",
+    "C": "cancelling",
+    "D": "streams",
+    "E": "processes",
+    "F": "also",
+}
+
+
+def find(id: str) -> Script:
+    """The script of a scenario or of a part of one; loads its module alone."""
+    import_module("." + MODULES[id[0]], __name__)
+    return PARTS[id] if id in PARTS else SCENARIOS[id].run
+
+
+def all_scenarios() -> list[Scenario]:
+    """The whole list, in order."""
+    for module in MODULES.values():
+        import_module("." + module, __name__)
+    return list(SCENARIOS.values())
