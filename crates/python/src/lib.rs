@@ -10,10 +10,13 @@ mod command;
 mod failure;
 mod fork;
 mod gate;
+mod health;
 mod held;
 mod loop_warning;
 mod probe;
 mod process;
+mod pulse;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -28,6 +31,8 @@ mod _core {
     use super::command::command;
     #[pymodule_export]
     use super::gate::_at_exit;
+    #[pymodule_export]
+    use super::health::{LoopWatch, health, watch_running_loop};
     #[pymodule_export]
     use super::probe::{_call, _sleep, _yielded, acall, asleep, ayielded};
     use super::{Bound, PyModule, PyResult, fork};

@@ -3,11 +3,11 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-/// Looks whether an asyncio loop runs in this thread.
+/// Whether an asyncio loop runs in this thread, of which something is said then.
 ///
 /// # Errors
 /// One does, and `AMBIDEX__RUNTIME__STRICT_SYNC` asks for an error.
-pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
     static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let running = match RUNNING.get(py) {
         Some(running) => running.bind(py).clone(),
@@ -17,7 +17,7 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
             let Some(events) =
                 modules.call_method1("get", ("asyncio.events",))?.extract::<Option<Bound<'_, PyAny>>>()?
             else {
-                return Ok(());
+                return Ok(false);
             };
             let running = events.getattr("_get_running_loop")?;
             let _ = RUNNING.set(py, running.clone().unbind());
@@ -25,7 +25,8 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
         }
     };
     if running.call0()?.is_none() {
-        return Ok(());
+        return Ok(false);
     }
-    py.import("ambidex._bridge")?.call_method0("sync_call_under_loop").map(drop)
+    py.import("ambidex._bridge")?.call_method0("sync_call_under_loop")?;
+    Ok(true)
 }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::Background;
 use crate::held::Releases;
+use crate::watch::Watch;
 use crate::{fork, gate};
 
 /// Threads of the runtime. They only drive I/O and our own code; more of them would only share its caches.
@@ -27,6 +28,7 @@ pub(crate) struct Process {
     background: Background,
     releases: Releases,
     operations: TaskTracker,
+    watch: Watch,
     generation: u64,
 }
 
@@ -60,6 +62,7 @@ impl Process {
             background: Background::default(),
             releases: Releases::default(),
             operations: TaskTracker::new(),
+            watch: Watch::new(),
             generation: fork::generation(),
         })
     }
@@ -94,6 +97,11 @@ impl Process {
 
     pub(crate) fn background(&self) -> &Background {
         &self.background
+    }
+
+    /// The watcher of loops.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     pub(crate) fn releases(&self) -> &Releases {

@@ -16,16 +16,26 @@ from __future__ import annotations
 from .batch_processor import BatchProcessor
 from .both import Both, both
 from .gather import gather
+from .health import Block, ConnectionsHealth, Health, LoopHealth, ThreadsHealth, health
 from .limiter import Limiter
 from .retry import retry
 from .run import run
+from .watch import Watch, watch
 
 __all__ = [
     "BatchProcessor",
+    "Block",
     "Both",
+    "ConnectionsHealth",
+    "Health",
     "Limiter",
+    "LoopHealth",
+    "ThreadsHealth",
+    "Watch",
     "both",
     "gather",
+    "health",
     "retry",
     "run",
+    "watch",
 ]

@@ -20,7 +20,7 @@ impl Background {
             return Ok(bridge);
         }
         let event_loop = py.import("asyncio")?.call_method0("new_event_loop")?;
-        let bridge = LoopBridge::new(py, &event_loop)?;
+        let bridge = LoopBridge::new(py, &event_loop, format!("ambidex-loop-{depth}"))?;
         {
             let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
             if loops.len() <= depth {

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::bridge::caller::Home;
+use crate::bridge::loop_bridge::LoopBridge;
 use crate::bridge::operation::{Ending, drive};
 use crate::bridge::wakeup::Wakeup;
 use crate::bridge::{Answer, Caller, Failure};
@@ -102,7 +103,10 @@ where
     T: Answer,
     F: Future<Output = Result<T, Failure>> + Send,
 {
-    loop_warning::check(py)?;
+    let blocks_loop = loop_warning::check(py)?;
+    // Who blocks a loop in this way is one that the watch should see.
+    let _watched =
+        if blocks_loop { LoopBridge::running(py).and_then(|bridge| bridge.hold()).ok() } else { None };
     wait_quietly(py, operation)
 }
 

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
@@ -16,6 +16,8 @@ use crate::bridge::tasks::Tasks;
 use crate::bridge::wakeup::Wakeup;
 use crate::gate::{self, Inside};
 use crate::process::process;
+use crate::pulse::Pulse;
+use crate::watch::Holding;
 use crate::{fork, process};
 
 /// Jobs of one turn, so that a flood of them leaves the loop time for others.
@@ -32,7 +34,7 @@ enum Job {
 /// One loop of one thread. Holds the loop weakly: a loop holds its bridge, by the callback that it calls.
 pub(crate) struct LoopBridge {
     queue: Mutex<Vec<Job>>,
-    wakeup: Wakeup,
+    wakeup: Arc<Wakeup>,
     /// Whether the loop watches file descriptors. One that does not is woken by `call_soon_threadsafe`.
     watched: bool,
     event_loop: Py<PyAny>,
@@ -42,6 +44,7 @@ pub(crate) struct LoopBridge {
     pending: Mutex<HashMap<usize, Weak<Pending>>>,
     pub(crate) tasks: Tasks,
     turns: AtomicU64,
+    pulse: Arc<Pulse>,
 }
 
 impl LoopBridge {
@@ -60,20 +63,22 @@ impl LoopBridge {
         if let Some(bridge) = known {
             return Ok(bridge);
         }
-        let bridge = Self::new(py, &event_loop)?;
+        let bridge = Self::new(py, &event_loop, name_of(py, &event_loop)?)?;
+        bridge.pulse.set_thread();
         let before = LATEST.replace(Some((key.0, key.1, bridge.clone())));
         drop(before);
         Ok(bridge)
     }
 
-    pub(crate) fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
+    /// A bridge for a loop that has none. The name is for people.
+    pub(crate) fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>, name: String) -> PyResult<Arc<Self>> {
         static REFERENCE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let weak = REFERENCE.import(py, "weakref", "ref")?.call1((event_loop,))?.unbind();
         // A bridge is of this process: make the block first, so that its generation is the one meant.
-        process()?;
+        let watch = process()?.watch();
         let mut bridge = Self {
             queue: Mutex::default(),
-            wakeup: Wakeup::new()?,
+            wakeup: Arc::new(Wakeup::new()?),
             watched: true,
             event_loop: weak,
             turn: PyOnceLock::new(),
@@ -81,6 +86,7 @@ impl LoopBridge {
             pending: Mutex::default(),
             tasks: Tasks::default(),
             turns: AtomicU64::new(0),
+            pulse: watch.pulse(name),
         };
         bridge.watched = event_loop.hasattr(pyo3::intern!(py, "add_reader"))? && !is_proactor(event_loop)?;
         let (watched, descriptor) = (bridge.watched, bridge.wakeup.as_fd().as_raw_fd());
@@ -91,6 +97,7 @@ impl LoopBridge {
         } else {
             let _ = bridge.turn.set(py, turn.into_any().unbind());
         }
+        watch.add(&bridge, watched.then(|| bridge.wakeup.clone()));
         Ok(bridge)
     }
 
@@ -101,6 +108,16 @@ impl LoopBridge {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(SeqCst)
+    }
+
+    /// How the loop fares.
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Counts the loop as in use while what is returned lives, as a call on it does.
+    pub(crate) fn hold(&self) -> PyResult<Holding> {
+        Ok(Holding::new(self.pulse.clone(), process()?))
     }
 
     /// Turns so far in which the loop took what was there.
@@ -126,6 +143,7 @@ impl LoopBridge {
                 Some(job)
             } else {
                 queue.push(job);
+                self.pulse.queued.store(queue.len(), Relaxed);
                 if queue.len() > 1 {
                     return;
                 }
@@ -134,7 +152,10 @@ impl LoopBridge {
         };
         if unsent.is_some() {
             drop(unsent);
-        } else if self.watched {
+            return;
+        }
+        self.pulse.posted();
+        if self.watched {
             self.wakeup.wake();
         } else {
             gate::attach(|py| {
@@ -171,11 +192,32 @@ impl LoopBridge {
     }
 
     pub(crate) fn track(&self, pending: &Arc<Pending>) {
-        lock(&self.pending).insert(Arc::as_ptr(pending) as usize, Arc::downgrade(pending));
+        {
+            let mut known = lock(&self.pending);
+            known.insert(Arc::as_ptr(pending) as usize, Arc::downgrade(pending));
+            self.pulse.calls.store(known.len(), SeqCst);
+        }
+        self.comes_into_use();
     }
 
     pub(crate) fn untrack(&self, pending: *const Pending) {
-        lock(&self.pending).remove(&(pending as usize));
+        let mut known = lock(&self.pending);
+        known.remove(&(pending as usize));
+        self.pulse.calls.store(known.len(), SeqCst);
+    }
+
+    fn comes_into_use(&self) {
+        if let Some(process) = process::existing() {
+            process.watch().want(process);
+        }
+    }
+
+    /// Notes how many Python tasks of ours are under way on the loop.
+    pub(crate) fn tasks_changed(&self) {
+        let before = self.pulse.tasks.swap(self.tasks.len(), SeqCst);
+        if before == 0 {
+            self.comes_into_use();
+        }
     }
 
     /// Does what is in the queue.
@@ -183,14 +225,17 @@ impl LoopBridge {
         if self.watched {
             self.wakeup.clear();
         }
+        self.pulse.turns(|| process::existing().is_some_and(|process| process.watch().is_in_time()));
         let (jobs, more) = {
             let mut queue = lock(&self.queue);
-            if queue.len() > JOBS_PER_TURN {
+            let jobs = if queue.len() > JOBS_PER_TURN {
                 let rest = queue.split_off(JOBS_PER_TURN);
                 (std::mem::replace(&mut *queue, rest), true)
             } else {
                 (std::mem::take(&mut *queue), false)
-            }
+            };
+            self.pulse.queued.store(queue.len(), Relaxed);
+            jobs
         };
         if more {
             self.wake_again(py);
@@ -227,6 +272,7 @@ impl LoopBridge {
             }
             std::mem::take(&mut *queue)
         };
+        self.pulse.close();
         drop(jobs);
         let pending = std::mem::take(&mut *lock(&self.pending));
         for pending in pending.into_values().filter_map(|pending| pending.upgrade()) {
@@ -238,6 +284,14 @@ impl LoopBridge {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What people call a running loop: by its thread and its kind.
+fn name_of(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<String> {
+    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let thread: String =
+        CURRENT.import(py, "threading", "current_thread")?.call0()?.getattr("name")?.extract()?;
+    Ok(format!("{thread} ({})", event_loop.get_type().fully_qualified_name()?))
 }
 
 /// Whether it has `add_reader` in name only, as Windows' default loop does.

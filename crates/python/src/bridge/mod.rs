@@ -20,7 +20,9 @@ pub(crate) use background::{_enter_background, Background};
 pub(crate) use blocking::{wait, wait_quietly};
 pub(crate) use caller::Caller;
 pub(crate) use foreign::ForeignCall;
+pub(crate) use loop_bridge::LoopBridge;
 pub(crate) use operation::{Answer, Failure};
+pub(crate) use wakeup::Wakeup;
 
 use std::sync::Arc;
 

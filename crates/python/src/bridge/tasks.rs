@@ -91,6 +91,7 @@ fn begin<'py>(
     let create = event_loop.getattr(pyo3::intern!(py, "create_task"))?;
     let task = context.call_method1(pyo3::intern!(py, "run"), (create, coroutine))?;
     bridge.tasks.lock().insert(id, task.clone().unbind());
+    bridge.tasks_changed();
     Ok(task)
 }
 
@@ -116,6 +117,7 @@ impl Ended {
     fn __call__(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
         let known = self.bridge.tasks.lock().remove(&self.id);
         drop(known);
+        self.bridge.tasks_changed();
         let finish = self.finish.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(finish) = finish {
             finish(task.call_method0(pyo3::intern!(py, "result")));

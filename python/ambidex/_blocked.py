@@ -1,0 +1,76 @@
+"""What the thread of a blocked loop is doing. Called by the watcher of loops, from a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+_log = logging.getLogger("ambidex.loops")
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_said: set[str] = set()
+
+
+def is_debugged(loop: AbstractEventLoop) -> bool:
+    """Whether its user wants to be told: by `loop.set_debug`, or by the environment."""
+    setting = os.environ.get("AMBIDEX__RUNTIME__DEBUG_LOOPS", "").lower()
+    return setting in ("1", "true", "yes", "on") or loop.get_debug()
+
+
+def look(thread: int, with_stack: bool) -> tuple[str, str | None] | None:
+    """The place in somebody's own code where the thread is, as `file:line function`, and its stack."""
+    innermost = sys._current_frames().get(thread)
+    if innermost is None:
+        return None
+    if _waits_for_events(innermost):
+        # It is ready to go on, and is not let: another thread computes without letting go of the interpreter.
+        return "the loop's thread waits for the interpreter, which another thread holds", None
+    frame: FrameType | None = innermost
+    while frame is not None and not _is_own(frame):
+        frame = frame.f_back
+    place = _place(frame or innermost)
+    if frame is not innermost and frame is not None:
+        place = f"{place}, in {_place(innermost)}"
+    return place, "".join(traceback.format_stack(innermost)) if with_stack else None
+
+
+def warn(loop: str, place: str, stack: str | None, seconds: float) -> None:
+    """Says it once per place."""
+    if place in _said:
+        return
+    _said.add(place)
+    _log.warning(
+        "the event loop %s has been blocked for %.0f ms by %s; what blocks belongs on a thread "
+        "(asyncio.to_thread), or has an async counterpart to await%s",
+        loop,
+        seconds * 1000,
+        place,
+        f"\n{stack.rstrip()}" if stack else "",
+    )
+
+
+def _is_own(frame: FrameType) -> bool:
+    """Not of the standard library, of an installed package, or of this one."""
+    file = frame.f_code.co_filename
+    if file.startswith(_PACKAGE) or "site-packages" in file or "dist-packages" in file:
+        return False
+    return not (file.startswith(_LIBRARY) or file.startswith("<frozen"))
+
+
+def _waits_for_events(innermost: FrameType) -> bool:
+    code = innermost.f_code
+    return code.co_name == "select" and os.path.basename(code.co_filename) == "selectors.py"
+
+
+def _place(frame: FrameType) -> str:
+    code = frame.f_code
+    name = getattr(code, "co_qualname", code.co_name)
+    return f"{code.co_filename}:{frame.f_lineno} {name}"
