@@ -14,9 +14,10 @@ from .scenarios import all_scenarios
 from .table import Table
 
 ABOUT = """\
-Tries on this machine what goes wrong where sync code meets async: an agent called from scripts, threads, notebooks,
-web servers and loops; tools of both kinds; timeouts and Ctrl-C; streams; forks and exits. Each scenario runs in a
-fresh process against an upstream in another, and must leave stderr empty. No key and no network is needed.
+Tries on this machine what goes wrong where sync code meets async: an agent called from scripts, threads,
+notebooks, web servers and loops; tools of both kinds; timeouts and Ctrl-C; streams; forks and exits. Each
+scenario runs in a fresh process against an upstream in another, and must leave stderr empty. No key and no
+network is needed.
 """
 
 MORE = """\

@@ -22,7 +22,13 @@ from .witness import ENVIRONMENT
 #: Seconds that a hung process gets to write its stacks.
 _LAST_WORDS = 0.5
 #: Gevent wants to patch before anything else is imported.
-_PATCHED = "from gevent import monkey; monkey.patch_all(); import sys; from ambidex.selftest.run import main; sys.exit(main())"
+_PATCHED = """\
+from gevent import monkey
+monkey.patch_all()
+import sys
+from ambidex.selftest.run import main
+sys.exit(main())
+"""
 
 
 @dataclass
@@ -95,7 +101,7 @@ class Child:
         return sent
 
     def wait(self, limit: float) -> Ended:
-        """Waits for the end, which it makes after `limit` seconds: the process's stacks are then in `stderr`."""
+        """Waits for the end, which it makes after `limit` seconds: the stacks are then in `stderr`."""
         hung = False
         try:
             self.process.wait(limit)

@@ -38,3 +38,19 @@ def resident() -> float:
         )
         return int(told.stdout) * 1024 / 1e6
     return 0.0
+
+
+def raise_descriptor_limit() -> int:
+    """Lets this process open as many files as it may. Returns how many."""
+    try:
+        import resource
+    except ImportError:
+        return 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    except (ValueError, OSError):
+        return soft
+    return hard

@@ -123,7 +123,7 @@ def judge(scenario: Scenario, ended: Ended, slack: float) -> str:
 
 
 def _noise(stderr: str, warned: int | None) -> str:
-    """What is wrong with stderr: it must be empty, or hold one warning that names the line `warned`, and `arun`."""
+    """What is wrong with stderr: it is empty, or one warning names the line `warned` and `arun`."""
     if warned is None:
         return f"stderr is not empty:\n{stderr}" if stderr else ""
     lines = stderr.splitlines()

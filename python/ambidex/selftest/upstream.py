@@ -1,8 +1,8 @@
 """The upstream of the scenarios: an OpenAI chat server in a process of its own.
 
-It is the witness of the self-test. A scenario writes a script for a model name, the server plays it and keeps a
-ledger: requests with their time stamps, how many were open at once, connections, and *hang-ups*: replies whose client
-went away before their end. All times are `time.monotonic()`, which the processes of one machine share.
+It is the witness of the self-test. A scenario writes a script for a model name, the server plays it and keeps
+a ledger: requests with their time stamps, how many were open at once, connections, and *hang-ups*: replies
+whose client went away before their end. All times are `time.monotonic()`, which processes of a machine share.
 
 One server serves many scenarios. Each has a space of its own below `/SPACE/`, so they do not see each other:
 
@@ -20,10 +20,15 @@ import asyncio
 import json
 import sys
 import time
+from collections import deque
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from .measure import raise_descriptor_limit
+
 BACKLOG = 8192
+#: Of requests and hang-ups, how many of the latest are in the ledger. Counts are of all.
+KEPT = 400
 CHAT = "/v1/chat/completions"
 
 
@@ -32,8 +37,10 @@ class Space:
 
     def __init__(self) -> None:
         self.scripts: dict[str, dict[str, Any]] = {}
-        self.requests: list[dict[str, Any]] = []
-        self.hangups: list[dict[str, Any]] = []
+        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.hangups: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.requested = 0
+        self.hung_up = 0
         self.connections: set[int] = set()
         self.open = 0
         self.peak = 0
@@ -47,8 +54,8 @@ class Space:
 
     def counts(self) -> dict[str, int]:
         return {
-            "requests": len(self.requests),
-            "hangups": len(self.hangups),
+            "requests": self.requested,
+            "hangups": self.hung_up,
             "connections": len(self.connections),
             "open": self.open,
             "peak": self.peak,
@@ -56,7 +63,7 @@ class Space:
         }
 
     def ledger(self) -> dict[str, Any]:
-        return {"counts": self.counts(), "requests": self.requests[-400:], "hangups": self.hangups}
+        return {"counts": self.counts(), "requests": list(self.requests), "hangups": list(self.hangups)}
 
 
 class Server:
@@ -187,6 +194,7 @@ class Reply:
         messages = self.request.get("messages", [])
         entry = {"at": time.monotonic(), "model": self.model, "messages": len(messages)}
         space.requests.append(entry)
+        space.requested += 1
         space.tell()
         try:
             await asyncio.sleep(float(self.script.get("delay", 0.0)))
@@ -194,6 +202,7 @@ class Reply:
             entry["answered"] = time.monotonic()
             space.replies += 1
         except asyncio.CancelledError:
+            space.hung_up += 1
             space.hangups.append({"at": time.monotonic(), "model": self.model, "deltas": self.sent})
             raise
         finally:
@@ -232,7 +241,7 @@ class Reply:
             "total_tokens": 11 + len(deltas),
         }
         head = {
-            "id": f"chatcmpl-{len(self.space.requests)}",
+            "id": f"chatcmpl-{self.space.requested}",
             "created": int(time.time()),
             "model": self.model,
         }
@@ -278,6 +287,7 @@ def text_of(message: dict[str, Any]) -> str:
 
 async def main() -> None:
     """Serves on a free port of loopback until stdin closes."""
+    raise_descriptor_limit()
     loop = asyncio.get_running_loop()
     server = Server()
     listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, backlog=BACKLOG)

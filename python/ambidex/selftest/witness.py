@@ -63,7 +63,7 @@ class Upstream:
 
         - `delay`: seconds before the first byte.
         - `rounds`: lists of tool calls, one list per turn; after them comes the text.
-        - `text`: may hold `{user}`, what was asked, and `{tools}`, the tools' results as the model saw them, as JSON.
+        - `text`: may hold `{user}`, what was asked, `{tools}`, the results as the model saw them, in JSON.
         - `deltas`, `gap`: so many pieces of text in its place, so many seconds apart.
         """
         self._ask("POST", "/script", json.dumps({model: script}))

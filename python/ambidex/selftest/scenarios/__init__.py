@@ -14,11 +14,12 @@ MODULES = {
     "E": "processes",
     "F": "also",
 }
+_STRESS = {"S": ".stress"}
 
 
 def find(id: str) -> Script:
-    """The script of a scenario or of a part of one; loads its module alone."""
-    import_module("." + MODULES[id[0]], __name__)
+    """The script of a scenario, of a part of one, or of the soak; loads its module alone."""
+    import_module("." + {**MODULES, **_STRESS}[id[0]], __name__)
     return PARTS[id] if id in PARTS else SCENARIOS[id].run
 
 

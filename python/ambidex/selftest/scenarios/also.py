@@ -236,8 +236,10 @@ class KillLater:
     """A process that sends this one a signal, from outside as a user would."""
 
     def __init__(self, number: int, seconds: float) -> None:
-        code = f"import os, time; time.sleep({seconds}); print(time.monotonic()); os.kill({os.getpid()}, {int(number)})"
-        self.process = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, text=True)
+        code = f"time.sleep({seconds}); print(time.monotonic()); os.kill({os.getpid()}, {int(number)})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", "import os, time; " + code], stdout=subprocess.PIPE, text=True
+        )
         self.told: float | None = None
 
     def __enter__(self) -> KillLater:

@@ -1,4 +1,4 @@
-"""C: timeouts, cancelled tasks, Ctrl-C. The upstream, the tool and the process table say whether it worked."""
+"""C: timeouts, cancelled tasks, Ctrl-C. The upstream, the tool or the process's end is the proof."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def run_async_tool(up: Upstream) -> dict[str, Any]:
 
 
 def interrupt(up: Upstream, script: str, **until: int) -> Figure:
-    """Starts a script, sends it Ctrl-C from outside once the upstream has seen it get there, and times its end."""
+    """Starts a script, sends it Ctrl-C once the upstream has seen it get there, and times its end."""
     child = Child(script, up.address)
     counts = up.until(within=15, **until)["counts"]
     if any(counts[name] < count for name, count in until.items()):

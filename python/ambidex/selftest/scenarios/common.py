@@ -36,7 +36,7 @@ USER_CODE = "user_code.py"
 def as_user_code(function: F) -> F:
     """Makes a function, and those inside it, look as if it stood outside of the package.
 
-    The bridge leaves out the package's own frames when it says where a call was made, and this file is one of them.
+    The bridge leaves out the package's own frames when it says where a call was made; this file would be one.
     """
 
     def moved(code: CodeType) -> CodeType:
@@ -50,7 +50,7 @@ def as_user_code(function: F) -> F:
 
 
 def in_threads(count: int, work: Callable[[int], T]) -> list[T]:
-    """Calls `work(0)` to `work(count - 1)`, each in a thread, all at once. Raises what the first to fail raised."""
+    """Calls `work(0)` to `work(count - 1)`, each in a thread, all at once. Raises the first failure."""
     start = threading.Barrier(count)
     results: dict[int, T] = {}
     errors: list[BaseException] = []

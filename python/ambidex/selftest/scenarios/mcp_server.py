@@ -61,7 +61,9 @@ class McpClient:
         return str(result["content"][0]["text"])
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.numbers += 1
         message = {"jsonrpc": "2.0", "id": self.numbers, "method": method, "params": params}
         self.process.stdin.write(json.dumps(message).encode() + b"\n")

@@ -40,7 +40,7 @@ DOUBLED = 'tools said ["2", "4"]'
 
 
 def forked(work: Callable[[], bool], limit: float = 10.0) -> float:
-    """Runs `work` in a forked child. Returns the seconds to its end; a failure, a signal or a hang is an error."""
+    """Runs `work` in a forked child. Returns the seconds to its end; it must end well and in time."""
     start = clock()
     pid = os.fork()
     if pid == 0:
