@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The examples of a Markdown document, to run them as they are written.
 
-``examples.py DOCUMENT HEADING`` prints the first Python example below that heading. ``--output`` prints what the
-document says it prints: the block ``text`` right after it.
+``examples.py DOCUMENT HEADING`` prints the first Python example below that heading. ``--output`` prints what
+the document says it prints: the block ``text`` right after it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def below(document: Path, heading: str) -> list[Example]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("document", type=Path)
     parser.add_argument("heading")
     parser.add_argument("--output", action="store_true")
