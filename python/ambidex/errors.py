@@ -219,3 +219,26 @@ CLASSES: dict[str, type[AmbidexError]] = {
 def of_code(code: str) -> type[AmbidexError]:
     """The class of a code."""
     return CLASSES.get(code, AmbidexError)
+
+
+def from_core(
+    code: str,
+    message: str,
+    retryable: bool,
+    retry_after: float | None,
+    provider: str | None,
+    request_id: str | None,
+    status: int | None = None,
+    result: Result[Any] | None = None,
+) -> AmbidexError:
+    """The exception of an error of the core."""
+    return of_code(code)(
+        message,
+        code=code,
+        retryable=retryable,
+        retry_after=retry_after,
+        provider=provider,
+        status=status,
+        request_id=request_id,
+        result=result,
+    )

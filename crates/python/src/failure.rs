@@ -1,6 +1,7 @@
 //! What a failed operation raises.
 
 use ambidex_core::Error;
+use ambidex_engine::RunResult;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -12,8 +13,8 @@ use crate::bridge::Failure;
 pub(crate) fn raised(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> PyErr {
     let made = match failure {
         Failure::Python(error) => return error,
-        Failure::Core(error) => from_core(py, &error),
-        Failure::Run(failed) => from_core(py, &failed.error),
+        Failure::Core(error) => from_core(py, &error, None),
+        Failure::Run(failed) => from_core(py, &failed.error, failed.result.map(|result| *result)),
     };
     let error = made.unwrap_or_else(|error| error);
     if cause.is_some() {
@@ -22,7 +23,12 @@ pub(crate) fn raised(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> 
     error
 }
 
-fn from_core(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+/// The exception of an error without a run.
+pub(crate) fn of_core(py: Python<'_>, error: &Error) -> PyErr {
+    from_core(py, error, None).unwrap_or_else(|error| error)
+}
+
+fn from_core(py: Python<'_>, error: &Error, result: Option<RunResult>) -> PyResult<PyErr> {
     let details = (
         error.code(),
         error.message(),
@@ -30,6 +36,8 @@ fn from_core(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         error.retry_after().map(|after| after.as_secs_f64()),
         error.provider(),
         error.request_id(),
+        error.status(),
+        result.map(|result| crate::result::wrapped(py, result)).transpose()?,
     );
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = MAKE.import(py, "ambidex.errors", "from_core")?.call1(details)?;

@@ -4,18 +4,35 @@
 //! `held` are the rules of a process with an interpreter in it. All else puts a face of Python on a type of the
 //! core. The package in `python/ambidex` is what users see.
 
+mod agent;
 mod aio;
+mod asked;
 mod bridge;
 mod command;
+mod conversation;
+mod convert;
+mod event;
 mod failure;
 mod fork;
 mod gate;
 mod health;
 mod held;
+mod hook;
 mod loop_warning;
+mod message;
+mod model;
 mod probe;
 mod process;
+mod project;
 mod pulse;
+mod python_tool;
+mod request;
+mod result;
+mod slot;
+mod toml_text;
+mod tool;
+mod tool_context;
+mod usage;
 mod watch;
 
 use pyo3::prelude::*;
@@ -24,17 +41,35 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use super::agent::Agent;
+    #[pymodule_export]
     use super::aio::run_coroutine;
     #[pymodule_export]
     use super::bridge::{_enter_background, Awaitable, ForeignCall};
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]
+    use super::event::Event;
+    #[pymodule_export]
     use super::gate::_at_exit;
     #[pymodule_export]
     use super::health::{LoopWatch, health, watch_running_loop};
     #[pymodule_export]
+    use super::hook::Hook;
+    #[pymodule_export]
+    use super::model::{Model, Reply};
+    #[pymodule_export]
     use super::probe::{_call, _sleep, _yielded, acall, asleep, ayielded};
+    #[pymodule_export]
+    use super::request::Request;
+    #[pymodule_export]
+    use super::result::RunResult;
+    #[pymodule_export]
+    use super::tool::Tool;
+    #[pymodule_export]
+    use super::tool_context::ToolContext;
+    #[pymodule_export]
+    use super::usage::Usage;
     use super::{Bound, PyModule, PyResult, fork};
 
     #[pymodule_init]

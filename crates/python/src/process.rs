@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
 
+use ambidex_core::memory::MemoryStore;
 use ambidex_engine::Engine;
 use ambidex_http::Client;
 use ambidex_tools::BlockingPool;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::Background;
 use crate::held::Releases;
+use crate::project::Projects;
 use crate::watch::Watch;
 use crate::{fork, gate};
 
@@ -23,6 +25,8 @@ const RUNTIME_THREADS: usize = 2;
 pub(crate) struct Process {
     runtime: Runtime,
     engine: Engine,
+    store: Arc<MemoryStore>,
+    projects: Projects,
     threads: BlockingPool,
     client: Client,
     background: Background,
@@ -54,9 +58,12 @@ impl Process {
             }),
         );
         let client = Client::builder().build().map_err(|error| failed("the HTTP client", &error))?;
+        let store = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
         Ok(Self {
             runtime,
-            engine: Engine::builder().threads(Arc::new(threads.clone())).build(),
+            engine: Engine::builder().store(store.clone()).threads(Arc::new(threads.clone())).build(),
+            store,
+            projects: Projects::default(),
             threads,
             client,
             background: Background::default(),
@@ -73,6 +80,16 @@ impl Process {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The engine's store.
+    pub(crate) fn store(&self) -> &Arc<MemoryStore> {
+        &self.store
+    }
+
+    /// What the configuration builds.
+    pub(crate) fn projects(&self) -> &Projects {
+        &self.projects
     }
 
     /// Drives a future on the runtime. It belongs to whoever waits for what it gives, and ends with that.

@@ -1,0 +1,324 @@
+//! Agents as Python holds them: what one is made of, and the one that was made for this process.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ambidex_core::budget::Budget;
+use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
+use ambidex_core::model::{Settings, ToolChoice};
+use ambidex_core::{Error, ErrorKind};
+use ambidex_engine::{Agent as Engine, ApprovalPolicy, OnWaiting, RunOptions, RunResult as CoreResult, Task};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::asked::Asked;
+use crate::bridge::{self, Caller, Failure};
+use crate::conversation::{Conversations, Turn};
+use crate::hook::Hook;
+use crate::model::Model;
+use crate::process::{Process, process};
+use crate::result::RunResult;
+use crate::tool::Tool;
+use crate::{convert, failure, message};
+
+/// Variants of an agent that differ in the limit of a run alone; older ones are made again.
+const VARIANTS: usize = 4;
+
+/// What `ambidex.Agent` holds. Made for each generation of the process when it first runs.
+#[pyclass(frozen, module = "ambidex._core")]
+pub(crate) struct Agent {
+    /// Before the tools and hooks it was made of, so that these know at their end that nobody calls them.
+    made: Mutex<Made>,
+    settings: Py<PyDict>,
+    model: Py<Model>,
+    summariser: Option<Py<Model>>,
+    tools: Vec<Py<Tool>>,
+    hooks: Vec<Py<Hook>>,
+    conversations: Conversations,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Made {
+    generation: u64,
+    /// By their limit of iterations, where a run sets its own.
+    agents: Vec<(Option<u32>, Engine)>,
+}
+
+/// As `ambidex.agent` writes them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain {
+    name: String,
+    mode: Mode,
+    instructions: String,
+    max_iterations: Option<u32>,
+    tool_concurrency: Option<u32>,
+    output: Option<PlainOutput>,
+    budget: Option<Budget>,
+    context: Option<Compaction>,
+    approvals: Option<PlainApprovals>,
+    tool_choice: Option<ToolChoice>,
+    settings: Option<Settings>,
+    stop: Option<StopConditions>,
+}
+
+#[derive(Deserialize)]
+struct PlainOutput {
+    name: String,
+    schema: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainApprovals {
+    #[serde(default)]
+    read: Approval,
+    #[serde(default)]
+    idempotent: Approval,
+    #[serde(default)]
+    once: Approval,
+}
+
+/// A run that is about to begin.
+pub(crate) struct RunStart {
+    pub(crate) agent: Engine,
+    pub(crate) task: Task,
+    pub(crate) options: RunOptions,
+    turn: Option<Turn>,
+}
+
+impl RunStart {
+    pub(crate) async fn to_rest(self, asked: &Arc<Asked>) -> Result<CoreResult, Failure> {
+        let Self { agent, task, options, turn } = self;
+        let options = asked.options(options);
+        let ended = match turn {
+            None => agent.run_with(task, options).await,
+            Some(turn) => turn.run(&agent, task, options).await,
+        };
+        asked.settle(ended)
+    }
+
+    async fn result(self, caller: Arc<Caller>) -> Result<RunResult, Failure> {
+        self.to_rest(&Asked::new(&caller)).await.map(RunResult::new)
+    }
+}
+
+#[pymethods]
+impl Agent {
+    #[new]
+    #[pyo3(signature = (settings, model, tools, hooks, summariser=None))]
+    fn new(
+        settings: Py<PyDict>,
+        model: Py<Model>,
+        tools: Vec<Py<Tool>>,
+        hooks: Vec<Py<Hook>>,
+        summariser: Option<Py<Model>>,
+    ) -> Self {
+        Self {
+            made: Mutex::default(),
+            settings,
+            model,
+            summariser,
+            tools,
+            hooks,
+            conversations: Conversations::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None))]
+    fn run<'py>(
+        &self,
+        input: &Bound<'py, PyAny>,
+        thread: Option<String>,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let start = self.start(input, thread, max_iterations, timeout)?;
+        bridge::wait(input.py(), |caller| start.result(caller))
+    }
+
+    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None, host=None))]
+    fn arun<'py>(
+        &self,
+        input: &Bound<'py, PyAny>,
+        thread: Option<String>,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let start = self.start(input, thread, max_iterations, timeout)?;
+        bridge::start(input.py(), host, |caller| start.result(caller))
+    }
+
+    /// Builds the agent for this process, to find what is wrong with it.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine(py, process()?, None).map(drop).map_err(|failed| failure::raised(py, failed, None))
+    }
+
+    /// Takes no more runs. Those under way end by themselves.
+    fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.conversations.clear();
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.settings)?;
+        visit.call(&self.model)?;
+        visit.call(&self.summariser)?;
+        self.tools.iter().try_for_each(|tool| visit.call(tool))?;
+        self.hooks.iter().try_for_each(|hook| visit.call(hook))
+    }
+
+    fn __clear__(&self) {
+        // What closes a cycle is a function of a tool, hook or model; those let go of theirs.
+    }
+}
+
+impl Agent {
+    /// Everything of a run that can be wrong before it begins.
+    pub(crate) fn start(
+        &self,
+        input: &Bound<'_, PyAny>,
+        thread: Option<String>,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+    ) -> PyResult<RunStart> {
+        let py = input.py();
+        let (process, agent) = self.ready(py, max_iterations)?;
+        let turn = thread.map(|thread| self.conversations.turn(process.generation(), thread));
+        let options = options(timeout)?;
+        Ok(RunStart { agent, task: message::messages(input)?.into(), options, turn })
+    }
+
+    /// The agent, if it is not closed.
+    pub(crate) fn ready(
+        &self,
+        py: Python<'_>,
+        max_iterations: Option<u32>,
+    ) -> PyResult<(&'static Process, Engine)> {
+        if self.closed.load(SeqCst) {
+            let text = "the agent is closed and takes no more runs; make a new one, or close it later";
+            return Err(failure::of_core(py, &Error::new(ErrorKind::ConfigInvalid, text)));
+        }
+        if max_iterations == Some(0) {
+            return Err(PyValueError::new_err("max_iterations is 0; give it at least 1"));
+        }
+        let process = process()?;
+        let agent = self.engine(py, process, max_iterations);
+        Ok((process, agent.map_err(|failed| failure::raised(py, failed, None))?))
+    }
+
+    fn engine(&self, py: Python<'_>, process: &Process, iterations: Option<u32>) -> Result<Engine, Failure> {
+        let known = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let find = |made: &Made| {
+            let current = made.generation == process.generation();
+            let found = made.agents.iter().find(|(limit, _)| current && *limit == iterations);
+            found.map(|(_, agent)| agent.clone())
+        };
+        if let Some(agent) = find(&known()) {
+            return Ok(agent);
+        }
+        let new = self.make(py, process, iterations)?;
+        let mut made = known();
+        let mut old = Vec::new();
+        if made.generation != process.generation() {
+            old = std::mem::take(&mut made.agents);
+            made.generation = process.generation();
+        } else if made.agents.len() >= VARIANTS {
+            old.push(made.agents.remove(0));
+        }
+        made.agents.push((iterations, new.clone()));
+        drop(made);
+        drop(old);
+        Ok(new)
+    }
+
+    fn make(&self, py: Python<'_>, process: &Process, iterations: Option<u32>) -> Result<Engine, Failure> {
+        let plain = convert::from_python(self.settings.bind(py))?;
+        let plain: Plain = serde_json::from_value(plain).map_err(|error| {
+            Error::new(ErrorKind::ConfigInvalid, format!("the agent's settings: {error}"))
+        })?;
+        let model = self.model.get().made(py, process)?;
+        let settings = plain.settings.unwrap_or_default();
+        let mut builder = Engine::builder()
+            .engine(process.engine())
+            .name(plain.name)
+            .mode(plain.mode)
+            .instructions(plain.instructions)
+            .shared_model(model.model)
+            .settings(filled(settings, model.settings))
+            .tool_choice(plain.tool_choice.unwrap_or_default())
+            .budget(plain.budget.unwrap_or_default())
+            .stop(plain.stop.unwrap_or_default());
+        for tool in &self.tools {
+            builder = builder.registered_tool(tool.get().registered(py, process)?);
+        }
+        for hook in &self.hooks {
+            builder = builder.hook(hook.get().made());
+        }
+        if let Some(iterations) = iterations.or(plain.max_iterations) {
+            builder = builder.max_iterations(iterations);
+        }
+        if let Some(tools) = plain.tool_concurrency {
+            builder = builder.tool_concurrency(tools);
+        }
+        if let Some(output) = plain.output {
+            builder = builder.output_schema(output.name, output.schema);
+        }
+        if let Some(context) = plain.context {
+            builder = builder.context(context);
+        }
+        if let Some(summariser) = &self.summariser {
+            let with = summariser.get().made(py, process)?;
+            builder = builder.summarise_with(with.model, with.settings);
+        }
+        if let Some(PlainApprovals { read, idempotent, once }) = plain.approvals {
+            builder = builder.approvals(ApprovalPolicy { read, idempotent, once });
+        }
+        Ok(py.detach(|| builder.build())?)
+    }
+
+    pub(crate) fn conversations(&self) -> &Conversations {
+        &self.conversations
+    }
+}
+
+/// The options of a run. One that waits for a person comes to rest: its caller has other things to do.
+pub(crate) fn options(timeout: Option<f64>) -> PyResult<RunOptions> {
+    let timeout = timeout.map(|seconds| match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err(PyValueError::new_err(format!("timeout is {seconds}; give it seconds, more than 0"))),
+    });
+    Ok(RunOptions { timeout: timeout.transpose()?, on_waiting: OnWaiting::Return, ..RunOptions::default() })
+}
+
+/// What the agent leaves open is as the model has it.
+fn filled(agent: Settings, model: Settings) -> Settings {
+    let mut extra = model.extra;
+    extra.extend(agent.extra);
+    let stop_sequences =
+        if agent.stop_sequences.is_empty() { model.stop_sequences } else { agent.stop_sequences };
+    Settings {
+        max_tokens: agent.max_tokens.or(model.max_tokens),
+        temperature: agent.temperature.or(model.temperature),
+        top_p: agent.top_p.or(model.top_p),
+        seed: agent.seed.or(model.seed),
+        stop_sequences,
+        reasoning: agent.reasoning.or(model.reasoning),
+        parallel_tool_calls: agent.parallel_tool_calls.or(model.parallel_tool_calls),
+        prompt_cache: agent.prompt_cache.or(model.prompt_cache),
+        extra,
+    }
+}

@@ -1,0 +1,223 @@
+//! A tool that is a function written in Python: called where its kind belongs, told to the model in one way.
+
+use std::sync::Arc;
+
+use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Tool, ToolOutput, ToolSpec};
+use futures_util::FutureExt;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+use serde_json::Value;
+
+use crate::asked::Asked;
+use crate::held::Held;
+use crate::slot::Slot;
+use crate::tool_context::ToolContext;
+use crate::{convert, gate};
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Sync,
+    Async,
+    Generator,
+    AsyncGenerator,
+}
+
+/// Where a function that is not async runs.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Runs {
+    OnPool,
+    /// On the thread that asked for the run.
+    OnCaller,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct PythonTool {
+    /// The compiled function.
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) spec: Arc<ToolSpec>,
+    pub(crate) kind: Kind,
+    pub(crate) runs: Runs,
+    /// Its exceptions end the run; else they are told to the model.
+    pub(crate) raises: bool,
+}
+
+/// What a function gave.
+enum Given {
+    Output(ToolOutput),
+    /// A coroutine, though it is no coroutine function.
+    Awaitable(Held),
+}
+
+impl Tool for PythonTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call(&self, arguments: Value, context: Context) -> BoxFuture<'static, Result<ToolOutput, Error>> {
+        let tool = self.clone();
+        async move {
+            let asked = Asked::of(&context)?;
+            match tool.called(arguments, context, &asked).await {
+                Ok(output) => Ok(output),
+                Err(exception) => Err(tool.failed(&asked, exception)),
+            }
+        }
+        .boxed()
+    }
+
+    fn blocks(&self) -> bool {
+        self.runs == Runs::OnPool && matches!(self.kind, Kind::Sync | Kind::Generator)
+    }
+}
+
+impl PythonTool {
+    async fn called(&self, arguments: Value, context: Context, asked: &Arc<Asked>) -> PyResult<ToolOutput> {
+        if matches!(self.kind, Kind::Async | Kind::AsyncGenerator) {
+            let (tool, again) = (self.clone(), asked.clone());
+            let make = move |py: Python<'_>| tool.begin(py, &arguments, context, again).map(Bound::unbind);
+            return self.awaited(asked, make).await;
+        }
+        let (tool, again) = (self.clone(), asked.clone());
+        let reserved = if self.runs == Runs::OnPool { Some(context.thread().await) } else { None };
+        let call = move |py: Python<'_>, variables: &Bound<'_, PyAny>| {
+            tool.here(py, variables, &arguments, context, again)
+        };
+        let given = match reserved {
+            Some(Ok(thread)) => asked.caller().on_thread(thread, call).await?,
+            Some(Err(error)) => return Err(pyo3::exceptions::PyRuntimeError::new_err(error.to_string())),
+            None => asked.caller().on_own_thread(call).await?,
+        };
+        match given {
+            Given::Output(output) => Ok(output),
+            Given::Awaitable(coroutine) => {
+                let make = move |py: Python<'_>| awaiting(&coroutine.bind(py)).map(Bound::unbind);
+                self.awaited(asked, make).await
+            }
+        }
+    }
+
+    async fn awaited(
+        &self,
+        asked: &Asked,
+        make: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<ToolOutput> {
+        let tool = self.clone();
+        asked.caller().task(make, move |value| tool.output(&value)).await
+    }
+
+    /// Calls the function: its value, or a coroutine or generator that is one.
+    fn begin<'py>(
+        &self,
+        py: Python<'py>,
+        arguments: &Value,
+        context: Context,
+        asked: Arc<Asked>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let compiled = self.slot.get(py)?;
+        let (arguments, context) = (convert::to_python(py, arguments)?, ToolContext::new(context, asked));
+        let context = Bound::new(py, context)?;
+        let begun = compiled.call_method1(pyo3::intern!(py, "call"), (arguments, &context))?;
+        if self.kind == Kind::AsyncGenerator {
+            static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let drain = DRAIN.import(py, "ambidex._generators", "adrain")?;
+            return drain.call1((begun, compiled, context));
+        }
+        Ok(begun)
+    }
+
+    /// Calls the function on this thread, with these context variables.
+    fn here(
+        &self,
+        py: Python<'_>,
+        variables: &Bound<'_, PyAny>,
+        arguments: &Value,
+        context: Context,
+        asked: Arc<Asked>,
+    ) -> PyResult<Given> {
+        let compiled = self.slot.get(py)?;
+        let context = Bound::new(py, ToolContext::new(context, asked))?;
+        let arguments = convert::to_python(py, arguments)?;
+        let run = pyo3::intern!(py, "run");
+        let value = if self.kind == Kind::Generator {
+            static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let drain = DRAIN.import(py, "ambidex._generators", "drain")?;
+            variables.call_method1(run, (drain, &compiled, arguments, context))?
+        } else {
+            let call = compiled.getattr(pyo3::intern!(py, "call"))?;
+            variables.call_method1(run, (call, arguments, context))?
+        };
+        if is_awaitable(&value) {
+            return Ok(Given::Awaitable(Held::new(value.unbind())));
+        }
+        self.output(&value).map(Given::Output)
+    }
+
+    /// A value as the model gets it. Plain data are taken as they are; the function's own types know better.
+    fn output(&self, value: &Bound<'_, PyAny>) -> PyResult<ToolOutput> {
+        let py = value.py();
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            return Ok(ToolOutput::Text(text.to_cow()?.into_owned()));
+        }
+        if !value.is_none()
+            && let Ok(plain) = convert::from_python(value)
+        {
+            return Ok(ToolOutput::Json(plain));
+        }
+        let made = self.slot.get(py)?.call_method1(pyo3::intern!(py, "output"), (value,))?;
+        if let Ok(text) = made.cast::<PyString>() {
+            return Ok(ToolOutput::Text(text.to_cow()?.into_owned()));
+        }
+        match convert::from_python(&made) {
+            Ok(plain) => Ok(ToolOutput::Json(plain)),
+            Err(fault) => {
+                let kind = value.get_type().name()?;
+                let text = format!(
+                    "tool `{}` returned a {kind}, which cannot be told to a model: {}; return text, numbers, \
+                     lists, dicts, dataclasses or models",
+                    self.spec.name,
+                    fault.value(py)
+                );
+                Err(tool_error(py, text, None))
+            }
+        }
+    }
+
+    fn failed(&self, asked: &Asked, exception: PyErr) -> Error {
+        let told = gate::attach(|py| {
+            let ours = self.raises && exception.is_instance_of::<pyo3::exceptions::PyException>(py);
+            if !ours {
+                return asked.failed(py, ErrorKind::ToolFailed, exception);
+            }
+            let value = exception.value(py);
+            let name = exception.get_type(py).name().map(|it| it.to_string()).unwrap_or_default();
+            let text = format!("tool `{}` failed: {name}: {value}", self.spec.name);
+            asked.raise(tool_error(py, text, Some(exception)));
+            Error::cancelled()
+        });
+        told.unwrap_or_else(Error::cancelled)
+    }
+}
+
+fn tool_error(py: Python<'_>, text: String, cause: Option<PyErr>) -> PyErr {
+    static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = ERROR.import(py, "ambidex.errors", "ToolError").and_then(|kind| kind.call1((text,)));
+    let error = made.map_or_else(|error| error, PyErr::from_value);
+    error.set_cause(py, cause);
+    error
+}
+
+/// Whether it is a coroutine or the like.
+pub(crate) fn is_awaitable(value: &Bound<'_, PyAny>) -> bool {
+    if value.is_none() || value.cast_exact::<PyString>().is_ok() {
+        return false;
+    }
+    value.hasattr(pyo3::intern!(value.py(), "__await__")).unwrap_or(false)
+}
+
+/// A coroutine that awaits it.
+pub(crate) fn awaiting<'py>(awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static AWAITING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    AWAITING.import(awaitable.py(), "ambidex._generators", "awaiting")?.call1((awaitable,))
+}

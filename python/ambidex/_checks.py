@@ -1,0 +1,59 @@
+"""What is said to calls with arguments that are not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import UsageError
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def unknown(where: str, names: Iterable[str], known: Iterable[str]) -> UsageError:
+    """The error for keyword arguments that `where` does not take."""
+    known = [name for name in known if not name.startswith("_")]
+    texts = []
+    for name in names:
+        near = nearest(name, known)
+        texts.append(f"{where} takes no argument {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+    return UsageError(f"{'. '.join(texts)} It takes {', '.join(known)}.".replace("?. ", "? "))
+
+
+def number(where: str, name: str, value: Any, *, least: float, whole: bool = False) -> Any:
+    """A number of at least `least`; None passes."""
+    if value is None:
+        return None
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"{where}: {name} is {value!r}; give it {kind} of at least {least:g}")
+    return value
+
+
+def choice(where: str, name: str, value: Any, allowed: Iterable[str]) -> Any:
+    """One of a few words."""
+    allowed = list(allowed)
+    if value not in allowed:
+        near = nearest(value, allowed) if isinstance(value, str) else None
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise UsageError(f"{where}: {name} is {value!r}; it is one of {', '.join(map(repr, allowed))}{hint}")
+    return value
+
+
+def plain(where: str, name: str, value: Any, known: Iterable[str]) -> dict[str, Any]:
+    """A dict whose keys are known."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: {name} is {value!r}; give it a dict with {', '.join(known)}")
+    wrong = [key for key in value if key not in (known := list(known))]
+    if wrong:
+        near = nearest(str(wrong[0]), known)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise UsageError(f"{where}: {name} has no {wrong[0]!r}{hint}; it has {', '.join(known)}")
+    return value

@@ -1,0 +1,3 @@
+"""Models that are made in code: routes over models, scripts, people, functions."""
+
+from __future__ import annotations
