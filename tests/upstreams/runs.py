@@ -37,7 +37,8 @@ EXITS = {"succeeded": {0}, "failed": {1}, "paused": {4}, "cancelled": {5}}
 FIELDS = {"run", "thread", "status", "text", "output", "task_completed", "iterations_used",
           "execution_time", "usage", "error"}
 # A column's word for a wire format, and the `kind` of a provider that speaks it.
-WIRES = {"chat": "openai", "responses": "openai-responses", "messages": "anthropic", "gemini": "gemini"}
+WIRES = {"chat": "openai", "responses": "openai-responses", "messages": "anthropic", "gemini": "gemini",
+         "ollama": "ollama"}
 INTERRUPT_EVERY = 10  # one run in ten gets Ctrl-C at a random moment
 
 
@@ -84,6 +85,8 @@ def cases(arguments):
 def configuration(base_url, wire, items_port, max_iterations):
     """The ambidex.toml of a row. Tools are real: grep and cat on real files, HTTP to a real port."""
     kind = WIRES[wire]
+    if wire == "ollama":
+        base_url = base_url.removesuffix("/v1")
     return f"""\
 default_agent = "runner"
 
@@ -340,7 +343,7 @@ def main():
     parser.add_argument("--runs", type=int, default=200, help="per upstream and wire format")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--only", action="append", metavar="NAME",
-                        help="a row: llama.cpp, aimock, aimock-chaos, fake, or one with :chat, :responses, :messages or :gemini")
+                        help="a row: llama.cpp, aimock, aimock-chaos, fake, or one with :chat, :responses, :messages, :gemini or :ollama")
     parser.add_argument("--watchdog", type=float, default=120.0, help="seconds until a run counts as hung")
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which runs are interrupted")
     parser.add_argument("--fake", default=os.path.join(ROOT, "target", "debug", "fake-provider"),

@@ -93,12 +93,18 @@ def chaotic(tasks):
 INSTEAD = {
     # A call is one event: aimock hangs up after it, and gives the same turn again.
     ("gemini", "Hang up in a call."): "paused",
+    ("ollama", "Hang up in a call."): "paused",
     # There are none: the fake says its text.
     ("gemini", "Meet refusal, always."): "succeeded",
 }
+# Replies that their upstream does not tell from whole ones: aimock always says `stop` there.
+TOLD_AS_WHOLE = {("ollama", "Run out of tokens.")}
 
 
 def of(wire, tasks):
     """The tasks with the ends they may come to in this wire format."""
     return [dataclasses.replace(task, ends=task.ends | {INSTEAD[wire, task.prompt]})
-            if (wire, task.prompt) in INSTEAD else task for task in tasks]
+            if (wire, task.prompt) in INSTEAD
+            else dataclasses.replace(task, whole=True, ends=task.ends | {"succeeded"})
+            if (wire, task.prompt) in TOLD_AS_WHOLE else task
+            for task in tasks]
