@@ -69,6 +69,14 @@ bench: ## what a run costs, beside loops without a framework; about five minutes
 	$(CARGO) build --locked --release -p ambidex-cli -p ambidex-benches
 	$(TARGET)/release/ambidex-benches run
 
+# Seconds are counted from the first measurement; installing and building come on top. BENCH=--quick is a minute.
+BENCH ?=
+.PHONY: bench-python
+bench-python: ## what a run costs in Python, beside other libraries; under ten minutes
+	$(CARGO) build --locked --release -p ambidex-benches
+	benches/python/install.sh
+	benches/python/run.py --python $(TARGET)/python/bench-venv/bin/python --upstream $(TARGET)/release/ambidex-benches $(BENCH)
+
 .PHONY: docs
 docs: ## write the tables in docs/ that come from the code
 	UPDATE_DOCS=1 $(CARGO) test --locked --quiet -p ambidex-config -p ambidex-core manual

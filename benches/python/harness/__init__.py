@@ -1,0 +1,1 @@
+"""Measures the contenders: plan, child processes, tables."""
