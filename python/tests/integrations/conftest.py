@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from examples import below
 from watched import PATIENCE, Process
 
