@@ -9,8 +9,9 @@ out=${CARGO_TARGET_DIR:-target}/python
 bin=$out/venv/bin
 export PYTHONPATH=python
 
-"$bin/ruff" format --check --quiet python tests benches
-"$bin/ruff" check --quiet python tests benches
+code=(python tests/python benches/python)
+"$bin/ruff" format --check --quiet "${code[@]}"
+"$bin/ruff" check --quiet --output-format concise "${code[@]}"
 # The oldest and the newest version that is promised: what the library stubs say depends on it.
 for version in 3.10 3.14; do
   "$bin/mypy" --no-error-summary --python-version "$version"
