@@ -41,6 +41,8 @@ pub struct Turn {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     pub requests: u64,
+    /// Those that asked for a stream.
+    pub streamed: u64,
     pub body_bytes: u64,
     pub largest_body: u64,
     pub connections: u64,

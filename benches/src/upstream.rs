@@ -1,6 +1,6 @@
 //! The model's side: OpenAI Chat Completions over plain HTTP/1.1, in a process of its own so that
 //! its CPU is not the client's. Replies are prepared once and written event by event, as a real
-//! server flushes them. It ends when its standard input does, and then tells what it saw.
+//! server flushes them; a request that asks for no stream gets the same in one JSON body. It ends when its standard input does, and then tells what it saw.
 
 mod reply;
 
@@ -35,6 +35,7 @@ pub struct Options {
 #[derive(Default)]
 struct Counters {
     requests: AtomicU64,
+    streamed: AtomicU64,
     body_bytes: AtomicU64,
     largest_body: AtomicU64,
     connections: AtomicU64,
@@ -48,6 +49,7 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Seen {
             requests: read(&self.requests),
+            streamed: read(&self.streamed),
             body_bytes: read(&self.body_bytes),
             largest_body: read(&self.largest_body),
             connections: read(&self.connections),
@@ -56,9 +58,10 @@ impl Counters {
         }
     }
 
-    fn request(&self, body: &[u8]) {
+    fn request(&self, body: &[u8], streamed: bool) {
         let length = body.len() as u64;
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.streamed.fetch_add(u64::from(streamed), Ordering::Relaxed);
         self.body_bytes.fetch_add(length, Ordering::Relaxed);
         self.largest_body.fetch_max(length, Ordering::Relaxed);
     }
@@ -138,8 +141,9 @@ impl Connection {
                 }
             }
             let body = self.buffer.get(..length).unwrap_or_default();
-            self.counters.request(body);
-            let reply = self.book.reply(body);
+            let streamed = reply::wants_stream(body);
+            self.counters.request(body, streamed);
+            let reply = self.book.reply(body, streamed);
             self.buffer.advance(length);
             let reply = match reply {
                 Ok(reply) => reply,

@@ -27,12 +27,23 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\n\
     x-request-id: req_6f1d2b9c3e8a4750b1c2d3e4f5a60718\r\n\
     \r\n";
 
+const WHOLE_HEAD: &str = "HTTP/1.1 200 OK\r\n\
+    date: Mon, 02 Nov 2026 09:00:00 GMT\r\n\
+    content-type: application/json\r\n\
+    connection: keep-alive\r\n\
+    openai-organization: bench\r\n\
+    openai-processing-ms: 12\r\n\
+    openai-version: 2020-10-01\r\n\
+    x-ratelimit-limit-requests: 10000\r\n\
+    x-ratelimit-remaining-requests: 9999\r\n\
+    x-request-id: req_6f1d2b9c3e8a4750b1c2d3e4f5a60718\r\n";
+
 /// Bytes of arguments in one event.
 const ARGUMENT_PIECE: usize = 9;
 
 pub struct Reply {
     bytes: Vec<u8>,
-    /// Where each event ends; the head goes with the first, the body's end with the last.
+    /// Where each event ends; the head goes with the first, the body's end with the last. A whole reply is one.
     ends: Vec<usize>,
     /// How long to wait before the head.
     pub wait: Duration,
@@ -62,24 +73,25 @@ pub fn refusal(error: &dyn Display) -> Vec<u8> {
     .into_bytes()
 }
 
-/// All replies made so far, by script and by how many assistant messages the request holds.
+/// All replies made so far: by script, by how many assistant messages the request holds, and by whether it
+/// asked for a stream.
 #[derive(Default)]
 pub struct Book {
-    replies: RwLock<HashMap<(Script, u32), Arc<Reply>>>,
+    replies: RwLock<HashMap<(Script, u32, bool), Arc<Reply>>>,
 }
 
 impl Book {
-    pub fn reply(&self, body: &[u8]) -> Result<Arc<Reply>> {
+    pub fn reply(&self, body: &[u8], streamed: bool) -> Result<Arc<Reply>> {
         let script = Script::parse(model(body)?)?;
         let turn = match script {
             Script::Agent { .. } => assistant_messages(body),
             Script::Chat { .. } | Script::Wait { .. } => 0,
         };
-        let key = (script, turn);
+        let key = (script, turn, streamed);
         if let Some(reply) = self.replies.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(reply));
         }
-        let reply = Arc::new(write(script, turn));
+        let reply = Arc::new(if streamed { write(script, turn) } else { write_whole(script, turn) });
         self.replies.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&reply));
         Ok(reply)
     }
@@ -95,6 +107,11 @@ fn model(body: &[u8]) -> Result<&str> {
     Ok(std::str::from_utf8(value.get(..end).unwrap_or_default())?)
 }
 
+/// Whether the request asks for a stream of events and not for one whole reply.
+pub fn wants_stream(body: &[u8]) -> bool {
+    [&b"\"stream\":true"[..], b"\"stream\": true"].iter().any(|key| memmem::find(body, key).is_some())
+}
+
 fn assistant_messages(body: &[u8]) -> u32 {
     let count = |key: &[u8]| memmem::find_iter(body, key).count();
     u32::try_from(count(b"\"role\":\"assistant\"") + count(b"\"role\": \"assistant\"")).unwrap_or(u32::MAX)
@@ -108,11 +125,82 @@ fn write(script: Script, turn: u32) -> Reply {
             writer.text(script.answer_tokens());
         }
     }
-    let wait = match script {
+    writer.finish(wait(script))
+}
+
+fn wait(script: Script) -> Duration {
+    match script {
         Script::Wait { milliseconds } => Duration::from_millis(milliseconds.into()),
         Script::Agent { .. } | Script::Chat { .. } => Duration::ZERO,
+    }
+}
+
+/// The same as one JSON body, for a request that asked for no stream.
+fn write_whole(script: Script, turn: u32) -> Reply {
+    let calls = |tools| (0..tools).map(|index| Call::new(turn, index).whole()).collect::<Vec<_>>();
+    let (message, finish_reason, tokens) = match script {
+        Script::Agent { rounds, tools } if turn < rounds => {
+            (json!({"content": null, "tool_calls": calls(tools)}), "tool_calls", tools * 20)
+        }
+        Script::Agent { .. } | Script::Chat { .. } | Script::Wait { .. } => {
+            let count = script.answer_tokens();
+            (json!({"content": tokens(count).collect::<String>()}), "stop", count)
+        }
     };
-    writer.finish(wait)
+    let mut message = message;
+    message["role"] = json!("assistant");
+    message["refusal"] = Value::Null;
+    message["annotations"] = json!([]);
+    let body = json!({
+        "id": completion_id(turn), "object": "chat.completion", "created": CREATED, "model": MODEL,
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason}],
+        "usage": usage(tokens), "service_tier": "default", "system_fingerprint": FINGERPRINT,
+    })
+    .to_string();
+    let bytes = format!("{WHOLE_HEAD}content-length: {}\r\n\r\n{body}", body.len()).into_bytes();
+    Reply { ends: vec![bytes.len()], bytes, wait: wait(script) }
+}
+
+const CREATED: u64 = 1_793_610_000;
+const MODEL: &str = "bench-2026-11-01";
+const FINGERPRINT: &str = "fp_44709d6fcb";
+
+fn completion_id(turn: u32) -> String {
+    format!("chatcmpl-DkTqX2vN7yLw0pRzB4mCe8Uh{turn:05}")
+}
+
+fn usage(completion_tokens: u32) -> Value {
+    json!({
+        "prompt_tokens": 210, "completion_tokens": completion_tokens,
+        "total_tokens": 210 + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 128, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+    })
+}
+
+/// The call at one place of a turn: of the two tools in turn, with arguments and an id of its own.
+struct Call {
+    id: String,
+    name: &'static str,
+    arguments: String,
+}
+
+impl Call {
+    fn new(turn: u32, index: u32) -> Self {
+        let id = format!("call_{turn:05}x{index:02}Qm7RtK2vWb9Z");
+        let (name, arguments) = if index.is_multiple_of(2) {
+            ("read_file", json!({"path": format!("src/part_{turn:04}.rs"), "first_line": turn + 1}))
+        } else {
+            ("search_files", json!({"text": format!("fn part_{turn:04}"), "folder": "src"}))
+        };
+        Call { id, name, arguments: arguments.to_string() }
+    }
+
+    fn whole(self) -> Value {
+        let Call { id, name, arguments } = self;
+        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    }
 }
 
 struct Writer {
@@ -123,8 +211,7 @@ struct Writer {
 
 impl Writer {
     fn new(turn: u32) -> Self {
-        let id = format!("chatcmpl-DkTqX2vN7yLw0pRzB4mCe8Uh{turn:05}");
-        Writer { id, bytes: HEAD.as_bytes().to_vec(), ends: Vec::new() }
+        Writer { id: completion_id(turn), bytes: HEAD.as_bytes().to_vec(), ends: Vec::new() }
     }
 
     fn text(&mut self, count: u32) {
@@ -139,16 +226,11 @@ impl Writer {
     fn tool_calls(&mut self, turn: u32, tools: u32) {
         self.delta(&json!({"role": "assistant", "content": null, "refusal": null}), Value::Null);
         for index in 0..tools {
-            let id = format!("call_{turn:05}x{index:02}Qm7RtK2vWb9Z");
-            let (name, arguments) = if index % 2 == 0 {
-                ("read_file", json!({"path": format!("src/part_{turn:04}.rs"), "first_line": turn + 1}))
-            } else {
-                ("search_files", json!({"text": format!("fn part_{turn:04}"), "folder": "src"}))
-            };
+            let Call { id, name, arguments } = Call::new(turn, index);
             let function = json!({"name": name, "arguments": ""});
             let call = json!({"index": index, "id": id, "type": "function", "function": function});
             self.delta(&json!({"tool_calls": [call]}), Value::Null);
-            for piece in arguments.to_string().as_bytes().chunks(ARGUMENT_PIECE) {
+            for piece in arguments.as_bytes().chunks(ARGUMENT_PIECE) {
                 let function = json!({"arguments": String::from_utf8_lossy(piece)});
                 self.delta(&json!({"tool_calls": [{"index": index, "function": function}]}), Value::Null);
             }
@@ -163,21 +245,14 @@ impl Writer {
     }
 
     fn usage(&mut self, completion_tokens: u32) {
-        let usage = json!({
-            "prompt_tokens": 210, "completion_tokens": completion_tokens,
-            "total_tokens": 210 + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 128, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
-                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
-        });
-        self.chunk(&json!([]), usage);
+        self.chunk(&json!([]), usage(completion_tokens));
     }
 
     fn chunk(&mut self, choices: &Value, usage: Value) {
         let chunk = json!({
-            "id": self.id, "object": "chat.completion.chunk", "created": 1_793_610_000,
-            "model": "bench-2026-11-01", "service_tier": "default",
-            "system_fingerprint": "fp_44709d6fcb", "choices": choices, "usage": usage,
+            "id": self.id, "object": "chat.completion.chunk", "created": CREATED,
+            "model": MODEL, "service_tier": "default",
+            "system_fingerprint": FINGERPRINT, "choices": choices, "usage": usage,
         });
         self.event(&chunk.to_string());
     }

@@ -88,7 +88,7 @@ fn request(model: &str, assistant_messages: usize) -> Value {
     let said = json!({"role": "assistant", "content": "not a key: \"role\":\"assistant\""});
     let mut messages = vec![json!({"role": "user", "content": "say \"model\":\"other\""})];
     messages.extend(std::iter::repeat_n(said, assistant_messages));
-    json!({"messages": messages, "model": model})
+    json!({"messages": messages, "model": model, "stream": true})
 }
 
 #[test]
@@ -128,6 +128,44 @@ fn an_agent_is_asked_for_tools_until_its_rounds_are_done() {
     assert_eq!(ids.len(), 6, "no id comes twice in a conversation");
     let answer = upstream.events(&request("agent-3x2", 3));
     assert!(answer.iter().all(|event| event["choices"][0]["delta"]["tool_calls"].is_null()));
+}
+
+#[test]
+fn a_request_without_a_stream_gets_what_the_stream_says_as_one_body() {
+    let upstream = Upstream::start();
+    let whole = |model: &str, assistant_messages| {
+        let mut request = request(model, assistant_messages);
+        request["stream"] = json!(false);
+        let (head, body) = upstream.post(&request);
+        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let (asked, answer, chat) = (whole("agent-3x2", 1), whole("agent-3x2", 3), whole("chat-20", 0));
+
+    let events = upstream.events(&request("chat-20", 0));
+    let text: String =
+        events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(chat["choices"][0]["message"]["content"], text);
+    assert_eq!(chat["usage"], events[events.len() - 1]["usage"]);
+    assert_eq!(answer["choices"][0]["message"]["content"], text);
+
+    assert_eq!(asked["choices"][0]["finish_reason"], "tool_calls");
+    let mut streamed = vec![json!({}); 2];
+    for event in upstream.events(&request("agent-3x2", 1)) {
+        let call = &event["choices"][0]["delta"]["tool_calls"][0];
+        let Some(index) = call["index"].as_u64() else { continue };
+        let joined = &mut streamed[usize::try_from(index).unwrap()];
+        if call["id"].is_string() {
+            *joined = json!({"id": call["id"], "type": "function", "function": call["function"]});
+        }
+        let arguments = joined["function"]["arguments"].as_str().unwrap().to_owned();
+        joined["function"]["arguments"] = json!(arguments + call["function"]["arguments"].as_str().unwrap());
+    }
+    assert_eq!(asked["choices"][0]["message"]["tool_calls"], json!(streamed));
+
+    let seen = upstream.end();
+    assert_eq!((&seen["requests"], &seen["streamed"]), (&json!(5), &json!(2)), "{seen}");
 }
 
 #[test]
