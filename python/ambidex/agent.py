@@ -246,6 +246,44 @@ class Agent(Generic[T]):
         call = self._call(task, thread, max_iterations, timeout, files, images)
         return await self._aresult(self._core.arun, call)
 
+    def stream(
+        self,
+        task: Conversation,
+        *,
+        thread: str | None = None,
+        max_iterations: int | None = None,
+        timeout: float | None = None,
+        files: Iterable[Attachment] = (),
+        images: Iterable[Attachment] = (),
+    ) -> Stream[Result[T]]:
+        """The events of a run as they happen: ``for event in agent.stream("task")``. Arguments are those of :meth:`run`.
+
+        ``break``, ``close()`` and dropping the stream end the run; ``stream.result`` is what it came to. A run that waits
+        for a person goes on when the question is answered (:meth:`answer`).
+        """
+        call = self._call(task, thread, max_iterations, timeout, files, images)
+        return self._stream("stream", call)
+
+    def astream(
+        self,
+        task: Conversation,
+        *,
+        thread: str | None = None,
+        max_iterations: int | None = None,
+        timeout: float | None = None,
+        files: Iterable[Attachment] = (),
+        images: Iterable[Attachment] = (),
+    ) -> Stream[Result[T]]:
+        """Like :meth:`stream`, for ``async for`` on any loop."""
+        call = self._call(task, thread, max_iterations, timeout, files, images)
+        return self._stream("astream", call)
+
+    def _stream(self, door: str, call: tuple[Any, ...]) -> Stream[Result[T]]:
+        from .streams import Stream
+
+        convert = self._convert
+        return Stream(self._core.stream(*call), door, lambda end: Result(end, convert), self)
+
     def _call(
         self,
         task: Any,

@@ -170,12 +170,12 @@ class Model:
         max_tokens: int | None = None,
         timeout: float | None = None,
         **settings: Any,
-    ) -> Stream:
+    ) -> Stream[Reply]:
         """Asks once and gives the events of the reply as they come: ``for event in model.stream("hi")``."""
         from .streams import Stream
 
         call = _call("stream", input, system, temperature, max_tokens, timeout, settings)
-        return Stream(self._core, "stream", call)
+        return Stream(self._core.stream(*call), "stream", _same, self)
 
     def astream(
         self,
@@ -186,12 +186,12 @@ class Model:
         max_tokens: int | None = None,
         timeout: float | None = None,
         **settings: Any,
-    ) -> Stream:
+    ) -> Stream[Reply]:
         """Like :meth:`stream`, for ``async for``."""
         from .streams import Stream
 
         call = _call("astream", input, system, temperature, max_tokens, timeout, settings)
-        return Stream(self._core, "astream", call)
+        return Stream(self._core.stream(*call), "astream", _same, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._config is None:
@@ -213,6 +213,10 @@ def _rebuilt(name: str, settings: dict[str, Any], provider: dict[str, Any]) -> M
     model._config = (name, settings, provider, None)
     model._core = _core.Model.configured(name, settings, provider, None)
     return model
+
+
+def _same(reply: Reply) -> Reply:
+    return reply
 
 
 def _not_pickled(what: str) -> UsageError:

@@ -8,7 +8,10 @@ use ambidex_core::budget::Budget;
 use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
 use ambidex_core::model::{Settings, ToolChoice};
 use ambidex_core::{Error, ErrorKind};
-use ambidex_engine::{Agent as Engine, ApprovalPolicy, OnWaiting, RunOptions, RunResult as CoreResult, Task};
+use ambidex_engine::{
+    Agent as Engine, ApprovalPolicy, OnWaiting, RunError, RunHandle, RunOptions, RunResult as CoreResult,
+    Task,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -18,11 +21,12 @@ use serde_json::Value;
 
 use crate::asked::Asked;
 use crate::bridge::{self, Caller, Failure};
-use crate::conversation::{Conversations, Turn};
+use crate::conversation::{Conversations, TakenTurn, Turn};
 use crate::hook::Hook;
 use crate::model::Model;
 use crate::process::{Process, process};
 use crate::result::RunResult;
+use crate::stream::{EventStream, Start};
 use crate::tool::Tool;
 use crate::{convert, failure, message};
 
@@ -104,6 +108,20 @@ impl RunStart {
         asked.settle(ended)
     }
 
+    /// Starts the run as a task of the engine, with its events to watch.
+    pub(crate) async fn begin(self, asked: Arc<Asked>) -> Result<(RunHandle, Option<TakenTurn>), RunError> {
+        let Self { agent, task, options, turn } = self;
+        let (turn, task, options) = match turn {
+            None => (None, task, options),
+            Some(turn) => {
+                let (taken, task, options) = turn.begin(task, options).await;
+                (Some(taken), task, options)
+            }
+        };
+        let handle = agent.start(task, asked.options(options))?;
+        Ok((handle, turn))
+    }
+
     async fn result(self, caller: Arc<Caller>) -> Result<RunResult, Failure> {
         self.to_rest(&Asked::new(&caller)).await.map(RunResult::new)
     }
@@ -155,6 +173,20 @@ impl Agent {
     ) -> PyResult<Bound<'py, PyAny>> {
         let start = self.start(input, thread, max_iterations, timeout)?;
         bridge::start(input.py(), host, |caller| start.result(caller))
+    }
+
+    /// The events of a run, for either door. One that waits for a person stays: its reader sees the question.
+    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None))]
+    fn stream(
+        &self,
+        input: &Bound<'_, PyAny>,
+        thread: Option<String>,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+    ) -> PyResult<EventStream> {
+        let mut start = self.start(input, thread, max_iterations, timeout)?;
+        start.options.on_waiting = OnWaiting::Stay;
+        Ok(EventStream::new(Start::Run(Box::new(start))))
     }
 
     /// Builds the agent for this process, to find what is wrong with it.

@@ -27,9 +27,14 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn new(caller: &Arc<Caller>) -> Arc<Self> {
+        Self::within(caller, caller.token())
+    }
+
+    /// Ends with this token.
+    pub(crate) fn within(caller: &Arc<Caller>, token: &CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             caller: caller.clone(),
-            token: caller.token().child_token(),
+            token: token.child_token(),
             state: Mutex::default(),
             causes: Mutex::default(),
             raised: Mutex::default(),
@@ -96,7 +101,7 @@ impl Asked {
     /// An exception of user code as an error of the core. What is no `Exception` passes through to whoever waits.
     pub(crate) fn failed(&self, py: Python<'_>, kind: ErrorKind, exception: PyErr) -> Error {
         if passes_through(py, &exception) {
-            self.caller.raise(exception);
+            self.raise(exception);
             return Error::cancelled();
         }
         let error = described(py, kind, &exception);

@@ -23,6 +23,17 @@ pub(crate) fn raised(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> 
     error
 }
 
+/// Two read one stream.
+pub(crate) fn read_twice() -> PyErr {
+    Python::attach(|py| {
+        let text = "somebody else is reading this stream at this moment; read it in one thread or task and hand the \
+                    events on with a queue, or give each reader a stream of its own";
+        let made =
+            py.import("ambidex.errors").and_then(|errors| errors.getattr("UsageError")?.call1((text,)));
+        made.map_or_else(|error| error, PyErr::from_value)
+    })
+}
+
 /// The exception of an error without a run.
 pub(crate) fn of_core(py: Python<'_>, error: &Error) -> PyErr {
     from_core(py, error, None).unwrap_or_else(|error| error)

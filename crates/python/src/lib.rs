@@ -29,6 +29,7 @@ mod python_tool;
 mod request;
 mod result;
 mod slot;
+mod stream;
 mod toml_text;
 mod tool;
 mod tool_context;
@@ -64,6 +65,8 @@ mod _core {
     use super::request::Request;
     #[pymodule_export]
     use super::result::RunResult;
+    #[pymodule_export]
+    use super::stream::EventStream;
     #[pymodule_export]
     use super::tool::Tool;
     #[pymodule_export]

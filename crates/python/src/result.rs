@@ -23,6 +23,10 @@ impl RunResult {
     pub(crate) fn new(result: Core) -> Self {
         Self(Arc::new(result))
     }
+
+    pub(crate) fn again(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 impl Answer for RunResult {

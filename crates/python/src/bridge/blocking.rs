@@ -30,13 +30,27 @@ type Errand = Box<dyn FnOnce(Python<'_>) + Send>;
 /// What the waiting thread itself is asked to do in Python meanwhile.
 pub(crate) struct Errands {
     waiting: Mutex<Vec<Errand>>,
-    bell: Arc<Bell>,
+    /// Of the thread that waits now, or waited last.
+    bell: Mutex<Arc<Bell>>,
 }
 
 impl Errands {
+    pub(crate) fn of_thread() -> PyResult<Arc<Self>> {
+        let bell = Mutex::new(Arc::new(Bell::of_thread()?));
+        Ok(Arc::new(Self { waiting: Mutex::default(), bell }))
+    }
+
     pub(crate) fn add(&self, errand: Errand) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(errand);
-        self.bell.ring();
+        let bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        bell.ring();
+    }
+
+    /// From now on this thread waits. It looks for errands before it sleeps, so one that rang elsewhere is found.
+    fn wait_here(&self) -> PyResult<Arc<Bell>> {
+        let bell = Arc::new(Bell::of_thread()?);
+        *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = bell.clone();
+        Ok(bell)
     }
 
     fn take(&self) -> Vec<Errand> {
@@ -119,11 +133,23 @@ where
     T: Answer,
     F: Future<Output = Result<T, Failure>> + Send,
 {
+    wait_with(py, Errands::of_thread()?, operation)
+}
+
+/// Like [`wait_quietly`], also for errands of something that is older than this call.
+pub(crate) fn wait_with<'py, T, F>(
+    py: Python<'py>,
+    errands: Arc<Errands>,
+    operation: impl FnOnce(Arc<Caller>) -> F,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    T: Answer,
+    F: Future<Output = Result<T, Failure>> + Send,
+{
     let inside = Inside::attached(py);
     let process = process()?;
     process.releases().empty(py);
-    let bell = Arc::new(Bell::of_thread()?);
-    let errands = Arc::new(Errands { waiting: Mutex::default(), bell: bell.clone() });
+    let bell = errands.wait_here()?;
     let caller = Caller::new(py, Home::Thread(errands.clone()))?;
     let waker = Waker::from(bell.clone());
     let is_main = gate::is_main_thread();

@@ -29,6 +29,10 @@ pub(crate) struct Host {
 type Errand = Box<dyn FnOnce(Python<'_>) + Send>;
 
 impl Host {
+    pub(crate) fn new(object: Py<PyAny>) -> Arc<Self> {
+        Arc::new(Self { object: Held::new(object), next: AtomicU64::new(0) })
+    }
+
     fn tell(
         &self,
         method: &'static str,
@@ -132,7 +136,7 @@ where
     T: Answer,
     F: Future<Output = Result<T, Failure>> + Send + 'static,
 {
-    let host = Arc::new(Host { object: Held::new(host), next: AtomicU64::new(0) });
+    let host = Host::new(host);
     let caller = Caller::new(py, Home::Foreign(host.clone()))?;
     let operation = operation(caller.clone());
     let call = ForeignCall { caller: caller.clone() };

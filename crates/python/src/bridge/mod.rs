@@ -12,6 +12,7 @@ mod caller;
 mod foreign;
 mod loop_bridge;
 mod operation;
+mod standing;
 mod tasks;
 mod wakeup;
 
@@ -22,6 +23,7 @@ pub(crate) use caller::Caller;
 pub(crate) use foreign::ForeignCall;
 pub(crate) use loop_bridge::LoopBridge;
 pub(crate) use operation::{Answer, Failure};
+pub(crate) use standing::Standing;
 pub(crate) use wakeup::Wakeup;
 
 use std::sync::Arc;

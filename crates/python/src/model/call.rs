@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A call that is about to begin.
 pub(crate) struct CallStart {
-    pub(crate) name: String,
+    name: String,
     model: ConfiguredModel,
     request: Request,
     timeout: Option<Duration>,
@@ -58,7 +58,15 @@ impl CallStart {
         Ok(Self { name: made.model.info().name.clone(), model: made, request, timeout, process })
     }
 
-    /// The chunks, and who asked for them.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn process(&self) -> &'static Process {
+        self.process
+    }
+
+    /// The chunks, and the time they have.
     pub(crate) fn stream(
         self,
         asked: &Arc<Asked>,

@@ -21,8 +21,9 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::bridge::{self, Failure};
 use crate::failure;
 use crate::process::{Process, process};
+use crate::stream::{EventStream, Start};
 
-pub(crate) use call::CallStart;
+pub(crate) use call::{CallStart, too_long};
 pub(crate) use reply::Reply;
 
 /// What `ambidex.Model` holds. Made for each generation of the process when it is first needed.
@@ -115,6 +116,19 @@ impl Model {
     ) -> PyResult<Bound<'py, PyAny>> {
         let start = CallStart::new(self, input, system, settings, timeout)?;
         bridge::start(input.py(), host, |caller| start.reply(caller))
+    }
+
+    /// The events of a call, for either door.
+    #[pyo3(signature = (input, system=None, settings=None, timeout=None))]
+    fn stream(
+        &self,
+        input: &Bound<'_, PyAny>,
+        system: Option<String>,
+        settings: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<EventStream> {
+        let start = CallStart::new(self, input, system, settings, timeout)?;
+        Ok(EventStream::new(Start::Call(Box::new(start))))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
