@@ -37,7 +37,7 @@ def look(thread: int, with_stack: bool) -> tuple[str, str | None] | None:
     while frame is not None and not _is_own(frame):
         frame = frame.f_back
     place = _place(frame or innermost)
-    if frame is not innermost and frame is not None:
+    if frame not in (None, innermost) and not innermost.f_code.co_filename.startswith(_PACKAGE):
         place = f"{place}, in {_place(innermost)}"
     return place, "".join(traceback.format_stack(innermost)) if with_stack else None
 
@@ -60,9 +60,9 @@ def warn(loop: str, place: str, stack: str | None, seconds: float) -> None:
 def _is_own(frame: FrameType) -> bool:
     """Not of the standard library, of an installed package, or of this one."""
     file = frame.f_code.co_filename
-    if file.startswith(_PACKAGE) or "site-packages" in file or "dist-packages" in file:
+    if file.startswith((_PACKAGE, _LIBRARY, "<frozen")):
         return False
-    return not (file.startswith(_LIBRARY) or file.startswith("<frozen"))
+    return "site-packages" not in file and "dist-packages" not in file
 
 
 def _waits_for_events(innermost: FrameType) -> bool:

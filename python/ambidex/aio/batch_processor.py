@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
-import inspect
 import os
 import threading
-import time
 import weakref
-from collections import deque
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from ..errors import AmbidexError, CancelledError
+from ..errors import CancelledError
 from .backend import require_asyncio, running_backend
+from .batch_collector import Entry, LoopCollector, Plan, ThreadCollector, now
 from .function_kind import is_async_function, name_of
 from .limiter import Limiter
-from .run import run
-from .wakeup import LoopWakeup, async_wakeup
+from .wakeup import async_wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -29,11 +25,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-# How long a thread without work is kept, in seconds.
-_KEEP_ALIVE = 10.0
-
-_now = time.monotonic
 
 
 class BatchProcessor(Generic[T, R]):
@@ -103,15 +94,13 @@ class BatchProcessor(Generic[T, R]):
                 raise ValueError(f"BatchProcessor: {name} is 1 or more, not {number}")
         if not max_wait >= 0:
             raise ValueError(f"BatchProcessor: max_wait is a time of 0 or more seconds, not {max_wait!r}")
-        self._fn = fn
         self._is_async = is_async_function(fn)
-        self._batch_size = batch_size
-        self._max_wait = max_wait
-        self._isolate = isolate
-        self._slots = Limiter(concurrency)
+        self._plan = Plan(fn, batch_size, max_wait, Limiter(concurrency), isolate)
         self._closed = False
-        self._threads = _Threads(self)
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+        self._threads = ThreadCollector(self._plan)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCollector] = (
+            weakref.WeakKeyDictionary()
+        )
         self._lock = threading.RLock()
         self._open: set[concurrent.futures.Future[R]] = set()
         _processors.add(self)
@@ -176,12 +165,12 @@ class BatchProcessor(Generic[T, R]):
     async def amap(self, items: Iterable[T], *, return_exceptions: bool) -> list[R | BaseException]: ...
     async def amap(self, items: Iterable[T], *, return_exceptions: bool = False) -> Any:
         """The results of many items, in their order. Failures are as with `map`."""
-        home: _Loop | _Threads = self._threads
+        home: LoopCollector | ThreadCollector = self._threads
         if self._is_async:
             home = self._home(
                 require_asyncio("a BatchProcessor of an async function", "give it a `def` function")
             )
-        entries: list[_Entry[T, R]] = []
+        entries: list[Entry[T, R]] = []
         try:
             for item in items:
                 entries.append(entry := self._entry(item))
@@ -255,14 +244,14 @@ class BatchProcessor(Generic[T, R]):
     @property
     def batches(self) -> int:
         """Batches under way."""
-        return self._slots.held
+        return self._plan.slots.held
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"waiting={self.waiting} batches={self.batches}"
-        return f"BatchProcessor({name_of(self._fn)}, batch_size={self._batch_size}) {state}"
+        return f"BatchProcessor({name_of(self._plan.fn)}, batch_size={self._plan.batch_size}) {state}"
 
-    def _entry(self, item: T) -> _Entry[T, R]:
-        entry: _Entry[T, R] = _Entry(item, _now() + self._max_wait)
+    def _entry(self, item: T) -> Entry[T, R]:
+        entry: Entry[T, R] = Entry(item, now() + self._plan.max_wait)
         with self._lock:
             if self._closed:
                 raise RuntimeError("this BatchProcessor is closed and takes no more items; make a new one")
@@ -271,7 +260,7 @@ class BatchProcessor(Generic[T, R]):
         entry.future.add_done_callback(self._open.discard)
         return entry
 
-    def _home(self, loop: asyncio.AbstractEventLoop) -> _Loop:
+    def _home(self, loop: asyncio.AbstractEventLoop) -> LoopCollector:
         with self._lock:
             home = self._loops.get(loop)
             if home is None:
@@ -279,7 +268,7 @@ class BatchProcessor(Generic[T, R]):
                     if other.is_closed():
                         del self._loops[other]
                         old.abandon()
-                home = self._loops[loop] = _Loop(self)
+                home = self._loops[loop] = LoopCollector(self._plan)
             return home
 
     def _close_intake(self) -> list[concurrent.futures.Future[R]]:
@@ -308,17 +297,11 @@ class BatchProcessor(Generic[T, R]):
 
             sync_call_under_loop(f"BatchProcessor.{name}", instead)
 
-    def _blames_items(self, error: BaseException, batch: Collection[Any]) -> bool:
-        """Whether calling again for each item alone could help some of them."""
-        if not self._isolate or len(batch) < 2 or not isinstance(error, Exception):
-            return False
-        return not (isinstance(error, AmbidexError) and error.retryable)
-
     def _after_fork(self) -> None:
         # Threads, loops and all that waits are the parent's.
         self._lock = threading.RLock()
         self._open = set()
-        self._threads = _Threads(self)
+        self._threads = ThreadCollector(self._plan)
         self._loops = weakref.WeakKeyDictionary()
 
 
@@ -332,269 +315,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-class _Entry(Generic[T, R]):
-    """An item on its way."""
-
-    __slots__ = ("batch", "context", "deadline", "future", "item")
-
-    def __init__(self, item: T, deadline: float) -> None:
-        self.item = item
-        self.deadline = deadline
-        self.future: concurrent.futures.Future[R] = concurrent.futures.Future()
-        self.context = contextvars.copy_context()
-        self.batch: _LoopBatch | None = None
-
-    def withdraw(self) -> None:
-        """Nobody waits for its result any more."""
-        if not self.future.cancel() and self.batch is not None:
-            self.batch.left()
-
-    def fail(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            # It is the batch that was cancelled, not whoever waits for it.
-            error = CancelledError("the batch of this item was cancelled while it was under way")
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-def _take(waiting: deque[_Entry[Any, Any]], at_most: int) -> list[_Entry[Any, Any]]:
-    """The next batch, without items that were withdrawn."""
-    batch: list[_Entry[Any, Any]] = []
-    while waiting and len(batch) < at_most:
-        entry = waiting.popleft()
-        if entry.future.set_running_or_notify_cancel():
-            batch.append(entry)
-    return batch
-
-
-def _give(fn: Any, batch: list[_Entry[Any, Any]], results: Any) -> None:
-    fits = isinstance(results, Collection) and not isinstance(results, (str, bytes, Mapping, Set))
-    if not fits or len(results) != len(batch):
-        told = f"{len(results)} results" if fits else f"one value of type {type(results).__name__}"
-        error = TypeError(
-            f"BatchProcessor: {name_of(fn)} was given a list of {len(batch)} items and must return a list "
-            f"with one result for each, but returned {told}"
-        )
-        for entry in batch:
-            entry.fail(error)
-        return
-    for entry, result in zip(batch, results, strict=True):
-        if isinstance(result, BaseException):
-            entry.fail(result)
-        else:
-            entry.future.set_result(result)
-
-
-class _Threads:
-    """Collects items on threads of its own, started on demand: one that waits for the next batch to be due,
-    and one for each batch under way."""
-
-    def __init__(self, processor: BatchProcessor[Any, Any]) -> None:
-        self._processor = processor
-        self._changed = threading.Condition()
-        self._waiting: deque[_Entry[Any, Any]] = deque()
-        self._collecting = False
-        """One thread waits for the next batch to be due."""
-        self._idle = 0
-        self._count = 0
-        self._flush = False
-
-    def add(self, entry: _Entry[Any, Any]) -> None:
-        with self._changed:
-            self._waiting.append(entry)
-            if self._collecting:
-                if len(self._waiting) >= self._processor._batch_size:
-                    self._changed.notify_all()
-            else:
-                self._find_collector()
-
-    def flush(self) -> None:
-        with self._changed:
-            self._flush = True
-            self._changed.notify_all()
-
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    def _find_collector(self) -> None:
-        if self._idle:
-            self._changed.notify_all()
-            return
-        self._count += 1
-        thread = threading.Thread(target=self._live, name=f"ambidex-batch-{self._count}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            self._count -= 1
-            if not self._count:
-                while self._waiting:
-                    self._waiting.pop().fail(error)
-
-    def _live(self) -> None:
-        while self._collect():
-            with self._processor._slots:
-                with self._changed:
-                    batch = _take(self._waiting, self._processor._batch_size)
-                    self._collecting = False
-                    if self._waiting:
-                        self._find_collector()
-                if batch:
-                    batch[0].context.run(self._carry_out, batch)
-                # Not held while it is idle.
-                del batch
-
-    def _collect(self) -> bool:
-        """Waits until a batch is due. False when this thread should end."""
-        with self._changed:
-            self._idle += 1
-            while self._collecting or not self._waiting:
-                if not self._changed.wait(_KEEP_ALIVE) and (self._collecting or not self._waiting):
-                    self._idle -= 1
-                    self._count -= 1
-                    return False
-            self._idle -= 1
-            self._collecting = True
-            while len(self._waiting) < self._processor._batch_size and not self._flush:
-                left = self._waiting[0].deadline - _now()
-                if left <= 0:
-                    break
-                self._changed.wait(min(left, threading.TIMEOUT_MAX))
-            return True
-
-    def _carry_out(self, batch: list[_Entry[Any, Any]]) -> None:
-        processor = self._processor
-        try:
-            results = self._call([entry.item for entry in batch])
-        except BaseException as error:
-            if processor._blames_items(error, batch):
-                for entry in batch:
-                    self._carry_out([entry])
-            else:
-                for entry in batch:
-                    entry.fail(error)
-        else:
-            _give(processor._fn, batch, results)
-
-    def _call(self, items: list[Any]) -> Any:
-        result = self._processor._fn(items)
-        return run(result) if inspect.isawaitable(result) else result
-
-
-class _Loop:
-    """Collects items of one loop, as tasks of that loop. Does not hold the loop. Used on its thread alone,
-    but for what says otherwise."""
-
-    def __init__(self, processor: BatchProcessor[Any, Any]) -> None:
-        self._processor = processor
-        self._waiting: deque[_Entry[Any, Any]] = deque()
-        self._collector: LoopWakeup | None = None
-        """Wakes the task that waits for the next batch to be due."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: set[_Entry[Any, Any]] = set()
-        self._flush = False
-
-    def add(self, entry: _Entry[Any, Any]) -> None:
-        self._waiting.append(entry)
-        if self._collector is None:
-            self._start_collector()
-        elif len(self._waiting) >= self._processor._batch_size:
-            self._collector.wake()
-
-    def flush(self) -> None:
-        self._flush = True
-        if self._collector is not None:
-            self._collector.wake()
-
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    def is_busy(self) -> bool:
-        return bool(self._waiting or self._under_way)
-
-    def abandon(self) -> None:
-        """Its loop is closed. From any thread."""
-        self._tasks.clear()
-        for entry in [*self._waiting, *self._under_way]:
-            if not entry.future.cancel():
-                entry.fail(RuntimeError("the event loop of this item was closed before its batch ended"))
-        self._waiting.clear()
-        self._under_way.clear()
-
-    def _start_collector(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._collector = LoopWakeup(loop)
-        task = loop.create_task(self._collect(self._collector))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _collect(self, wakeup: LoopWakeup) -> None:
-        processor = self._processor
-        try:
-            while self._waiting and len(self._waiting) < processor._batch_size and not self._flush:
-                left = self._waiting[0].deadline - _now()
-                if left <= 0:
-                    break
-                await wakeup.wait(left)
-            async with processor._slots:
-                batch = _take(self._waiting, processor._batch_size)
-                self._collector = None
-                if self._waiting:
-                    self._start_collector()
-                await self._carry_out_all(batch)
-        finally:
-            if self._collector is wakeup:
-                # Cancelled, because the loop ends.
-                self._collector = None
-                while self._waiting:
-                    self._waiting.popleft().future.cancel()
-
-    async def _carry_out_all(self, batch: list[_Entry[Any, Any]]) -> None:
-        if not batch:
-            return
-        self._under_way.update(batch)
-        # A task of its own in the context of the first item, which may be cancelled without its slot.
-        work = batch[0].context.run(asyncio.ensure_future, self._carry_out(batch))
-        shared = _LoopBatch(work, len(batch))
-        for entry in batch:
-            entry.batch = shared
-        try:
-            await asyncio.wait({work})
-        finally:
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})
-            self._under_way.difference_update(batch)
-            for entry in batch:
-                entry.batch = None
-                entry.fail(asyncio.CancelledError())
-
-    async def _carry_out(self, batch: list[_Entry[Any, Any]]) -> None:
-        try:
-            results = await self._processor._fn([entry.item for entry in batch])
-        except Exception as error:
-            if self._processor._blames_items(error, batch):
-                for entry in batch:
-                    await self._carry_out([entry])
-            else:
-                for entry in batch:
-                    entry.fail(error)
-        else:
-            _give(self._processor._fn, batch, results)
-
-
-class _LoopBatch:
-    """A batch under way, as those who wait for it see it."""
-
-    def __init__(self, task: asyncio.Future[None], waiting: int) -> None:
-        self._task = task
-        self._waiting = waiting
-
-    def left(self) -> None:
-        self._waiting -= 1
-        if not self._waiting:
-            self._task.cancel()
 
 
 async def _settled(future: concurrent.futures.Future[Any]) -> None:

@@ -183,7 +183,8 @@ class _Gathering:
             try:
                 await self._turn
             except asyncio.CancelledError as error:
-                # Also a second time: who cancels waits for the clean-up of what it cancelled.
+                # Who cancels waits for the clean-up of what it cancelled, and does not disturb it by cancelling
+                # again.
                 cancelled = error
                 self._stop()
         try:
@@ -234,6 +235,8 @@ class _Gathering:
             self._stop()
 
     def _stop(self) -> None:
+        if self._stopped:
+            return
         self._stopped = True
         _close(awaitable for _, awaitable in self._waiting)
         self._waiting.clear()

@@ -18,7 +18,8 @@ class Block:
     """Now, when it goes on."""
     seconds: float
     who: str | None
-    """`file:line function` in somebody's own code, and what that called; None when it ended before it was seen."""
+    """`file:line function` in somebody's own code, and what that called; None when it ended before it was
+    seen."""
     stack: str | None
     """The Python stack of the loop's thread while it was blocked; in debug mode alone."""
 
@@ -114,7 +115,8 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """No loop stands still now, no call waits for a thread, and no thread is lost to an abandoned call."""
+        """No loop stands still now, no call waits for a thread, and no thread is lost to an abandoned
+        call."""
         stands_still = any(loop.blocked_now is not None for loop in self.loops)
         return not (stands_still or self.threads.waiting or self.threads.abandoned)
 
@@ -124,8 +126,8 @@ class Health:
             f"runs {self.runs}, async calls {self.calls}",
             f"threads {threads.busy} of {threads.limit} busy, {threads.waiting} calls wait, "
             f"{threads.abandoned} abandoned, peak {threads.peak}",
-            f"connections {connections.open} open, {connections.idle} idle, {connections.in_flight} in flight, "
-            f"{connections.opened} opened so far",
+            f"connections {connections.open} open, {connections.idle} idle, "
+            f"{connections.in_flight} in flight, {connections.opened} opened so far",
             f"process {self.process_threads} threads, "
             f"{'?' if self.process_fds is None else self.process_fds} file descriptors",
             *(f"loop {loop}" for loop in self.loops),
@@ -140,8 +142,8 @@ def health() -> Health:
     """How loops, threads, connections and runs of this process fare now.
 
     Loops are those that calls of ours were made on and those given to `ax.aio.watch`. A loop is measured from
-    outside, by how long it takes to answer a wake-up, while a call of ours is bound to it or it is watched; an
-    idle program costs nothing. Cheap enough for a health endpoint.
+    outside, by how long it takes to answer a wake-up, while a call of ours is bound to it or it is watched;
+    an idle program costs nothing. Cheap enough for a health endpoint.
     """
     from .. import _core
 

@@ -44,18 +44,19 @@ class Watch:
 
 
 def watch(loop: asyncio.AbstractEventLoop | None = None) -> Watch:
-    """Measures a loop all the time, not only while calls of ours are bound to it; `health()` then tells of it.
+    """Measures a loop all the time, not only while calls of ours are bound to it; `health()` then tells of
+    it.
 
-    Without `loop` it is the running one. With one that runs in another thread, watching begins with that loop's
-    next turn. It costs that loop a wake-up of some 20 microseconds 40 times a second while it is idle.
+    Without `loop` it is the running one. With one that runs in another thread, watching begins with that
+    loop's next turn. It costs that loop a wake-up of some 20 microseconds 40 times a second while it is idle.
 
         async def main() -> None:
             with ax.aio.watch():
                 ...
 
-    When a loop stands still for more than 100 ms, the block is counted with the line that did it. In debug mode
-    (`loop.set_debug(True)`, or `AMBIDEX__RUNTIME__DEBUG_LOOPS=true`) it is also logged, once per place, with the
-    stack, by the logger `ambidex.loops`.
+    When a loop stands still for more than 100 ms, the block is counted with the line that did it. In debug
+    mode (`loop.set_debug(True)`, or `AMBIDEX__RUNTIME__DEBUG_LOOPS=true`) it is also logged, once per place,
+    with the stack, by the logger `ambidex.loops`.
 
     Raises:
         RuntimeError: no loop of asyncio runs here and none is given, or the one given is closed.
