@@ -10,14 +10,9 @@ import psutil
 
 Fixture = Callable[..., Any]
 
-# As root it says so; a warm end is announced.
-USUAL = (
-    r"^worker: Warm shutdown",
-    r"SecurityWarning",
-    r"superuser privileges",
-    r"--uid option",
-    r"^User information:",
-)
+# What it says of running as root is its own matter, and so is that folders have no host.
+QUIET = ("--loglevel", "ERROR")
+ROOT = ("-W", "ignore::Warning:celery.platforms")
 
 SEVERAL = """\
 import sys
@@ -32,17 +27,7 @@ for one in waiting:
 def test_celery(write: Fixture, start: Fixture, place: Any, upstream: Any) -> None:
     write("Celery")
     worker = start(
-        "-m",
-        "celery",
-        "--app",
-        "tasks",
-        "worker",
-        "--pool",
-        "prefork",
-        "--concurrency",
-        "2",
-        "--loglevel",
-        "WARNING",
+        *ROOT, "-m", "celery", *"--app tasks worker --pool prefork --concurrency 2".split(), *QUIET
     )
     first = start("ask.py")
     assert first.ended() == 0, f"{first}\n{worker}"
@@ -61,4 +46,4 @@ def test_celery(write: Fixture, start: Fixture, place: Any, upstream: Any) -> No
     assert psutil.Process(worker.pid).children() == forked, "a process of the worker was lost"
 
     assert worker.stop(signal.SIGTERM) == 0, str(worker)
-    assert worker.complaints(*USUAL) == []
+    assert worker.complaints() == [], str(worker)
