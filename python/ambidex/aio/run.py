@@ -69,7 +69,7 @@ def run_with(coro: Awaitable[T], name: str, instead: str, timeout: float | None 
     return result  # type: ignore[no-any-return]
 
 
-async def _carried(coro: Awaitable[T], timeout: float | None) -> tuple[T | None, BaseException | None]:
+async def _carried(coro: Awaitable[Any], timeout: float | None) -> tuple[Any, BaseException | None]:
     """The result, or what must not be raised on the background loop, where it would end that."""
     try:
         return (await (coro if timeout is None else _within(coro, timeout))), None

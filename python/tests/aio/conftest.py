@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+
 from ambidex._bridge import SyncCallUnderLoopWarning
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from ambidex import aio
 from ambidex._bridge import SyncCallUnderLoopWarning
 from ambidex.errors import CancelledError, ModelError, TimeoutError
@@ -436,7 +437,7 @@ def test_threads_are_few_and_go_when_there_is_nothing_to_do(
     monkeypatch.setattr(sys.modules["ambidex.aio.batch_collector"], "_KEEP_ALIVE", 0.01)
     before = set(threading.enumerate())
     processor = aio.BatchProcessor(work.sync, batch_size=1, max_wait=0.0, concurrency=2)
-    assert processor.map(range(50)) == [10 * item for item in range(50)]
+    assert processor.map(range(100)) == [10 * item for item in range(100)]
 
     def ours() -> list[threading.Thread]:
         new = set(threading.enumerate()) - before

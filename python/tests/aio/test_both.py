@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import pytest
+
 from ambidex import aio
 from ambidex._bridge import SyncCallUnderLoopWarning
 

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from ambidex import _core, aio
 
 from .conftest import Runner

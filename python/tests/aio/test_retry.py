@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from ambidex import aio
 from ambidex._bridge import SyncCallUnderLoopWarning
 from ambidex.errors import ModelError, ToolError

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from ambidex import aio
 from ambidex._bridge import SyncCallUnderLoopWarning
 from ambidex.errors import ConfigError, TimeoutError
