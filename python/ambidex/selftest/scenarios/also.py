@@ -324,7 +324,7 @@ def sqlite_on_callers_thread(up: Upstream) -> Figure:
         """The same without thread="caller"."""
         return int(database.execute("select count(*) from notes").fetchone()[0])
 
-    agent = an_agent(up, note, rounds=calls("note", "note"))
+    agent = an_agent(up, note, rounds=calls("note") * 2)
     equal(agent.run("hello").text, told(1, 2), "text, sync door")
     equal(asyncio.run(agent.arun("hello")).text, told(3, 4), "text, async door")
     without = an_agent(up, on_a_thread, model="without", rounds=[[call("on_a_thread")]]).run("hello").text
