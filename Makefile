@@ -8,6 +8,8 @@ SHELL := /bin/bash
 
 # Runs per upstream and wire format.
 RUNS ?= 200
+# Attempts at each scenario.
+REPEAT ?= 1
 # The libraries are installed below target/ when they are first measured.
 FAULTS ?= --peers
 CARGO ?= cargo
@@ -15,6 +17,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
 # Says what a step is called and how long it took.
 STEP := tests/step.sh
+# A Python that finds the package as it stands here.
+PYTHON_HERE := PYTHONPATH=$(CURDIR)/python $(TARGET)/python/venv/bin/python
 
 .PHONY: help
 help: ## this list
@@ -48,6 +52,8 @@ test: tools build ## all tests, the table of faults, real upstreams, Python, lic
 	@$(STEP) faults $(BIN)/ambidex-faults
 	@$(STEP) upstreams tests/upstreams/runs.py $(BIN)/ambidex --fake $(BIN)/fake-provider --runs $(RUNS)
 	@$(STEP) python-suites tests/python/suites.sh
+	@$(STEP) scenarios env $(PYTHON_HERE) -m ambidex.selftest --require-all
+	@$(STEP) soak env $(PYTHON_HERE) -m ambidex.selftest.soak --seconds 60 --awaits 200000 --runs 2000 --exits 40
 	@$(STEP) wheels tests/python/wheels.sh
 	@$(STEP) licences $(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph \
 	  licenses bans sources
@@ -55,6 +61,14 @@ test: tools build ## all tests, the table of faults, real upstreams, Python, lic
 .PHONY: python
 python: ## the extension module into python/ambidex: for PYTHONPATH=python
 	tests/python/build.sh
+
+.PHONY: scenarios
+scenarios: tools python ## where sync meets async: each scenario in a process of its own, as a table; REPEAT=20 times
+	$(PYTHON_HERE) -m ambidex.selftest --require-all --repeat $(REPEAT)
+
+.PHONY: soak
+soak: wheels ## a million awaits, 10,000 runs at once, exits with work in flight, half an hour of all
+	$(TARGET)/python/wheel/venv/bin/python -m ambidex.selftest.soak --require-targets
 
 .PHONY: wheels
 wheels: tools ## the Python wheels into target/python/wheels, each tested in an empty environment
