@@ -174,6 +174,13 @@ def written_duration(span: Any) -> str:
     return text
 
 
+def pattern(value: str) -> re.Pattern[str]:
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise ValueError(error) from error
+
+
 def base64(value: str) -> bytes:
     import base64 as codec
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import (
@@ -21,7 +22,7 @@ from typing import (
 )
 
 from ..errors import ToolError, UsageError
-from . import arguments, docstring, result, signature
+from . import arguments, definition, docstring, result, signature
 from .arguments import Convert, Mismatch
 from .constraints import Notes
 from .schema import Schema, Scope, Shape, Shapes, Unresolved, Unsupported, spelled, with_default
@@ -40,6 +41,10 @@ Effect = Literal["read", "idempotent", "once"]
 OnError = Literal["tell", "raise"]
 Thread = Literal["pool", "caller"]
 
+_MARKS = {
+    "_is_coroutine_marker": ("inspect", "_is_coroutine_mark" if sys.version_info >= (3, 13) else "_is_coroutine_marker"),
+    "_is_coroutine": ("asyncio.coroutines", "_is_coroutine"),
+}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EFFECTS = ("read", "idempotent", "once")
 
@@ -114,10 +119,12 @@ class Tool(Generic[P, R_co]):
         )
         try:
             self._compile()
-        except Unresolved as problem:
-            # A class that is defined further down, perhaps: it is tried again when the tool is first used.
-            self._locals = signature.locals_of_definition(inner)
-            self._unresolved = problem
+        except Unresolved:
+            self._locals = definition.locals_of(signature.code_of(source))
+            try:
+                self._compile()
+            except Unresolved:
+                pass  # a class that is defined further down, perhaps: the first use tries again
 
     def _checked(self, options: Options) -> None:
         """Takes the options over, or says what is wrong with one."""
@@ -259,17 +266,21 @@ class Tool(Generic[P, R_co]):
     def _ready(self) -> Compiled:
         compiled = self._compiled
         if compiled is None:
+            self._locals = {
+                **(self._locals or {}),
+                **(definition.locals_of(signature.code_of(signature.described(self._function))) or {}),
+            }
             try:
                 compiled = self._compile()
             except Unresolved as problem:
                 self._misuse(str(problem), problem)
-        self._locals = None
         return compiled
 
     def _compile(self) -> Compiled:
         try:
             found = signature.read(self._function)
             compiled = self._compiled = self._read(found)
+            self._locals = None
             return compiled
         except Unresolved:
             raise
@@ -293,8 +304,8 @@ class Tool(Generic[P, R_co]):
         if missing:
             has, it = ("has", "it") if len(missing) == 1 else ("have", "them")
             self._misuse(
-                f"{_listed(missing)} {has} no type annotation, so the model cannot be told what to give; annotate"
-                f" {it}, such as `{missing[0]}: str`"
+                f"{_listed(missing)} {has} no type annotation, so the model cannot be told what to give;"
+                f" annotate {it}, such as `{missing[0]}: str`"
             )
         properties: Schema = {}
         converters: dict[str, Convert] = {}
@@ -427,19 +438,17 @@ class Tool(Generic[P, R_co]):
     # -- being a function ----------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_is_coroutine_mark", "_is_coroutine") and self.__dict__.get("kind") == "async":
-            # How `inspect` and `asyncio` know an async function that is none; they are imported by who asks.
-            import asyncio.coroutines
-            import inspect
-
-            return getattr(inspect if name == "_is_coroutine_mark" else asyncio.coroutines, name)
+        # How `inspect` and `asyncio` know an async function that is none; they are the ones who ask.
+        if name in _MARKS and self.__dict__.get("kind") == "async":
+            module, mark = _MARKS[name]
+            return getattr(sys.modules.get(module), mark, None)
         raise AttributeError(f"a tool has no attribute {name!r}", name=name, obj=self)
 
     def __reduce__(self) -> Any:
         """By name, as functions are."""
         if self._instance is not MISSING:
             return getattr, (self._instance, self.__name__)
-        found: Any = __import__("sys").modules.get(self.__module__)
+        found: Any = sys.modules.get(self.__module__)
         for step in self.__qualname__.split("."):
             found = getattr(found, step, None)
         return self.__qualname__ if found is self else (as_tool, (self.__wrapped__,))
@@ -549,8 +558,8 @@ def _made(function: Any, options: Options) -> Tool[..., Any]:
         raise UsageError(f"`@tool` takes options by name: write `@tool(name={function!r})`")
     if isinstance(function, type):
         raise UsageError(
-            f"`{function.__qualname__}` is a class; decorate a function or a method, or give an object that can"
-            " be called"
+            f"`{function.__qualname__}` is a class; decorate a function or a method, or give an object that"
+            " can be called"
         )
     taken: Any = function
     if not callable(function) and not isinstance(function, (classmethod, staticmethod)):
@@ -569,7 +578,8 @@ def as_tool(function: Any) -> Tool[..., Any]:
             owner, _, method = function.__qualname__.rpartition(".")
             thing = owner.rpartition(".")[2].lower()
             raise UsageError(
-                f"`{function.__qualname__}` is a method of no object; give that of an object, such as `{thing}.{method}`"
+                f"`{function.__qualname__}` is a method of no object; give that of an object, such as"
+                f" `{thing}.{method}`"
             )
         return function
     if isinstance(function, types.MethodType):

@@ -6,7 +6,7 @@ import re
 from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ModelError, UsageError
-from . import arguments, signature
+from . import arguments
 from .arguments import Convert, Mismatch
 from .schema import Schema, Scope, Shapes, Unsupported, spelled
 
@@ -86,8 +86,7 @@ def as_output(kind: Any) -> Output[Any]:
             "`output` is a type (a dataclass, a TypedDict, a Pydantic model, `list[...]`) or a JSON Schema as"
             f" a dict, not {arguments.quoted(kind)}"
         )
-    local = signature.locals_around(kind) if isinstance(kind, type) else None
-    shapes = Shapes(Scope({}, local), strict=True)
+    shapes = Shapes(Scope({}), strict=True)
     try:
         shape = shapes.of(kind)
     except Unsupported as problem:

@@ -70,13 +70,12 @@ def bindings(kind: Any, parameters: tuple[Any, ...]) -> dict[Any, Any]:
         kind, "__parameters__", nothing
     )
     bound = {variable: hint for variable, hint in zip(own, parameters, strict=False) if variable is not hint}
-    for base in getattr(kind, "__orig_bases__", nothing):
+    for base in getattr(kind, "__orig_bases__", ()):
         origin = getattr(base, "__origin__", None)
-        if isinstance(origin, type) and getattr(origin, "__parameters__", nothing):
+        if isinstance(origin, type) and hasattr(origin, "__orig_bases__"):
             for variable, hint in bindings(origin, base.__args__).items():
-                bound.setdefault(
-                    variable, bound.get(hint, hint) if type(hint).__name__ == "TypeVar" else hint
-                )
+                known = bound.get(hint, hint) if type(hint).__name__ == "TypeVar" else hint
+                bound.setdefault(variable, known)
     return bound
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from . import arguments, records
 from .arguments import Convert
 from .constraints import Notes
+from .definition import locals_around
 
 Schema = dict[str, Any]
 
@@ -41,17 +42,23 @@ class Unresolved(Unsupported):
 class Scope:
     """Where the names of hints that are written as text are looked up."""
 
-    __slots__ = ("globals", "locals")
+    __slots__ = ("globals", "locals", "owner")
 
-    def __init__(self, globals: dict[str, Any], locals: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, globals: dict[str, Any], locals: Mapping[str, Any] | None = None, owner: type | None = None
+    ) -> None:
         self.globals = globals
         self.locals = locals
+        self.owner = owner
 
     def evaluate(self, text: str, module: str | None = None) -> Any:
         names = vars(sys.modules[module]) if module in sys.modules and module else self.globals
         try:
             return eval(text, names, self.locals)
         except NameError as error:
+            around = locals_around(self.owner) if self.owner is not None else None
+            if around is not None:  # a class that a function defined
+                return Scope(names, {**around, **(self.locals or {})}).evaluate(text)
             raise Unresolved(
                 f"the name `{error.name}` is not known where it is defined; define or import it there at run"
                 " time (not under `if TYPE_CHECKING`)"
@@ -66,7 +73,7 @@ class Scope:
         around.setdefault(owner.__name__, owner)
         for parameter in getattr(owner, "__type_params__", ()):
             around[parameter.__name__] = parameter
-        return Scope(vars(module) if module else self.globals, around)
+        return Scope(vars(module) if module else self.globals, around, owner)
 
 
 def _kinds(*names: str) -> frozenset[str]:
@@ -92,7 +99,7 @@ _PLAIN: dict[Any, Shape] = {
     list: Shape({"type": "array", "items": {}}, arguments.items(arguments.anything, None), _ARRAY),
 }
 
-_DECIMAL = r"^[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
+_DECIMAL = r"^[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,9})?$"
 
 
 def _text_of(
@@ -135,9 +142,7 @@ _CLASSES: dict[tuple[str, str], Callable[[Any], Shape]] = {
     ("pathlib._local", "PurePath"): _PATH,
     ("ipaddress", "IPv4Address"): _text_of(lambda kind: kind, "an IPv4 address", format="ipv4"),
     ("ipaddress", "IPv6Address"): _text_of(lambda kind: kind, "an IPv6 address", format="ipv6"),
-    ("re", "Pattern"): _text_of(
-        lambda kind: __import__("re").compile, "a regular expression", format="regex"
-    ),
+    ("re", "Pattern"): _text_of(lambda kind: arguments.pattern, "a regular expression", format="regex"),
     ("builtins", "bytes"): _text_of(lambda kind: arguments.base64, "base64", contentEncoding="base64"),
     ("builtins", "bytearray"): _text_of(
         lambda kind: lambda text: bytearray(arguments.base64(text)), "base64", contentEncoding="base64"
@@ -491,13 +496,13 @@ class Shapes:
     def lift(self, schema: Schema) -> Schema:
         """A finished schema as a part of this one: its definitions become ours."""
         renamed = {}
-        for name, definition in schema.get("$defs", {}).items():
-            definition = records.without_titles(definition)
+        for name, part in schema.get("$defs", {}).items():
+            part = records.without_titles(part)
             free, count = name, 2
-            while free in self.lifted and self.lifted[free] != definition:
+            while free in self.lifted and self.lifted[free] != part:
                 free, count = f"{name}{count}", count + 1
             renamed[name] = free
-            self.lifted[free] = definition
+            self.lifted[free] = part
         body: Schema = records.without_titles(
             {word: rule for word, rule in schema.items() if word != "$defs"}
         )

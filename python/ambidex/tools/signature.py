@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -83,7 +82,7 @@ def kind_of(function: Any) -> str:
     if code is None:
         code = code_of(_call_of(function))
     flags = code.co_flags if code is not None else 0
-    if flags & (_COROUTINE | _ITERABLE_COROUTINE) or hasattr(function, "_is_coroutine_mark"):
+    if flags & (_COROUTINE | _ITERABLE_COROUTINE) or hasattr(function, "_is_coroutine_marker"):
         return "async"
     if flags & _ASYNC_GENERATOR:
         return "async_generator"
@@ -197,36 +196,3 @@ def _inspected(function: Callable[..., Any]) -> Signature:
             parameters.append(read)
     returns = MISSING if found.return_annotation is found.empty else found.return_annotation
     return Signature(parameters, args, kwargs, returns, False)
-
-
-def locals_of_definition(function: Any) -> dict[str, Any] | None:
-    """The local names around the definition of a nested function, while the code around it runs.
-
-    Hints that are written as text may name classes that exist nowhere else.
-    """
-    code = code_of(described(function))
-    return _locals_where(lambda names: code is not None and _holds(names, code))
-
-
-def locals_around(kind: type) -> dict[str, Any] | None:
-    """The same for a class."""
-    outer, _, _ = kind.__qualname__.rpartition(".<locals>.")
-    name = outer.rpartition(".")[2]
-    if not outer:
-        return None
-    return _locals_where(lambda names: names.co_name == name and kind.__name__ in names.co_consts)
-
-
-def _holds(outer: types.CodeType, code: types.CodeType) -> bool:
-    """Whether the code is defined in this one, or in a class in it."""
-    parts = [part for part in outer.co_consts if isinstance(part, types.CodeType)]
-    return any(part is code or code in part.co_consts for part in parts)
-
-
-def _locals_where(holds: Callable[[types.CodeType], bool]) -> dict[str, Any] | None:
-    frame: types.FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if frame.f_code.co_name != "<module>" and holds(frame.f_code):
-            return dict(frame.f_locals)
-        frame = frame.f_back
-    return None
