@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _bridge, _core
-from ._checks import choice, number, plain, unknown
+from ._checks import number, unknown
+from ._conversation import SUMMARY, NothingRan, answer_plain, summary_request
+from ._definition import budget_plain, build, listed, tool_name
 from .errors import AmbidexError, UsageError
+from .messages import plain_input
 from .model import as_model
 from .results import Result
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .messages import Message
     from .model import Conversation, Model
     from .streams import Stream
 
@@ -45,8 +49,8 @@ _ARGUMENTS = (
     "stop",
     "timeout",
 )
-_MODES = ("auto", "chat")
-_EFFECTS = ("read", "idempotent", "once")
+
+_RUN = ("task", "thread", "max_iterations", "timeout", "files", "images")
 
 
 class Agent(Generic[T]):
@@ -76,11 +80,9 @@ class Agent(Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_chat_thread",
         "_config",
         "_convert",
         "_core",
-        "_timeout",
         "name",
     )
 
@@ -154,12 +156,12 @@ class Agent(Generic[T]):
             "name": name,
             "model": model,
             "instructions": instructions,
-            "tools": tuple(_listed("tools", tools)),
+            "tools": listed("tools", tools),
             "mode": mode,
             "max_iterations": max_iterations,
             "tool_concurrency": tool_concurrency,
             "output": output,
-            "hooks": tuple(_listed("hooks", hooks)),
+            "hooks": listed("hooks", hooks),
             "budget": budget,
             "context": context,
             "approvals": approvals,
@@ -169,45 +171,10 @@ class Agent(Generic[T]):
             "timeout": timeout,
         }
         self.name = name
-        self._timeout = timeout
-        self._chat_thread: str | None = None
         self._build()
 
-    def _build(self) -> None:
-        """The core of the configuration."""
-        config = self._config
-        where = f"agent {self.name!r}"
-        if config["mode"] not in _MODES:
-            choice(where, "mode", config["mode"], _MODES)
-        if not isinstance(config["instructions"], str):
-            kind = type(config["instructions"]).__name__
-            raise UsageError(f"{where}: instructions are a text, not {kind}")
-        number(where, "max_iterations", config["max_iterations"], least=1, whole=True)
-        number(where, "tool_concurrency", config["tool_concurrency"], least=1, whole=True)
-        number(where, "timeout", self._timeout, least=0)
-        model = as_model(config["model"], where)
-        settings: dict[str, Any] = {
-            "name": self.name,
-            "mode": config["mode"],
-            "instructions": config["instructions"],
-            "max_iterations": config["max_iterations"],
-            "tool_concurrency": config["tool_concurrency"],
-        }
-        self._convert: Callable[[Any], T] | None = None
-        if config["output"] is not None:
-            from .tools import as_output
-
-            output = as_output(config["output"])
-            self._convert = output.parse
-            settings["output"] = {"name": output.name, "schema": output.schema}
-        summariser = None
-        if any(config[name] is not None for name in ("budget", "context", "approvals", "settings", "stop", "tool_choice")):
-            summariser = _add_rare(where, config, settings)
-        tools = [_tool(tool) for tool in config["tools"]]
-        hooks = [_core.Hook(hook) for hook in _hooks(where, config["hooks"])]
-        if len(tools) > 1:
-            _distinct(where, config["tools"])
-        self._core = _core.Agent(settings, model._core, tools, hooks, summariser)
+    def _build(self, before: _core.Agent | None = None) -> None:
+        self._core, self._convert = build(self._config, before)
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -220,6 +187,7 @@ class Agent(Generic[T]):
         timeout: float | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
+        **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Runs a task to its end, on any thread.
 
@@ -229,7 +197,7 @@ class Agent(Generic[T]):
 
         A failed run raises; the error has ``.result``. A run that pauses or waits for a person is no error.
         """
-        call = self._call(task, thread, max_iterations, timeout, files, images)
+        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
         return self._result(self._core.run, call)
 
     async def arun(
@@ -241,9 +209,10 @@ class Agent(Generic[T]):
         timeout: float | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
+        **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Like :meth:`run`, awaited on any loop: asyncio, uvloop, trio. Cancelling the task stops the run."""
-        call = self._call(task, thread, max_iterations, timeout, files, images)
+        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
         return await self._aresult(self._core.arun, call)
 
     def stream(
@@ -255,13 +224,14 @@ class Agent(Generic[T]):
         timeout: float | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
+        **unknown_arguments: NoReturn,
     ) -> Stream[Result[T]]:
         """The events of a run as they happen: ``for event in agent.stream("task")``. Arguments are those of :meth:`run`.
 
         ``break``, ``close()`` and dropping the stream end the run; ``stream.result`` is what it came to. A run that waits
         for a person goes on when the question is answered (:meth:`answer`).
         """
-        call = self._call(task, thread, max_iterations, timeout, files, images)
+        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
         return self._stream("stream", call)
 
     def astream(
@@ -273,9 +243,10 @@ class Agent(Generic[T]):
         timeout: float | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
+        **unknown_arguments: NoReturn,
     ) -> Stream[Result[T]]:
         """Like :meth:`stream`, for ``async for`` on any loop."""
-        call = self._call(task, thread, max_iterations, timeout, files, images)
+        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
         return self._stream("astream", call)
 
     def _stream(self, door: str, call: tuple[Any, ...]) -> Stream[Result[T]]:
@@ -292,12 +263,15 @@ class Agent(Generic[T]):
         timeout: float | None,
         files: Iterable[Attachment],
         images: Iterable[Attachment],
+        unknown_arguments: Mapping[str, Any],
     ) -> tuple[Any, ...]:
+        if unknown_arguments:
+            raise unknown("a run", unknown_arguments, _RUN)
         if not isinstance(task, str) or files or images:
             from ._attachments import attached
 
             task = attached(task, files, images)
-        return (task, thread, max_iterations, self._timeout if timeout is None else timeout)
+        return (task, thread, max_iterations, self._config["timeout"] if timeout is None else timeout)
 
     def _result(self, run: Callable[..., Any], call: tuple[Any, ...]) -> Result[T]:
         try:
@@ -317,7 +291,224 @@ class Agent(Generic[T]):
             error.result._convert = self._convert
         return error
 
+    # -- conversations ---------------------------------------------------------------------------------------
+
+    def chat(
+        self,
+        task: Conversation,
+        *,
+        max_iterations: int | None = None,
+        timeout: float | None = None,
+        files: Iterable[Attachment] = (),
+        images: Iterable[Attachment] = (),
+        **unknown_arguments: NoReturn,
+    ) -> Result[T]:
+        """Like :meth:`run`, on one thread that goes on from call to call: the agent remembers what was said.
+
+        :meth:`clear` begins anew. Calls at the same time take turns.
+        """
+        call = self._call(task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments)
+        return self._result(self._core.run, call)
+
+    async def achat(
+        self,
+        task: Conversation,
+        *,
+        max_iterations: int | None = None,
+        timeout: float | None = None,
+        files: Iterable[Attachment] = (),
+        images: Iterable[Attachment] = (),
+        **unknown_arguments: NoReturn,
+    ) -> Result[T]:
+        """Like :meth:`chat`, awaited on any loop."""
+        call = self._call(task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments)
+        return await self._aresult(self._core.arun, call)
+
+    def messages(self, thread: str | None = None) -> list[Message]:
+        """What was said on a thread; without one, in the chat."""
+        from .messages import of_plain
+
+        return of_plain(self._core.messages(self._core.chat_thread() if thread is None else thread))
+
+    def clear(self, thread: str | None = None) -> None:
+        """Forgets what was said on a thread; without one, in the chat."""
+        self._core.clear(thread)
+
+    async def aclear(self, thread: str | None = None) -> None:
+        """Like :meth:`clear`."""
+        self._core.clear(thread)
+
+    def summary(self, thread: str | None = None, *, timeout: float = 120) -> str:
+        """What was said on a thread (without one, in the chat), summarised by the agent's model. Empty where nothing
+        was."""
+        request = summary_request(self.messages(thread))
+        if request is None:
+            return ""
+        return self._summariser().chat(request, system=SUMMARY, timeout=timeout).text
+
+    async def asummary(self, thread: str | None = None, *, timeout: float = 120) -> str:
+        """Like :meth:`summary`, awaited on any loop."""
+        request = summary_request(self.messages(thread))
+        if request is None:
+            return ""
+        return (await self._summariser().achat(request, system=SUMMARY, timeout=timeout)).text
+
+    def _summariser(self) -> Model:
+        context = self._config["context"]
+        other = context.get("summarise_with") if isinstance(context, Mapping) else None
+        return as_model(other or self._config["model"], f"agent {self.name!r}")
+
+    # -- many tasks ------------------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        tasks: Iterable[Conversation],
+        *,
+        concurrency: int = 8,
+        sequential: bool = False,
+        max_iterations: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Result[T]]:
+        """Runs many tasks, ``concurrency`` of them at once, and gives their results in the order of the tasks.
+
+        A failure is a value: its result has ``.error``, and ends no other run. ``sequential=True`` runs one after another,
+        each with the conversation before it. ``timeout`` is for each run.
+        """
+        call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout)
+        return [self._item(item) for item in self._core.batch(*call)]
+
+    async def abatch(
+        self,
+        tasks: Iterable[Conversation],
+        *,
+        concurrency: int = 8,
+        sequential: bool = False,
+        max_iterations: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Result[T]]:
+        """Like :meth:`batch`, awaited on any loop."""
+        call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout)
+        return [self._item(item) for item in await _bridge.awaited(self._core.abatch, *call)]
+
+    def _batch_call(
+        self, tasks: Any, concurrency: int, sequential: bool, max_iterations: int | None, timeout: float | None
+    ) -> tuple[Any, ...]:
+        if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
+            raise UsageError(f"batch() takes a list of tasks, not {tasks!r}; for one task use run()")
+        number("batch()", "concurrency", concurrency, least=1, whole=True)
+        inputs = [task if isinstance(task, str) else plain_input(task) for task in tasks]
+        timeout = self._config["timeout"] if timeout is None else timeout
+        return (inputs, concurrency, sequential, max_iterations, timeout)
+
+    def _item(self, item: Any) -> Result[T]:
+        if isinstance(item, BaseException):
+            error = item if isinstance(item, AmbidexError) else AmbidexError(str(item), code="internal")
+            if error is not item:
+                error.__cause__ = item
+            core = NothingRan(error) if error.result is None else error.result._core
+            return Result(core, self._convert, error)
+        return Result(item, self._convert)
+
+    # -- runs that rest --------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        question: str,
+        decision: str = "approve",
+        *,
+        text: str | None = None,
+        tool_calls: Iterable[Mapping[str, Any]] = (),
+        output: Any = None,
+        args: Mapping[str, Any] | None = None,
+        reason: str = "",
+        answer: Any = None,
+    ) -> None:
+        """Answers a question of a run: ``result.questions``, or an event ``approval.asked`` or ``relay.asked``.
+
+        Decisions: ``approve``; ``edit`` (runs with ``args``); ``reject`` (the model is told the ``reason``); ``answer``
+        (``answer`` stands in for the call's result); ``repeat`` (of a call in doubt: it did not happen). A person who is
+        the model says ``text``, ``tool_calls`` or ``output``, which is the decision ``reply``. A run that is under way goes on
+        by itself, one that came to rest with :meth:`resume`.
+        """
+        self._core.answer(question, answer_plain(decision, text, tool_calls, output, args, reason, answer))
+
+    async def aanswer(
+        self,
+        question: str,
+        decision: str = "approve",
+        *,
+        text: str | None = None,
+        tool_calls: Iterable[Mapping[str, Any]] = (),
+        output: Any = None,
+        args: Mapping[str, Any] | None = None,
+        reason: str = "",
+        answer: Any = None,
+    ) -> None:
+        """Like :meth:`answer`, awaited on any loop."""
+        plain = answer_plain(decision, text, tool_calls, output, args, reason, answer)
+        await _bridge.awaited(self._core.aanswer, question, plain)
+
+    def resume(
+        self,
+        run: str | Result[Any],
+        *,
+        iterations: int | None = None,
+        budget: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Result[T]:
+        """Goes on with a run of this agent that waits or is paused; ``run`` is its result or id.
+
+        A run that is paused is granted something: ``iterations`` (as many as before, where nothing is said) or more of its
+        ``budget``. This process remembers runs that rest, another one does not.
+        """
+        call = self._resume_call(run, iterations, budget, timeout)
+        return self._result(self._core.resume, call)
+
+    async def aresume(
+        self,
+        run: str | Result[Any],
+        *,
+        iterations: int | None = None,
+        budget: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Result[T]:
+        """Like :meth:`resume`, awaited on any loop."""
+        call = self._resume_call(run, iterations, budget, timeout)
+        return await self._aresult(self._core.aresume, call)
+
+    def _resume_call(
+        self, run: Any, iterations: int | None, budget: Mapping[str, Any] | None, timeout: float | None
+    ) -> tuple[Any, ...]:
+        paused = isinstance(run, Result) and run.status == "paused"
+        grant: dict[str, Any] | None = None
+        if paused or iterations is not None or budget is not None:
+            grant = budget_plain("resume()", budget or self._config["budget"] or {})
+            if iterations is not None:
+                grant["iterations"] = number("resume()", "iterations", iterations, least=1, whole=True)
+            elif isinstance(run, Result) and run.pause == "max_iterations":
+                grant["iterations"] = self._config["max_iterations"] or 25
+        return (run.run_id if isinstance(run, Result) else run, grant, timeout)
+
     # -- its life ------------------------------------------------------------------------------------------
+
+    def register(self, *tools: Any) -> Any:
+        """Gives the agent more tools, for runs that begin from now on. With one, it can be used as a decorator.
+
+        Conversations go on. Returns the tool, or all of them.
+        """
+        added = listed("tools", tools)
+        config = {**self._config, "tools": (*self._config["tools"], *added)}
+        before, self._config = self._config, config
+        try:
+            self._build(self._core)
+        except BaseException:
+            self._config = before
+            raise
+        return tools[0] if len(tools) == 1 else tools
+
+    async def aregister(self, *tools: Any) -> Any:
+        """Like :meth:`register`."""
+        return self.register(*tools)
 
     def check(self) -> None:
         """Builds what a run needs, to find what is wrong with it: schemas, the model's name, its key."""
@@ -360,7 +551,7 @@ class Agent(Generic[T]):
         model = self._config["model"]
         parts = [repr(self.name), f"model={model!r}"]
         if self._config["tools"]:
-            parts.append(f"tools=[{', '.join(_tool_name(tool) for tool in self._config['tools'])}]")
+            parts.append(f"tools=[{', '.join(tool_name(tool) for tool in self._config['tools'])}]")
         if self.closed:
             parts.append("closed")
         return f"Agent({', '.join(parts)})"
@@ -368,101 +559,3 @@ class Agent(Generic[T]):
 
 def _rebuilt(kind: type[Agent[Any]], config: dict[str, Any]) -> Agent[Any]:
     return kind(**config)
-
-
-def _listed(name: str, given: Any) -> Iterable[Any]:
-    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
-        raise UsageError(f"ax.Agent: {name} is {given!r}; give it a list, such as {name}=[...]")
-    return given
-
-
-def _tool(given: Any) -> _core.Tool:
-    """What the core takes of a tool. Kept beside the tool, so that all agents share its limits."""
-    known = getattr(given, "_ambidex_core", None)
-    if known is not None:
-        return known  # type: ignore[no-any-return]
-    if isinstance(given, str):
-        return _core.Tool.configured(given)
-    from .tools import as_tool
-
-    tool = as_tool(given)
-    known = getattr(tool, "_ambidex_core", None)
-    if known is not None:
-        return known  # type: ignore[no-any-return]
-    core = _core.Tool.function(tool)
-    tool._ambidex_core = core  # type: ignore[attr-defined]
-    return core
-
-
-def _tool_name(given: Any) -> str:
-    return given if isinstance(given, str) else getattr(given, "name", None) or getattr(given, "__name__", repr(given))
-
-
-def _distinct(where: str, tools: Iterable[Any]) -> None:
-    seen: set[str] = set()
-    for tool in tools:
-        name = _tool_name(tool)
-        if name in seen:
-            raise UsageError(f"{where}: there are two tools named {name!r}; rename one with @ax.tool(name=...)")
-        seen.add(name)
-
-
-_HOOKS = ("before_model", "after_model", "before_tool", "after_tool", "on_finish")
-
-
-def _hooks(where: str, hooks: tuple[Any, ...]) -> tuple[Any, ...]:
-    for hook in hooks:
-        if isinstance(hook, type):
-            raise UsageError(f"{where}: hook {hook.__name__} is a class; give an object of it: hooks=[{hook.__name__}()]")
-        if not any(hasattr(hook, name) for name in _HOOKS):
-            raise UsageError(f"{where}: hook {hook!r} has no method of a hook; those are {', '.join(_HOOKS)}")
-    return hooks
-
-
-def _add_rare(where: str, config: dict[str, Any], settings: dict[str, Any]) -> _core.Model | None:
-    """Settings that most agents do without. Gives the model that summarises, if there is one."""
-    summariser = None
-    budget = config["budget"]
-    if budget is not None:
-        budget = dict(plain(where, "budget", dict(budget), ("usd", "tokens", "tool_calls", "wall")))
-        for name, value in budget.items():
-            number(where, f"budget[{name!r}]", value, least=0)
-        if "wall" in budget:
-            budget["wall_ms"] = round(budget.pop("wall") * 1000)
-        settings["budget"] = budget
-    context = config["context"]
-    if context is not None and context is not False:
-        known = ("compact_at", "keep_last", "summarise_with", "window")
-        context = {} if context is True else dict(plain(where, "context", dict(context), known))
-        with_model = context.pop("summarise_with", None)
-        if with_model is not None:
-            summariser = as_model(with_model, f"{where}: summarise_with")._core
-        settings["context"] = context
-    approvals = config["approvals"]
-    if approvals is not None:
-        if isinstance(approvals, str):
-            approvals = dict.fromkeys(_EFFECTS, approvals)
-        for effect, answer in plain(where, "approvals", dict(approvals), _EFFECTS).items():
-            choice(where, f"approvals[{effect!r}]", answer, ("allow", "ask", "deny"))
-        settings["approvals"] = dict(approvals)
-    if config["settings"] is not None:
-        known = ("max_tokens", "temperature", "top_p", "seed", "stop", "reasoning", "parallel_tool_calls", "extra")
-        settings["settings"] = _call_settings(plain(where, "settings", dict(config["settings"]), known))
-    if config["tool_choice"] is not None:
-        word = config["tool_choice"]
-        settings["tool_choice"] = word if word in ("auto", "none", "required") else {"tool": word}
-    if config["stop"] is not None:
-        settings["stop"] = dict(plain(where, "stop", dict(config["stop"]), ("after_tools", "text")))
-    return summariser
-
-
-def _call_settings(given: dict[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in given.items() if value is not None}
-    if "stop" in settings:
-        stop = settings.pop("stop")
-        settings["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    if "reasoning" in settings:
-        value = settings["reasoning"]
-        tokens = isinstance(value, int) and not isinstance(value, bool)
-        settings["reasoning"] = {"budget_tokens" if tokens else "effort": value}
-    return settings

@@ -230,8 +230,12 @@ def as_model(given: Any, where: str) -> Model:
     """What is taken wherever a model is: a model, or its name."""
     if isinstance(given, Model):
         return given
-    if isinstance(given, str):
-        return Model(given)
+    if isinstance(given, str) and given:
+        # A name alone needs no looking at.
+        model = Model.__new__(Model)
+        model._config = (given, {}, {}, None)
+        model._core = _core.Model.configured(given)
+        return model
     if given is None:
         raise UsageError(
             f"{where} has no model; give it one: model=\"openai:MODEL-ID\", a name of ambidex.toml, or "

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ambidex_core::budget::Budget;
+use ambidex_core::Message;
+use ambidex_core::budget::{Budget, Grant};
 use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
 use ambidex_core::model::{Settings, ToolChoice};
 use ambidex_core::{Error, ErrorKind};
@@ -14,21 +15,23 @@ use ambidex_engine::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 use pyo3::{PyTraverseError, PyVisit};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::asked::Asked;
+use crate::batch::BatchStart;
 use crate::bridge::{self, Caller, Failure};
 use crate::conversation::{Conversations, TakenTurn, Turn};
 use crate::hook::Hook;
 use crate::model::Model;
 use crate::process::{Process, process};
+use crate::request::read;
 use crate::result::RunResult;
 use crate::stream::{EventStream, Start};
 use crate::tool::Tool;
-use crate::{convert, failure, message};
+use crate::{convert, failure, message, result, resume};
 
 /// Variants of an agent that differ in the limit of a run alone; older ones are made again.
 const VARIANTS: usize = 4;
@@ -43,7 +46,7 @@ pub(crate) struct Agent {
     summariser: Option<Py<Model>>,
     tools: Vec<Py<Tool>>,
     hooks: Vec<Py<Hook>>,
-    conversations: Conversations,
+    conversations: Arc<Conversations>,
     closed: AtomicBool,
 }
 
@@ -129,15 +132,18 @@ impl RunStart {
 
 #[pymethods]
 impl Agent {
+    /// `before` is the agent whose conversations this one goes on with.
     #[new]
-    #[pyo3(signature = (settings, model, tools, hooks, summariser=None))]
+    #[pyo3(signature = (settings, model, tools, hooks, summariser=None, before=None))]
     fn new(
         settings: Py<PyDict>,
         model: Py<Model>,
         tools: Vec<Py<Tool>>,
         hooks: Vec<Py<Hook>>,
         summariser: Option<Py<Model>>,
+        before: Option<&Bound<'_, Self>>,
     ) -> Self {
+        let conversations = before.map(|before| before.get().conversations.clone()).unwrap_or_default();
         Self {
             made: Mutex::default(),
             settings,
@@ -145,7 +151,7 @@ impl Agent {
             summariser,
             tools,
             hooks,
-            conversations: Conversations::default(),
+            conversations,
             closed: AtomicBool::new(false),
         }
     }
@@ -187,6 +193,105 @@ impl Agent {
         let mut start = self.start(input, thread, max_iterations, timeout)?;
         start.options.on_waiting = OnWaiting::Stay;
         Ok(EventStream::new(Start::Run(Box::new(start))))
+    }
+
+    /// Many tasks: results and exceptions, in their order.
+    #[pyo3(signature = (inputs, concurrency, sequential, max_iterations=None, timeout=None))]
+    fn batch<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: Vec<Bound<'py, PyAny>>,
+        concurrency: usize,
+        sequential: bool,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let start = self.begin_batch(py, &inputs, concurrency, sequential, max_iterations, timeout)?;
+        bridge::wait(py, |caller| start.run(caller))
+    }
+
+    #[pyo3(signature = (inputs, concurrency, sequential, max_iterations=None, timeout=None, host=None))]
+    #[expect(clippy::too_many_arguments, reason = "what Python gives by position")]
+    fn abatch<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: Vec<Bound<'py, PyAny>>,
+        concurrency: usize,
+        sequential: bool,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let start = self.begin_batch(py, &inputs, concurrency, sequential, max_iterations, timeout)?;
+        bridge::start(py, host, |caller| start.run(caller))
+    }
+
+    /// Answers a question: a decision as plain data.
+    fn answer<'py>(
+        &self,
+        py: Python<'py>,
+        question: String,
+        answer: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (engine, answer) = (process()?.engine().clone(), read(answer, "the answer")?);
+        bridge::wait(py, |_| resume::answer(engine, question, answer))
+    }
+
+    #[pyo3(signature = (question, answer, host=None))]
+    fn aanswer<'py>(
+        &self,
+        py: Python<'py>,
+        question: String,
+        answer: &Bound<'_, PyAny>,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (engine, answer) = (process()?.engine().clone(), read(answer, "the answer")?);
+        bridge::start(py, host, |_| resume::answer(engine, question, answer))
+    }
+
+    /// Goes on with a run that waits, or that is paused and is granted something.
+    #[pyo3(signature = (run, grant=None, timeout=None))]
+    fn resume<'py>(
+        &self,
+        py: Python<'py>,
+        run: String,
+        grant: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (agent, grant, options) = self.begin_resume(py, grant, timeout)?;
+        bridge::wait(py, |caller| resume::resume(agent, run, grant, options, caller))
+    }
+
+    #[pyo3(signature = (run, grant=None, timeout=None, host=None))]
+    fn aresume<'py>(
+        &self,
+        py: Python<'py>,
+        run: String,
+        grant: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (agent, grant, options) = self.begin_resume(py, grant, timeout)?;
+        bridge::start(py, host, |caller| resume::resume(agent, run, grant, options, caller))
+    }
+
+    /// The thread that a chat goes on with.
+    fn chat_thread(&self) -> String {
+        self.conversations.chat()
+    }
+
+    /// What was said on a thread, as plain data.
+    fn messages<'py>(&self, py: Python<'py>, thread: &str) -> PyResult<Bound<'py, PyList>> {
+        result::plain(py, self.conversations.messages(thread).iter().map(|it| -> &Message { it }))
+    }
+
+    /// Forgets a thread; without one, the chat.
+    #[pyo3(signature = (thread=None))]
+    fn clear(&self, thread: Option<&str>) {
+        match thread {
+            Some(thread) => self.conversations.forget(thread),
+            None => self.conversations.clear_chat(),
+        }
     }
 
     /// Builds the agent for this process, to find what is wrong with it.
@@ -232,6 +337,31 @@ impl Agent {
         let turn = thread.map(|thread| self.conversations.turn(process.generation(), thread));
         let options = options(timeout)?;
         Ok(RunStart { agent, task: message::messages(input)?.into(), options, turn })
+    }
+
+    fn begin_batch(
+        &self,
+        py: Python<'_>,
+        inputs: &[Bound<'_, PyAny>],
+        concurrency: usize,
+        sequential: bool,
+        max_iterations: Option<u32>,
+        timeout: Option<f64>,
+    ) -> PyResult<BatchStart> {
+        let (_, agent) = self.ready(py, max_iterations)?;
+        let tasks = inputs.iter().map(|input| message::messages(input).map(Task::from));
+        let (tasks, options) = (tasks.collect::<PyResult<Vec<_>>>()?, options(timeout)?);
+        Ok(BatchStart { agent, tasks, options, concurrency, sequential })
+    }
+
+    fn begin_resume(
+        &self,
+        py: Python<'_>,
+        grant: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<(Engine, Option<Grant>, RunOptions)> {
+        let (_, agent) = self.ready(py, None)?;
+        Ok((agent, grant.map(|grant| read(grant, "the grant")).transpose()?, options(timeout)?))
     }
 
     /// The agent, if it is not closed.
@@ -320,10 +450,6 @@ impl Agent {
             builder = builder.approvals(ApprovalPolicy { read, idempotent, once });
         }
         Ok(py.detach(|| builder.build())?)
-    }
-
-    pub(crate) fn conversations(&self) -> &Conversations {
-        &self.conversations
     }
 }
 

@@ -66,7 +66,12 @@ impl Asked {
 
     /// The options of a run that was asked for so.
     pub(crate) fn options(self: &Arc<Self>, options: RunOptions) -> RunOptions {
-        RunOptions { token: Some(self.token.clone()), caller: Some(self.as_core()), ..options }
+        RunOptions {
+            token: Some(self.token.clone()),
+            caller: Some(self.as_core()),
+            parent: self.caller.parent().cloned(),
+            ..options
+        }
     }
 
     /// What the tools of the run share, a `dict`.
@@ -115,7 +120,9 @@ impl Asked {
             return Err(Failure::Python(raised));
         }
         ended.map_err(|failed| {
-            self.name_cause(&failed.error);
+            if let Some(cause) = self.cause_of(&failed.error) {
+                self.caller.caused(cause);
+            }
             Failure::Run(failed)
         })
     }
@@ -128,14 +135,11 @@ impl Asked {
         })
     }
 
-    fn name_cause(&self, error: &Error) {
+    /// The exception that was told as this error.
+    pub(crate) fn cause_of(&self, error: &Error) -> Option<PyErr> {
         let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
         let found = causes.iter().rposition(|(text, _)| error.message().contains(text.as_str()));
-        let found = found.map(|at| causes.remove(at));
-        drop(causes);
-        if let Some((_, exception)) = found {
-            self.caller.caused(exception);
-        }
+        found.map(|at| causes.remove(at).1)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Threads of conversation that an agent keeps in memory. Runs on one thread take turns.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambidex_core::Message;
@@ -10,7 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The conversations of one agent.
 #[derive(Default)]
-pub(crate) struct Conversations(Mutex<HashMap<String, Kept>>);
+pub(crate) struct Conversations {
+    threads: Mutex<HashMap<String, Kept>>,
+    /// The thread that a chat goes on with.
+    chat: Mutex<Option<String>>,
+}
 
 struct Kept {
     said: Arc<Mutex<Conversation>>,
@@ -27,7 +32,7 @@ pub(crate) struct Turn {
 
 impl Conversations {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn turn(&self, generation: u64, thread: String) -> Turn {
@@ -41,6 +46,20 @@ impl Conversations {
             (kept.generation, kept.turns) = (generation, Arc::new(Semaphore::new(1)));
         }
         Turn { said: kept.said.clone(), turns: kept.turns.clone() }
+    }
+
+    /// The thread of the chat, a new one where none is under way.
+    pub(crate) fn chat(&self) -> String {
+        let mut chat = self.chat.lock().unwrap_or_else(PoisonError::into_inner);
+        chat.get_or_insert_with(new_thread).clone()
+    }
+
+    /// What the chat said is forgotten, and it begins anew on another thread.
+    pub(crate) fn clear_chat(&self) {
+        let thread = self.chat.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            self.forget(&thread);
+        }
     }
 
     /// What was said on a thread.
@@ -59,6 +78,11 @@ impl Conversations {
         let forgotten = std::mem::take(&mut *self.lock());
         drop(forgotten);
     }
+}
+
+fn new_thread() -> String {
+    let number = || RandomState::new().build_hasher().finish();
+    format!("thread_{:016x}{:016x}", number(), number())
 }
 
 fn lock(said: &Mutex<Conversation>) -> MutexGuard<'_, Conversation> {

@@ -7,6 +7,7 @@
 mod agent;
 mod aio;
 mod asked;
+mod batch;
 mod bridge;
 mod command;
 mod conversation;
@@ -28,6 +29,8 @@ mod pulse;
 mod python_tool;
 mod request;
 mod result;
+mod resume;
+mod seam;
 mod slot;
 mod stream;
 mod toml_text;
@@ -66,6 +69,8 @@ mod _core {
     #[pymodule_export]
     use super::result::RunResult;
     #[pymodule_export]
+    use super::seam::{Call, CallResult, Finish};
+    #[pymodule_export]
     use super::stream::EventStream;
     #[pymodule_export]
     use super::tool::Tool;
@@ -73,10 +78,11 @@ mod _core {
     use super::tool_context::ToolContext;
     #[pymodule_export]
     use super::usage::Usage;
-    use super::{Bound, PyModule, PyResult, fork};
+    use super::{Bound, PyModule, PyResult, fork, process};
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        process::refuse_subinterpreters()?;
         fork::hook();
         Ok(())
     }

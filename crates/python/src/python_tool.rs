@@ -208,6 +208,19 @@ fn tool_error(py: Python<'_>, text: String, cause: Option<PyErr>) -> PyErr {
     error
 }
 
+/// A value that stands in for a tool's: what it is made of is not known, so it is written as any result is.
+pub(crate) fn written(value: &Bound<'_, PyAny>) -> PyResult<ToolOutput> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(ToolOutput::Text(text.to_cow()?.into_owned()));
+    }
+    if let Ok(plain) = convert::from_python(value) {
+        return Ok(ToolOutput::Json(plain));
+    }
+    static WRITE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = WRITE.import(value.py(), "ambidex.tools.result", "to_json")?.call1((value,))?;
+    convert::from_python(&made).map(ToolOutput::Json)
+}
+
 /// Whether it is a coroutine or the like.
 pub(crate) fn is_awaitable(value: &Bound<'_, PyAny>) -> bool {
     if value.is_none() || value.cast_exact::<PyString>().is_ok() {

@@ -25,6 +25,12 @@ const NAMES: [&str; 8] = [
 
 #[pymethods]
 impl Usage {
+    /// Of nothing.
+    #[new]
+    fn new() -> Self {
+        Self(Core::default())
+    }
+
     /// All input tokens, those read from a cache included.
     #[getter]
     fn input_tokens(&self) -> u64 {

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from .decorator import Tool as Tool
     from .decorator import as_tool as as_tool
     from .decorator import tool as tool
+    from .endpoint import HttpTool as HttpTool
+    from .endpoint import http as http
+    from .endpoint import mcp as mcp
     from .output import Output as Output
     from .output import as_output as as_output
 
-__all__ = ["Output", "Tool", "as_output", "as_tool", "tool"]
+__all__ = ["HttpTool", "Output", "Tool", "as_output", "as_tool", "http", "mcp", "tool"]
 
 _HOMES = {
     "Tool": "decorator",
@@ -22,6 +25,9 @@ _HOMES = {
     "tool": "decorator",
     "Output": "output",
     "as_output": "output",
+    "HttpTool": "endpoint",
+    "http": "endpoint",
+    "mcp": "endpoint",
 }
 
 

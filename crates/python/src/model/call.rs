@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ambidex_core::context::RunScope;
 use ambidex_core::model::Settings;
-use ambidex_core::wire::WireCache;
 use ambidex_core::{Context, Error, ErrorKind, Request};
 use ambidex_engine::project::ConfiguredModel;
 use ambidex_models::{Preset, collect};
@@ -73,10 +72,9 @@ impl CallStart {
     ) -> (ambidex_core::BoxStream<'static, Result<ambidex_core::Chunk, Error>>, Option<Duration>) {
         let scope = RunScope {
             run: Context::detached().run().into(),
-            wire: WireCache::default(),
-            sink: None,
             threads: Some(self.process.engine().threads().clone()),
             caller: Some(asked.as_core()),
+            ..RunScope::default()
         };
         let context = Context::new(Arc::new(scope), "call".into(), 1, asked.token().clone(), self.timeout);
         let model = Preset::new(self.model.model, self.model.settings);

@@ -2,6 +2,7 @@
 
 mod call;
 mod function;
+mod observed;
 mod provider;
 mod reply;
 mod route;
@@ -39,6 +40,7 @@ enum Recipe {
     Scripted(scripted::Script),
     Function(function::Function),
     Human { name: String, queue: String, timeout: Option<Duration> },
+    Observed(observed::Observed),
 }
 
 #[pymethods]
@@ -85,6 +87,12 @@ impl Model {
     fn human(name: String, queue: String, timeout: Option<f64>) -> Self {
         let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Self::of(Recipe::Human { name, queue, timeout })
+    }
+
+    /// A model whose calls are shown to something written in Python, which may answer or break them off.
+    #[staticmethod]
+    fn observed(inner: Py<Self>, observer: Py<PyAny>) -> Self {
+        Self::of(Recipe::Observed(observed::Observed::new(inner, observer)))
     }
 
     /// The name it is known by.
@@ -135,14 +143,18 @@ impl Model {
         match &self.recipe {
             Recipe::Function(function) => function.slot().visit(&visit),
             Recipe::Route(route) => route.targets().iter().try_for_each(|target| visit.call(target)),
+            Recipe::Observed(observed) => {
+                visit.call(observed.inner())?;
+                observed.slot().visit(&visit)
+            }
             Recipe::Configured(_) | Recipe::Scripted(_) | Recipe::Human { .. } => Ok(()),
         }
     }
 
     fn __clear__(&self) {
         // Targets of routes are older than their routes, so no cycle leads through them alone.
-        if let Recipe::Function(function) = &self.recipe {
-            function.slot().clear();
+        if let Some(slot) = self.slot() {
+            slot.clear();
         }
     }
 }
@@ -150,8 +162,8 @@ impl Model {
 impl Drop for Model {
     fn drop(&mut self) {
         *self.made.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Recipe::Function(function) = &self.recipe {
-            crate::slot::Slot::release(function.slot());
+        if let Some(slot) = self.slot() {
+            crate::slot::Slot::release(slot);
         }
     }
 }
@@ -159,6 +171,15 @@ impl Drop for Model {
 impl Model {
     fn of(recipe: Recipe) -> Self {
         Self { made: Mutex::default(), recipe }
+    }
+
+    /// The object written in Python that it calls.
+    fn slot(&self) -> Option<&Arc<crate::slot::Slot>> {
+        match &self.recipe {
+            Recipe::Function(function) => Some(function.slot()),
+            Recipe::Observed(observed) => Some(observed.slot()),
+            Recipe::Configured(_) | Recipe::Route(_) | Recipe::Scripted(_) | Recipe::Human { .. } => None,
+        }
     }
 
     /// The model of this process, with the settings that its calls carry.
@@ -190,6 +211,10 @@ impl Model {
             Recipe::Route(route) => plain(route.make(py, process, times)?),
             Recipe::Scripted(script) => plain(script.make(py)?),
             Recipe::Function(function) => plain(function.make()),
+            Recipe::Observed(observed) => {
+                let inner = observed.inner().get().made(py, process)?;
+                ConfiguredModel { model: observed.around(inner.model), settings: inner.settings }
+            }
             Recipe::Human { name, queue, timeout } => {
                 let human = process.engine().human(name).queue(queue);
                 plain(Arc::new(match timeout {
@@ -230,6 +255,7 @@ impl Model {
         match &self.recipe {
             Recipe::Human { .. } => true,
             Recipe::Route(route) => route.targets().iter().any(|target| target.get().asks_a_person()),
+            Recipe::Observed(observed) => observed.inner().get().asks_a_person(),
             Recipe::Configured(_) | Recipe::Scripted(_) | Recipe::Function(_) => false,
         }
     }

@@ -1,0 +1,41 @@
+//! Runs that rest: answers to what a person was asked, and going on.
+
+use std::sync::Arc;
+
+use ambidex_core::budget::Grant;
+use ambidex_core::question::{Answer as CoreAnswer, AnswerError};
+use ambidex_core::record::Input;
+use ambidex_core::{Error, ErrorKind};
+use ambidex_engine::{Agent, Engine, RunOptions};
+
+use crate::asked::Asked;
+use crate::bridge::{Caller, Failure};
+use crate::result::RunResult;
+
+/// Answers a question of a run.
+pub(crate) async fn answer(engine: Engine, question: String, answer: CoreAnswer) -> Result<(), Failure> {
+    engine.answer(&question, answer).await.map_err(|refused| {
+        let kind = match refused {
+            AnswerError::Unknown => ErrorKind::NotFound,
+            AnswerError::AlreadyAnswered | AnswerError::Withdrawn | AnswerError::Invalid(_) => {
+                ErrorKind::InvalidRequest
+            }
+        };
+        Error::new(kind, format!("question `{question}`: {refused}")).into()
+    })
+}
+
+/// Goes on with a run that waits or is paused. A paused one is granted something.
+pub(crate) async fn resume(
+    agent: Agent,
+    run: String,
+    grant: Option<Grant>,
+    options: RunOptions,
+    caller: Arc<Caller>,
+) -> Result<RunResult, Failure> {
+    let asked = Asked::new(&caller);
+    let inputs = grant.map(Input::Resume).into_iter().collect();
+    let resumed = agent.resume(&run, inputs, asked.options(options)).await;
+    let handle = resumed.map_err(|error| Failure::Core(error.context(format!("run `{run}`"))))?;
+    asked.settle(handle.outcome().await).map(RunResult::new)
+}
