@@ -1,6 +1,7 @@
 //! How the process fares, as plain data: loops, threads, connections, runs.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
@@ -9,7 +10,6 @@ use pyo3::types::{PyDict, PyList};
 use crate::bridge::LoopBridge;
 use crate::process;
 use crate::pulse::{Block, Pulse, Sight};
-use crate::watch::Holding;
 
 /// None before the first call of the process: nothing is there yet.
 #[pyfunction]
@@ -70,23 +70,29 @@ fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// Has the watcher look at a loop also when nothing of ours waits for it.
+/// Has the watcher look at a loop also when nothing of ours waits for it, until it is stopped or the loop closed;
+/// also when nobody keeps this.
 #[pyclass(frozen, module = "ambidex._core")]
 pub(crate) struct LoopWatch {
-    holding: std::sync::Mutex<Option<Holding>>,
+    pulse: Arc<Pulse>,
+    stopped: AtomicBool,
 }
 
 #[pymethods]
 impl LoopWatch {
     fn stop(&self) {
-        let holding = self.holding.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        drop(holding);
+        if !self.stopped.swap(true, SeqCst) {
+            self.pulse.release();
+        }
     }
 }
 
 /// Watches the loop that runs in this thread.
 #[pyfunction]
 pub(crate) fn watch_running_loop(py: Python<'_>) -> PyResult<LoopWatch> {
-    let holding = LoopBridge::running(py)?.hold()?;
-    Ok(LoopWatch { holding: std::sync::Mutex::new(Some(holding)) })
+    let process = process::process()?;
+    let pulse = LoopBridge::running(py)?.pulse().clone();
+    pulse.hold();
+    process.watch().want(process);
+    Ok(LoopWatch { pulse, stopped: AtomicBool::new(false) })
 }

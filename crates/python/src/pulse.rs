@@ -34,7 +34,7 @@ pub(crate) struct Pulse {
     /// Jobs that wait for its next turn.
     pub(crate) queued: AtomicUsize,
     /// Sync calls that block it, and people who asked to watch it.
-    pub(crate) held: AtomicUsize,
+    held: AtomicUsize,
     pub(crate) lag: Lag,
     blocks: Mutex<Blocks>,
 }
@@ -186,6 +186,24 @@ impl Pulse {
     /// Whether it matters to anybody here if it stands still.
     pub(crate) fn is_in_use(&self) -> bool {
         !self.is_closed() && [&self.calls, &self.tasks, &self.held].iter().any(|count| count.load(SeqCst) > 0)
+    }
+
+    /// Counts it as in use until `release`.
+    pub(crate) fn hold(&self) {
+        self.held.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn release(&self) {
+        self.held.fetch_sub(1, SeqCst);
+    }
+
+    pub(crate) fn call_begins(&self) {
+        self.calls.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn call_ended(&self) {
+        // Closing forgot all of them.
+        let _ = self.calls.fetch_update(SeqCst, SeqCst, |calls| calls.checked_sub(1));
     }
 
     pub(crate) fn close(&self) {

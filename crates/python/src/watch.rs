@@ -209,12 +209,12 @@ fn see(bridge: &Weak<LoopBridge>, pulse: &Pulse, stamp: u64) {
     });
 }
 
-/// Keeps a loop counted as in use.
+/// Keeps a loop counted as in use while it lives.
 pub(crate) struct Holding(Arc<Pulse>);
 
 impl Holding {
     pub(crate) fn new(pulse: Arc<Pulse>, process: &'static Process) -> Self {
-        pulse.held.fetch_add(1, SeqCst);
+        pulse.hold();
         process.watch().want(process);
         Self(pulse)
     }
@@ -222,6 +222,6 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, SeqCst);
+        self.0.release();
     }
 }

@@ -56,6 +56,7 @@ impl Pending {
             }
             state.outcome = Outcome::Ended(ending);
         }
+        self.bridge.pulse().call_ended();
         self.bridge.complete(self.clone());
     }
 

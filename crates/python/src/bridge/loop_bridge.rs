@@ -192,18 +192,13 @@ impl LoopBridge {
     }
 
     pub(crate) fn track(&self, pending: &Arc<Pending>) {
-        {
-            let mut known = lock(&self.pending);
-            known.insert(Arc::as_ptr(pending) as usize, Arc::downgrade(pending));
-            self.pulse.calls.store(known.len(), SeqCst);
-        }
+        lock(&self.pending).insert(Arc::as_ptr(pending) as usize, Arc::downgrade(pending));
+        self.pulse.call_begins();
         self.comes_into_use();
     }
 
     pub(crate) fn untrack(&self, pending: *const Pending) {
-        let mut known = lock(&self.pending);
-        known.remove(&(pending as usize));
-        self.pulse.calls.store(known.len(), SeqCst);
+        lock(&self.pending).remove(&(pending as usize));
     }
 
     fn comes_into_use(&self) {
