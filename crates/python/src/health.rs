@@ -30,6 +30,7 @@ pub(crate) fn health(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     )?;
     all.set_item("runs", process.engine().active_runs())?;
     all.set_item("calls", process.operations())?;
+    all.set_item("streams", process.streams().load(SeqCst))?;
     Ok(Some(all))
 }
 

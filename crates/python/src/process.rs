@@ -2,7 +2,7 @@
 //! remade after a fork.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
 use ambidex_core::memory::MemoryStore;
 use ambidex_engine::Engine;
@@ -33,6 +33,7 @@ pub(crate) struct Process {
     releases: Releases,
     operations: TaskTracker,
     watch: Watch,
+    streams: AtomicUsize,
     generation: u64,
 }
 
@@ -70,6 +71,7 @@ impl Process {
             releases: Releases::default(),
             operations: TaskTracker::new(),
             watch: Watch::new(),
+            streams: AtomicUsize::new(0),
             generation: fork::generation(),
         })
     }
@@ -119,6 +121,11 @@ impl Process {
     /// The watcher of loops.
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Event streams that are open.
+    pub(crate) fn streams(&self) -> &AtomicUsize {
+        &self.streams
     }
 
     pub(crate) fn releases(&self) -> &Releases {

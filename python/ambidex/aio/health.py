@@ -103,6 +103,8 @@ class Health:
     """Runs under way."""
     calls: int
     """Calls of the async door under way, on all loops."""
+    streams: int
+    """Event streams open: begun, and neither read to their end nor closed."""
     process_threads: int
     """All threads of the process, where the system tells; else those that Python knows."""
     process_fds: int | None
@@ -123,7 +125,7 @@ class Health:
     def __str__(self) -> str:
         threads, connections = self.threads, self.connections
         lines = [
-            f"runs {self.runs}, async calls {self.calls}",
+            f"runs {self.runs}, async calls {self.calls}, streams {self.streams}",
             f"threads {threads.busy} of {threads.limit} busy, {threads.waiting} calls wait, "
             f"{threads.abandoned} abandoned, peak {threads.peak}",
             f"connections {connections.open} open, {connections.idle} idle, "
@@ -149,13 +151,15 @@ def health() -> Health:
 
     found: dict[str, Any] | None = _core.health()
     if found is None:
-        found = {"loops": [], "threads": (0,) * 5, "connections": (0,) * 4, "runs": 0, "calls": 0}
+        found = {"loops": [], "threads": (0,) * 5, "connections": (0,) * 4, "runs": 0}
+        found |= {"calls": 0, "streams": 0}
     return Health(
         loops=tuple(_loop(loop) for loop in found["loops"]),
         threads=ThreadsHealth(*found["threads"]),
         connections=ConnectionsHealth(*found["connections"]),
         runs=found["runs"],
         calls=found["calls"],
+        streams=found["streams"],
         process_threads=_count("/proc/self/task") or threading.active_count(),
         process_fds=_count("/proc/self/fd") or _count("/dev/fd"),
     )

@@ -276,7 +276,7 @@ def test_it_reads_as_a_report() -> None:
     assert health.process_threads >= 1
     assert health.blocked == sum(loop.blocked for loop in health.loops)
     text = repr(health)
-    assert text.startswith("<Health\nruns 0, async calls 0\nthreads 0 of 32 busy")
+    assert text.startswith("<Health\nruns 0, async calls 0, streams 0\nthreads 0 of 32 busy")
     assert "loop ambidex-loop-0: lag " in text
     assert str(health) in text
 

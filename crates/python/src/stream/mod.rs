@@ -1,6 +1,7 @@
 //! Events on their way to Python: as many as there are in one crossing, one wake-up when there were none.
 
 mod call;
+mod open;
 mod run;
 
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use crate::result::RunResult;
 use crate::{failure, gate, loop_warning};
 
 use call::CallEvents;
+use open::Open;
 use run::RunStream;
 
 /// Events of one crossing at most.
@@ -191,10 +193,11 @@ impl Shared {
         match taken {
             State::New(start) => {
                 let asked = Asked::within(of, &self.token);
-                match start {
-                    Start::Run(start) => Ok(Some(Box::new(RunStream::new(*start, asked)))),
-                    Start::Call(start) => Ok(Some(Box::new(CallEvents::new(*start, asked)))),
-                }
+                let source: Box<dyn Source> = match start {
+                    Start::Run(start) => Box::new(RunStream::new(*start, asked)),
+                    Start::Call(start) => Box::new(CallEvents::new(*start, asked)),
+                };
+                Ok(Some(Box::new(Open::new(source)?)))
             }
             State::Open(source) => Ok(Some(source)),
             State::Ended(end) => {
