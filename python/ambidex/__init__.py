@@ -26,6 +26,7 @@ from . import _core
 if TYPE_CHECKING:
     from . import aio as aio
     from . import errors as errors
+    from . import hooks as hooks
     from . import models as models
     from . import testing as testing
     from . import tools as tools
@@ -63,11 +64,12 @@ if TYPE_CHECKING:
     from .streams import Stream as Stream
     from .tools import tool as tool
 
-Event = _core.Event
-Reply = _core.Reply
-Request = _core.Request
-ToolContext = _core.ToolContext
-Usage = _core.Usage
+if not TYPE_CHECKING:
+    Event = _core.Event
+    Reply = _core.Reply
+    Request = _core.Request
+    ToolContext = _core.ToolContext
+    Usage = _core.Usage
 
 _MODULES = ("aio", "errors", "hooks", "models", "testing", "tools")
 _HOMES = {

@@ -56,7 +56,9 @@ def file(source: Any) -> Text:
         name = os.path.basename(os.fspath(source))
         data = _read(source, _LARGEST_FILE)
     if len(data) > _LARGEST_FILE:
-        raise UsageError(f"{name} has more than {_LARGEST_FILE} bytes; give the model a tool that reads parts of it")
+        raise UsageError(
+            f"{name} has more than {_LARGEST_FILE} bytes; give the model a tool that reads parts of it"
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -75,13 +77,15 @@ def image(source: Any) -> Image:
         if not head.endswith(";base64"):
             raise UsageError("a data URL of an image is written data:image/png;base64,...")
         return Image(data=data, media_type=head[: -len(";base64")])
-    data = bytes(source) if isinstance(source, (bytes, bytearray)) else _read(source, _LARGEST_IMAGE)
-    kind = _by_bytes(data) or (None if isinstance(source, (bytes, bytearray)) else _by_name(os.fspath(source)))
+    content = bytes(source) if isinstance(source, (bytes, bytearray)) else _read(source, _LARGEST_IMAGE)
+    kind = _by_bytes(content) or (
+        None if isinstance(source, (bytes, bytearray)) else _by_name(os.fspath(source))
+    )
     if kind is None:
         raise UsageError("this is no image that models take: PNG, JPEG, GIF or WebP")
     import base64
 
-    return Image(data=base64.b64encode(data).decode("ascii"), media_type=kind)
+    return Image(data=base64.b64encode(content).decode("ascii"), media_type=kind)
 
 
 def _read(source: Any, most: int) -> bytes:
@@ -103,5 +107,11 @@ def _by_bytes(data: bytes) -> str | None:
 
 def _by_name(name: str) -> str | None:
     ending = name.split("?", 1)[0].rsplit(".", 1)[-1].lower()
-    kinds = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
+    kinds = {
+        "png": "image/png",
+        "jpg": "image/jpeg",
+        "jpeg": "image/jpeg",
+        "gif": "image/gif",
+        "webp": "image/webp",
+    }
     return kinds.get(ending)

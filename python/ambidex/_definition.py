@@ -84,7 +84,9 @@ def core_tool(given: Any) -> _core.Tool:
 
 
 def tool_name(given: Any) -> str:
-    return given if isinstance(given, str) else getattr(given, "name", None) or getattr(given, "__name__", repr(given))
+    if isinstance(given, str):
+        return given
+    return str(getattr(given, "name", None) or getattr(given, "__name__", None) or repr(given))
 
 
 def _distinct(where: str, tools: Iterable[Any]) -> None:
@@ -92,7 +94,9 @@ def _distinct(where: str, tools: Iterable[Any]) -> None:
     for tool in tools:
         name = tool_name(tool)
         if name in seen:
-            raise UsageError(f"{where}: there are two tools named {name!r}; rename one with @ax.tool(name=...)")
+            raise UsageError(
+                f"{where}: there are two tools named {name!r}; rename one with @ax.tool(name=...)"
+            )
         seen.add(name)
 
 
@@ -101,7 +105,9 @@ _HOOKS = ("before_model", "after_model", "before_tool", "after_tool", "on_finish
 
 def _hook(where: str, hook: Any) -> _core.Hook:
     if isinstance(hook, type):
-        raise UsageError(f"{where}: hook {hook.__name__} is a class; give an object of it: hooks=[{hook.__name__}()]")
+        raise UsageError(
+            f"{where}: hook {hook.__name__} is a class; give an object of it: hooks=[{hook.__name__}()]"
+        )
     if not any(hasattr(hook, name) for name in _HOOKS):
         raise UsageError(f"{where}: hook {hook!r} has no method of a hook; those are {', '.join(_HOOKS)}")
     return _core.Hook(hook, _is_async)
@@ -120,8 +126,8 @@ def _add_rare(where: str, config: dict[str, Any], settings: dict[str, Any]) -> _
         settings["budget"] = budget_plain(where, config["budget"])
     context = config["context"]
     if context is not None and context is not False:
-        known = ("compact_at", "keep_last", "summarise_with", "window")
-        context = {} if context is True else dict(plain(where, "context", dict(context), known))
+        members = ("compact_at", "keep_last", "summarise_with", "window")
+        context = {} if context is True else dict(plain(where, "context", dict(context), members))
         with_model = context.pop("summarise_with", None)
         if with_model is not None:
             summariser = as_model(with_model, f"{where}: summarise_with")._core
@@ -134,7 +140,16 @@ def _add_rare(where: str, config: dict[str, Any], settings: dict[str, Any]) -> _
             choice(where, f"approvals[{effect!r}]", answer, ("allow", "ask", "deny"))
         settings["approvals"] = dict(approvals)
     if config["settings"] is not None:
-        known = ("max_tokens", "temperature", "top_p", "seed", "stop", "reasoning", "parallel_tool_calls", "extra")
+        known = (
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "seed",
+            "stop",
+            "reasoning",
+            "parallel_tool_calls",
+            "extra",
+        )
         settings["settings"] = _call_settings(plain(where, "settings", dict(config["settings"]), known))
     if config["tool_choice"] is not None:
         word = config["tool_choice"]

@@ -7,7 +7,8 @@ from typing import Any
 
 
 def drain(tool: Any, arguments: dict[str, Any], context: Any) -> Any:
-    """Calls a tool that is a generator: what it yields is progress, what it returns (else its last value) the result."""
+    """Calls a tool that is a generator: what it yields is progress, what it returns (else its last value) the
+    result."""
     generator: Generator[Any, None, Any] = tool.call(arguments, context)
     last = None
     try:

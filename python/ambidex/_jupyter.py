@@ -26,7 +26,9 @@ def result_html(result: Result[Any]) -> str:
     if result._core.has_output:
         parts.append(f"<pre>{escape(repr(result.output))}</pre>")
     if result.error is not None:
-        parts.append(f'<div style="color:#b00"><b>{escape(result.error.code)}</b>: {escape(result.error.message)}</div>')
+        parts.append(
+            f'<div style="color:#b00"><b>{escape(result.error.code)}</b>: {escape(result.error.message)}</div>'
+        )
     parts.append(f'<div style="opacity:.6;font-size:85%">{escape(_facts(result))}</div>')
     return "".join(parts)
 
@@ -75,7 +77,11 @@ def _arguments(arguments: Any) -> str:
 
 def show_stream(stream: Stream[Any]) -> None:
     """Reads a stream and shows its text while it comes."""
-    from IPython.display import HTML, display
+    from importlib import import_module
+
+    # Untyped, and there where this is called.
+    shows: Any = import_module("IPython.display")
+    HTML, display = shows.HTML, shows.display
 
     if stream._door != "stream":
         print(f"{stream!r}: read it with `async for`, or show stream() in its place")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from . import _bridge, _core
 from ._checks import number, unknown
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn
 
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeVar
 
     from .messages import Message
     from .model import Conversation, Model
@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
     Attachment = str | bytes | PathLike[str]
 
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 __all__ = ["Agent"]
 
-T = TypeVar("T")
 
 _ARGUMENTS = (
     "name",
@@ -60,17 +65,18 @@ class Agent(Generic[T]):
     - ``model``: an ``ax.Model``, a route, or a name: ``"openai:MODEL-ID"``, one of ``ambidex.toml``, or ``"demo"``,
       which answers offline.
     - ``instructions``: what it is told to be and do.
-    - ``tools``: functions (made tools by their hints and docstrings, see ``ax.tool``), ``ax.tools.http(...)``, or names
-      of tools in ``ambidex.toml``.
+    - ``tools``: functions (made tools by their hints and docstrings, see ``ax.tool``), ``ax.tools.http(...)``, or
+      names of tools in ``ambidex.toml``.
     - ``mode``: ``"auto"`` works until a whole reply asks for no tool; in ``"chat"`` a cut reply is an answer, too.
     - ``max_iterations``: calls of the model before a run pauses; 25 where it is not given.
     - ``tool_concurrency``: tools of one run at once; 16 where it is not given.
     - ``output``: the type of the answer: a Pydantic model, dataclass, TypedDict, any hint, or a JSON schema.
       ``result.output`` is of it.
-    - ``hooks``: objects with any of ``before_model``, ``after_model``, ``before_tool``, ``after_tool``, ``on_finish``.
+    - ``hooks``: objects with any of ``before_model``, ``after_model``, ``before_tool``, ``after_tool``,
+      ``on_finish``.
     - ``budget``: ``{"usd", "tokens", "tool_calls", "wall"}`` (``wall`` in seconds); a run that reaches one pauses.
-    - ``context``: ``{"compact_at", "keep_last", "summarise_with"}``: near the limit of the model's context a summary takes
-      the place of the older part of the conversation. True for the defaults.
+    - ``context``: ``{"compact_at", "keep_last", "summarise_with"}``: near the limit of the model's context a summary
+      takes the place of the older part of the conversation. True for the defaults.
     - ``approvals``: ``{"once": "ask", ...}``: ``allow``, ``ask`` or ``deny`` by the effect of tools.
     - ``settings``: of the model's calls, such as ``{"temperature": 0.2}``, over those of the model.
     - ``tool_choice``: ``auto``, ``none``, ``required``, or the name of a tool.
@@ -192,8 +198,8 @@ class Agent(Generic[T]):
         """Runs a task to its end, on any thread.
 
         ``thread`` names a conversation that goes on: what was said on it stands before the task, and this agent
-        remembers what is said now. ``timeout`` is in seconds of active time. ``files`` (texts) and ``images`` are paths,
-        bytes or URLs.
+        remembers what is said now. ``timeout`` is in seconds of active time. ``files`` (texts) and ``images`` are
+        paths, bytes or URLs.
 
         A failed run raises; the error has ``.result``. A run that pauses or waits for a person is no error.
         """
@@ -226,10 +232,11 @@ class Agent(Generic[T]):
         images: Iterable[Attachment] = (),
         **unknown_arguments: NoReturn,
     ) -> Stream[Result[T]]:
-        """The events of a run as they happen: ``for event in agent.stream("task")``. Arguments are those of :meth:`run`.
+        """The events of a run as they happen: ``for event in agent.stream("task")``. Arguments are those of
+        :meth:`run`.
 
-        ``break``, ``close()`` and dropping the stream end the run; ``stream.result`` is what it came to. A run that waits
-        for a person goes on when the question is answered (:meth:`answer`).
+        ``break``, ``close()`` and dropping the stream end the run; ``stream.result`` is what it came to. A run
+        that waits for a person goes on when the question is answered (:meth:`answer`).
         """
         call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
         return self._stream("stream", call)
@@ -277,19 +284,20 @@ class Agent(Generic[T]):
         try:
             return Result(run(*call), self._convert)
         except AmbidexError as error:
-            raise self._failed(error)
+            self._failed(error)
+            raise
 
     async def _aresult(self, run: Callable[..., Any], call: tuple[Any, ...]) -> Result[T]:
         try:
             return Result(await _bridge.awaited(run, *call), self._convert)
         except AmbidexError as error:
-            raise self._failed(error)
+            self._failed(error)
+            raise
 
-    def _failed(self, error: AmbidexError) -> AmbidexError:
-        """The error itself; its result knows the type of the output."""
+    def _failed(self, error: AmbidexError) -> None:
+        """The error's result knows the type of the output."""
         if error.result is not None:
             error.result._convert = self._convert
-        return error
 
     # -- conversations ---------------------------------------------------------------------------------------
 
@@ -307,7 +315,9 @@ class Agent(Generic[T]):
 
         :meth:`clear` begins anew. Calls at the same time take turns.
         """
-        call = self._call(task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments)
+        call = self._call(
+            task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments
+        )
         return self._result(self._core.run, call)
 
     async def achat(
@@ -321,7 +331,9 @@ class Agent(Generic[T]):
         **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Like :meth:`chat`, awaited on any loop."""
-        call = self._call(task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments)
+        call = self._call(
+            task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments
+        )
         return await self._aresult(self._core.arun, call)
 
     def messages(self, thread: str | None = None) -> list[Message]:
@@ -371,8 +383,8 @@ class Agent(Generic[T]):
     ) -> list[Result[T]]:
         """Runs many tasks, ``concurrency`` of them at once, and gives their results in the order of the tasks.
 
-        A failure is a value: its result has ``.error``, and ends no other run. ``sequential=True`` runs one after another,
-        each with the conversation before it. ``timeout`` is for each run.
+        A failure is a value: its result has ``.error``, and ends no other run. ``sequential=True`` runs one after
+        another, each with the conversation before it. ``timeout`` is for each run.
         """
         call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout)
         return [self._item(item) for item in self._core.batch(*call)]
@@ -391,7 +403,12 @@ class Agent(Generic[T]):
         return [self._item(item) for item in await _bridge.awaited(self._core.abatch, *call)]
 
     def _batch_call(
-        self, tasks: Any, concurrency: int, sequential: bool, max_iterations: int | None, timeout: float | None
+        self,
+        tasks: Any,
+        concurrency: int,
+        sequential: bool,
+        max_iterations: int | None,
+        timeout: float | None,
     ) -> tuple[Any, ...]:
         if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
             raise UsageError(f"batch() takes a list of tasks, not {tasks!r}; for one task use run()")
@@ -405,7 +422,7 @@ class Agent(Generic[T]):
             error = item if isinstance(item, AmbidexError) else AmbidexError(str(item), code="internal")
             if error is not item:
                 error.__cause__ = item
-            core = NothingRan(error) if error.result is None else error.result._core
+            core: Any = NothingRan(error) if error.result is None else error.result._core
             return Result(core, self._convert, error)
         return Result(item, self._convert)
 
@@ -425,10 +442,10 @@ class Agent(Generic[T]):
     ) -> None:
         """Answers a question of a run: ``result.questions``, or an event ``approval.asked`` or ``relay.asked``.
 
-        Decisions: ``approve``; ``edit`` (runs with ``args``); ``reject`` (the model is told the ``reason``); ``answer``
-        (``answer`` stands in for the call's result); ``repeat`` (of a call in doubt: it did not happen). A person who is
-        the model says ``text``, ``tool_calls`` or ``output``, which is the decision ``reply``. A run that is under way goes on
-        by itself, one that came to rest with :meth:`resume`.
+        Decisions: ``approve``; ``edit`` (runs with ``args``); ``reject`` (the model is told the ``reason``);
+        ``answer`` (``answer`` stands in for the call's result); ``repeat`` (of a call in doubt: it did not
+        happen). A person who is the model says ``text``, ``tool_calls`` or ``output``, which is the decision
+        ``reply``. A run that is under way goes on by itself, one that came to rest with :meth:`resume`.
         """
         self._core.answer(question, answer_plain(decision, text, tool_calls, output, args, reason, answer))
 
@@ -458,8 +475,8 @@ class Agent(Generic[T]):
     ) -> Result[T]:
         """Goes on with a run of this agent that waits or is paused; ``run`` is its result or id.
 
-        A run that is paused is granted something: ``iterations`` (as many as before, where nothing is said) or more of its
-        ``budget``. This process remembers runs that rest, another one does not.
+        A run that is paused is granted something: ``iterations`` (as many as before, where nothing is said) or
+        more of its ``budget``. This process remembers runs that rest, another one does not.
         """
         call = self._resume_call(run, iterations, budget, timeout)
         return self._result(self._core.resume, call)

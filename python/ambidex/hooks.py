@@ -12,16 +12,16 @@ A hook is any object with one or more of these methods, ``def`` or ``async def``
 
     agent = ax.Agent("writer", model="demo", hooks=[Log()])
 
-``after_model(ctx, reply)`` returns None or a reply (``reply.replace(...)``), ``after_tool(ctx, call, result)`` None or what
-stands in for the result, ``on_finish(ctx, result)`` None or ``result.replace(...)``. An exception fails the step: of a call
-of a tool the model is told, else the run fails with ``HookError``. ``ctx`` is an ``ax.ToolContext``: ``ctx.state`` is
-shared by all tools and hooks of the run.
+``after_model(ctx, reply)`` returns None or a reply (``reply.replace(...)``), ``after_tool(ctx, call, result)``
+None or what stands in for the result, ``on_finish(ctx, result)`` None or ``result.replace(...)``. An exception
+fails the step: of a call of a tool the model is told, else the run fails with ``HookError``. ``ctx`` is an
+``ax.ToolContext``: ``ctx.state`` is shared by all tools and hooks of the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
 
@@ -44,13 +44,13 @@ class BeforeModel(Protocol):
 
     def before_model(
         self, ctx: ToolContext, request: Request
-    ) -> Union[Request, None, Awaitable[Union[Request, None]]]: ...
+    ) -> Request | Awaitable[Request | None] | None: ...
 
 
 class AfterModel(Protocol):
     """Sees each whole reply."""
 
-    def after_model(self, ctx: ToolContext, reply: Reply) -> Union[Reply, None, Awaitable[Union[Reply, None]]]: ...
+    def after_model(self, ctx: ToolContext, reply: Reply) -> Reply | Awaitable[Reply | None] | None: ...
 
 
 class BeforeTool(Protocol):
@@ -70,4 +70,4 @@ class OnFinish(Protocol):
 
     def on_finish(
         self, ctx: ToolContext, result: Finish
-    ) -> Union[Finish, str, None, Awaitable[Union[Finish, str, None]]]: ...
+    ) -> Finish | str | Awaitable[Finish | str | None] | None: ...

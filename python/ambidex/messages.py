@@ -9,7 +9,7 @@ a dict with ``role`` and ``content`` as most interfaces write it::
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -30,16 +30,18 @@ __all__ = [
 class _Part:
     """Shared by all parts: they compare and show themselves by what they hold."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return isinstance(other, _Part) and type(other) is type(self) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash(repr(self))
 
     def __repr__(self) -> str:
-        members = (f"{name}={_short(getattr(self, name))}" for name in self.__slots__ if not name.startswith("_"))
+        members = (
+            f"{name}={_short(getattr(self, name))}" for name in self.__slots__ if not name.startswith("_")
+        )
         return f"{type(self).__name__}({', '.join(members)})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +66,9 @@ class Image(_Part):
 
     __slots__ = ("data", "media_type", "url")
 
-    def __init__(self, *, url: str | None = None, data: str | None = None, media_type: str = "image/png") -> None:
+    def __init__(
+        self, *, url: str | None = None, data: str | None = None, media_type: str = "image/png"
+    ) -> None:
         self.url = url
         #: Base64.
         self.data = data
@@ -166,7 +170,7 @@ class Opaque(_Part):
         return {"type": "opaque", "state": self._state}
 
 
-Part = Union[Text, Image, Reasoning, Refusal, ToolCall, ToolResult, Opaque]
+Part = Text | Image | Reasoning | Refusal | ToolCall | ToolResult | Opaque
 
 
 class Message:
@@ -183,9 +187,9 @@ class Message:
         if isinstance(content, str):
             self.parts: list[Part] = [Text(content)]
         elif isinstance(content, _Part):
-            self.parts = [content]  # type: ignore[list-item]
+            self.parts = [content]
         else:
-            self.parts = [Text(part) if isinstance(part, str) else part for part in content]  # type: ignore[union-attr]
+            self.parts = [Text(part) if isinstance(part, str) else part for part in content]
 
     @classmethod
     def system(cls, content: str) -> Message:
@@ -222,7 +226,7 @@ class Message:
         parts = plain.get("parts")
         if parts is None:
             return _of_interface(plain)
-        return cls(plain["role"], [part if isinstance(part, _Part) else _part(part) for part in parts])
+        return cls(plain["role"], [_content_part(part) for part in parts])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Message) and self.to_dict() == other.to_dict()
@@ -236,6 +240,7 @@ class Message:
         return f"Message({self.role!r}, [{', '.join(map(repr, self.parts))}])"
 
 
+_PARTS = (Text, Image, Reasoning, Refusal, ToolCall, ToolResult, Opaque)
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -254,7 +259,9 @@ def _part(plain: Mapping[str, Any]) -> Part:
         if broken is None:
             return ToolCall(plain["name"], arguments["json"], id=plain["id"], _state=plain.get("state"))
         reason = broken["reason"]
-        return ToolCall(plain["name"], broken["raw"], id=plain["id"], invalid=reason, _state=plain.get("state"))
+        return ToolCall(
+            plain["name"], broken["raw"], id=plain["id"], invalid=reason, _state=plain.get("state")
+        )
     if kind == "tool_result":
         return ToolResult(plain["call_id"], plain["name"], plain["text"], failed=plain.get("failed", False))
     if kind == "reasoning":
@@ -268,7 +275,9 @@ def _part(plain: Mapping[str, Any]) -> Part:
         return Opaque(plain["state"])
     from .errors import UsageError
 
-    raise UsageError(f"a part of a message has the type {kind!r}; it is text, image, tool_call or tool_result")
+    raise UsageError(
+        f"a part of a message has the type {kind!r}; it is text, image, tool_call or tool_result"
+    )
 
 
 def _of_interface(plain: Mapping[str, Any]) -> Message:
@@ -277,12 +286,16 @@ def _of_interface(plain: Mapping[str, Any]) -> Message:
 
     role = plain.get("role")
     if not isinstance(role, str) or ("content" not in plain and "tool_calls" not in plain):
-        raise UsageError(f'a message is a dict like {{"role": "user", "content": "hi"}}, not {_short(dict(plain))}')
+        raise UsageError(
+            f'a message is a dict like {{"role": "user", "content": "hi"}}, not {_short(dict(plain))}'
+        )
     if role == "developer":
         role = "system"
     content = plain.get("content")
     if role == "tool":
-        text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
+        text = (
+            content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
+        )
         return Message(role, ToolResult(plain.get("tool_call_id", ""), plain.get("name", ""), text))
     parts: list[Part] = []
     if isinstance(content, str):
@@ -307,8 +320,8 @@ def _of_interface(plain: Mapping[str, Any]) -> Message:
 def _content_part(part: Any) -> Part:
     if isinstance(part, str):
         return Text(part)
-    if isinstance(part, _Part):
-        return part  # type: ignore[return-value]
+    if isinstance(part, _PARTS):
+        return part
     if part.get("type") in ("text", "input_text", "output_text"):
         return Text(part["text"])
     if part.get("type") in ("image_url", "input_image"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from . import _bridge, _core
 from ._checks import choice, number, unknown
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .messages import Message
     from .streams import Stream
 
-    Conversation = Union[str, Message, Mapping[str, Any], Iterable[Union[Message, Mapping[str, Any], str]]]
+    Conversation = str | Message | Mapping[str, Any] | Iterable[Message | Mapping[str, Any] | str]
 
 __all__ = ["Model"]
 
@@ -56,9 +56,6 @@ class Model:
     """
 
     __slots__ = ("__weakref__", "_config", "_core")
-
-    _core: _core.Model
-    _config: tuple[Any, ...] | None
 
     def __init__(
         self,
@@ -110,7 +107,7 @@ class Model:
             provider["base_url"] = str(base_url)
         if headers:
             provider["headers"] = dict(headers)
-        self._config = (
+        self._config: tuple[Any, ...] | None = (
             name,
             {name: _plain(value) for name, value in settings.items() if value is not None},
             provider,
@@ -238,12 +235,14 @@ def as_model(given: Any, where: str) -> Model:
         return model
     if given is None:
         raise UsageError(
-            f"{where} has no model; give it one: model=\"openai:MODEL-ID\", a name of ambidex.toml, or "
+            f'{where} has no model; give it one: model="openai:MODEL-ID", a name of ambidex.toml, or '
             'model="demo", which answers offline'
         )
     if callable(given) and not isinstance(given, type):
         raise UsageError(f"{where}: a function becomes a model with ax.models.function({_name(given)})")
-    raise UsageError(f"{where}: the model is {given!r}; give it a name such as \"openai:MODEL-ID\", or an ax.Model")
+    raise UsageError(
+        f'{where}: the model is {given!r}; give it a name such as "openai:MODEL-ID", or an ax.Model'
+    )
 
 
 def _name(given: Any) -> str:

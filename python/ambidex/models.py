@@ -6,7 +6,7 @@ All are taken wherever a model is, in routes too, and wherever a model is taken 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._checks import number, unknown
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import NoReturn
 
-    AnyModel = Union[str, Model]
+    AnyModel = str | Model
 
 __all__ = ["balance", "fallback", "function", "hedge", "human", "race", "scripted"]
 
@@ -37,7 +37,8 @@ def fallback(
     """Asks the first model, and the next when one fails in a way that another may not.
 
     - ``retry``: rounds over the models: a number, or ``{"attempts": 3, "base": 0.5, "cap": 20}`` (seconds).
-    - ``timeout``: seconds in all, or ``{"connect", "first_token", "idle", "total"}``; stands in place of the models' own.
+    - ``timeout``: seconds in all, or ``{"connect", "first_token", "idle", "total"}``; stands in place of the
+      models' own.
     - ``breaker``: ``{"failures": 5, "open_for": 15}``: when a model is left alone, and for how long at first.
     - ``after_first_token``: when an answer breaks off after something of it was shown: ``"restart"`` or ``"fail"``.
     """
@@ -74,8 +75,8 @@ def hedge(
 ) -> Model:
     """Asks the first model, and the next one too when no first token came within ``stagger`` seconds.
 
-    Without ``stagger`` that is the time within which 95 of 100 of its latest calls had begun (``"p95"``). The rest is as
-    for :func:`fallback`.
+    Without ``stagger`` that is the time within which 95 of 100 of its latest calls had begun (``"p95"``). The rest
+    is as for :func:`fallback`.
     """
     _no_others("ax.hedge", unknown_arguments, ("stagger",))
     options = {"stagger": seconds(stagger), "after_first_token": after_first_token}
@@ -102,7 +103,9 @@ def balance(
     if weights is not None:
         weights = list(weights)
         if len(weights) != len(models):
-            raise UsageError(f"ax.balance: {len(weights)} weights for {len(models)} models; give one for each")
+            raise UsageError(
+                f"ax.balance: {len(weights)} weights for {len(models)} models; give one for each"
+            )
         pick = pick or "weighted"
     options = {"pick": pick, "weights": weights, "after_first_token": after_first_token}
     return _route("balance", models, name, retry, timeout, breaker, options)
@@ -153,11 +156,12 @@ def scripted(
 ) -> Model:
     """A model that says what it is told to: no key, no network. Its tools are real, only its words are scripted.
 
-    ``script`` is a list of turns, the path of a TOML file (``docs/scripted-models.md``), or ``"builtin:tour"``. A turn is
+    ``script`` is a list of turns, the path of a TOML file (``docs/scripted-models.md``), or ``"builtin:tour"``. A
+    turn is
 
     - a text, said as it is;
-    - a dict as in that document: ``{"text": ...}``, ``{"calls": [{"name": "add", "args": {"a": 1}}]}``, with ``when``,
-      ``faults``, ``delay`` and the like;
+    - a dict as in that document: ``{"text": ...}``, ``{"calls": [{"name": "add", "args": {"a": 1}}]}``, with
+      ``when``, ``faults``, ``delay`` and the like;
     - ``ax.ToolCall("add", {"a": 1})``, or a list of them;
     - ``ax.Reply(...)``;
     - a function that is given the messages and returns any of these (and then all turns go in order, without ``when``
@@ -167,7 +171,9 @@ def scripted(
     each, in seconds; ``chunk`` is the number of characters of a piece.
     """
     if unknown_arguments:
-        raise unknown("ax.models.scripted", unknown_arguments, ("script", "default", "name", "delay", "pace", "chunk"))
+        raise unknown(
+            "ax.models.scripted", unknown_arguments, ("script", "default", "name", "delay", "pace", "chunk")
+        )
     if not isinstance(script, Iterable) or isinstance(script, str) or hasattr(script, "__fspath__"):
         import os
 
@@ -220,7 +226,8 @@ def _turn_of_mapping(turn: Mapping[str, Any]) -> dict[str, Any]:
             plain[name] = seconds(plain[name])
     if "faults" in plain:
         plain["faults"] = [
-            {key: seconds(it) if key in _TIMES else it for key, it in dict(fault).items()} for fault in plain["faults"]
+            {key: seconds(it) if key in _TIMES else it for key, it in dict(fault).items()}
+            for fault in plain["faults"]
         ]
     if "json" in plain:
         from .tools.result import to_json
@@ -233,7 +240,9 @@ def _call_of(call: Any) -> dict[str, Any]:
     if isinstance(call, Mapping):
         wrong = [key for key in call if key not in ("name", "args", "arguments", "id")]
         if wrong or "name" not in call:
-            raise UsageError(f"ax.models.scripted: a call is {{'name': ..., 'args': {{...}}}}, not {dict(call)!r}")
+            raise UsageError(
+                f"ax.models.scripted: a call is {{'name': ..., 'args': {{...}}}}, not {dict(call)!r}"
+            )
         return _call(call["name"], call.get("args", call.get("arguments")))
     return _call(call.name, call.arguments)
 
@@ -276,7 +285,9 @@ def _script_of_functions(turns: list[Any], default: Any, name: str) -> Model:
         elif default is not None:
             turn = default
         else:
-            raise UsageError(f"the script {name!r} has {len(turns)} turns and was asked for one more; give a default")
+            raise UsageError(
+                f"the script {name!r} has {len(turns)} turns and was asked for one more; give a default"
+            )
         if callable(turn) and not isinstance(turn, _core.Reply):
             turn = turn(messages)
             if hasattr(turn, "__await__"):
@@ -292,13 +303,13 @@ def _script_of_functions(turns: list[Any], default: Any, name: str) -> Model:
 def human(queue: str | None = None, *, timeout: float | None = None, name: str | None = None) -> Model:
     """A person who answers as the model.
 
-    ``queue`` says who is asked; ``timeout`` is in seconds from when they are asked, a day where it is not given. A run
-    that asks one comes to rest with ``status == "waiting"``; ``agent.answer(question, ...)`` answers, and
+    ``queue`` says who is asked; ``timeout`` is in seconds from when they are asked, a day where it is not given. A
+    run that asks one comes to rest with ``status == "waiting"``; ``agent.answer(question, ...)`` answers, and
     ``agent.resume(run_id)`` goes on.
     """
     number("ax.models.human", "timeout", timeout, least=0)
-    queue = queue or name or "human"
-    return Model._of(_core.Model.human(name or queue, queue, timeout))
+    asked = queue or name or "human"
+    return Model._of(_core.Model.human(name or asked, asked, timeout))
 
 
 # -- functions ---------------------------------------------------------------------------------------------
@@ -307,9 +318,9 @@ def human(queue: str | None = None, *, timeout: float | None = None, name: str |
 def function(fn: Callable[..., Any], *, name: str | None = None) -> Model:
     """A model that is a function: ``def`` or ``async def``, given the messages; one that yields texts streams them.
 
-    With a second parameter it is given the tools, too (dicts with ``name``, ``description``, ``input``); with a parameter
-    ``request`` it is given the whole ``ax.Request`` instead. It returns a text, an ``ax.Reply`` (with tool calls), an
-    ``ax.ToolCall`` or a list of those::
+    With a second parameter it is given the tools, too (dicts with ``name``, ``description``, ``input``); with a
+    parameter ``request`` it is given the whole ``ax.Request`` instead. It returns a text, an ``ax.Reply`` (with
+    tool calls), an ``ax.ToolCall`` or a list of those::
 
         @ax.models.function
         def parrot(messages):
@@ -318,7 +329,8 @@ def function(fn: Callable[..., Any], *, name: str | None = None) -> Model:
     if not callable(fn) or isinstance(fn, type):
         raise UsageError(f"ax.models.function is for functions, not {fn!r}")
     call = _FunctionCall(fn)
-    return Model._of(_core.Model.function(name or getattr(fn, "__name__", "function"), call, call.is_async))
+    known = str(name or getattr(fn, "__name__", "function"))
+    return Model._of(_core.Model.function(known, call, call.is_async))
 
 
 class _FunctionCall:
@@ -399,12 +411,20 @@ def _plain_reply(value: Any) -> Any:
         return {"text": value.text, "tool_calls": calls}
     if isinstance(value, ToolCall):
         return {"tool_calls": [_plain_call(value)]}
-    if isinstance(value, (list, tuple)) and value and all(isinstance(it, (ToolCall, Mapping)) for it in value):
+    if (
+        isinstance(value, (list, tuple))
+        and value
+        and all(isinstance(it, (ToolCall, Mapping)) for it in value)
+    ):
         return {"tool_calls": [_plain_call(call) for call in value]}
-    if isinstance(value, Mapping) and value and not value.keys() - {"text", "reasoning", "tool_calls", "calls", "usage"}:
+    if (
+        isinstance(value, Mapping)
+        and value
+        and not value.keys() - {"text", "reasoning", "tool_calls", "calls", "usage"}
+    ):
         plain = dict(value)
-        calls = plain.pop("calls", None) or plain.pop("tool_calls", None) or ()
-        plain["tool_calls"] = [_plain_call(call) for call in calls]
+        asked = plain.pop("calls", None) or plain.pop("tool_calls", None) or ()
+        plain["tool_calls"] = [_plain_call(call) for call in asked]
         return plain
     raise UsageError(
         f"a model's answer is a text, an ax.Reply, an ax.ToolCall or a list of those, not {type(value).__name__}; "

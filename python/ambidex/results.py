@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from ._core import RunResult, Usage
     from .errors import AmbidexError
     from .messages import Message
 
-__all__ = ["Result"]
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
 
-T_co = TypeVar("T_co", covariant=True)
+    T_co = TypeVar("T_co", covariant=True)
+
+__all__ = ["Result"]
 
 _NAMES = (
     "run_id",
@@ -186,7 +192,9 @@ class Result(Generic[T_co]):
         if self.pause is not None:
             parts.append(f"pause={self.pause!r}")
         calls = "call" if self.iterations_used == 1 else "calls"
-        return f"<Result {' '.join(parts)} ({self.iterations_used} model {calls}, {self.execution_time:.2f} s)>"
+        return (
+            f"<Result {' '.join(parts)} ({self.iterations_used} model {calls}, {self.execution_time:.2f} s)>"
+        )
 
     def _repr_markdown_(self) -> str:
         from ._jupyter import result_markdown

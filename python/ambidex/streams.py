@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from . import _bridge
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    import sys
     from types import TracebackType
+
+    from typing_extensions import Self, TypeVar
 
     from . import _core
     from ._core import Event
 
-    if sys.version_info >= (3, 11):
-        from typing import Self
-    else:
-        from typing_extensions import Self
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["Stream"]
-
-R_co = TypeVar("R_co", covariant=True)
 
 
 class Stream(Generic[R_co]):
     """Events as they happen: ``for event in agent.stream(...)``, ``async for event in agent.astream(...)``.
 
-    Nothing begins before it is read. It is read once, by one reader; ``break`` ends the run (and hangs up on its model),
-    and so do ``close()``, leaving a ``with`` block, and dropping the last reference. A run that fails raises after its
-    last event. ``stream.result`` is what the run came to, once the stream has ended.
+    Nothing begins before it is read. It is read once, by one reader; ``break`` ends the run (and hangs up on its
+    model), and so do ``close()``, leaving a ``with`` block, and dropping the last reference. A run that fails
+    raises after its last event. ``stream.result`` is what the run came to, once the stream has ended.
     """
 
     __slots__ = ("__weakref__", "_core", "_cursor", "_door", "_owner", "_wrap")
@@ -89,7 +89,9 @@ class Stream(Generic[R_co]):
         """What it came to: the run's result (of a call of a model: the reply). Known once the stream has ended."""
         end = self._core.end()
         if end is None:
-            raise UsageError("the stream has no result: it was not read to its end, was closed, or its run failed")
+            raise UsageError(
+                "the stream has no result: it was not read to its end, was closed, or its run failed"
+            )
         return self._wrap(end)
 
     def close(self) -> None:
@@ -117,7 +119,9 @@ class Stream(Generic[R_co]):
         await self.aclose()
 
     def __reduce__(self) -> NoReturn:
-        raise UsageError("a stream cannot be pickled; send its events (event.to_dict()), or its result's to_dict()")
+        raise UsageError(
+            "a stream cannot be pickled; send its events (event.to_dict()), or its result's to_dict()"
+        )
 
     def __repr__(self) -> str:
         return f"<Stream of {self._door}()>"
@@ -192,4 +196,3 @@ def _home() -> Any:
 
         return TrioCall()
     return None
-

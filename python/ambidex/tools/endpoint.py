@@ -71,10 +71,11 @@ def http(
 
         ax.tools.http("item", "https://api.example.com/items/{id}", input={"id": "integer"})
 
-    ``{placeholders}`` in the URL's path, ``query``, ``headers`` and ``body`` are filled with the model's arguments, which
-    ``input`` names with their types (or a JSON Schema). ``effect`` is ``read`` for GET and HEAD. Only public addresses are
-    reached unless ``allow_private`` is set, and redirects are not followed. ``timeout`` is in seconds (30 where it is not
-    given), ``max_output`` in bytes (256 KiB); ``parallel=False`` keeps it from running beside another tool of its run.
+    ``{placeholders}`` in the URL's path, ``query``, ``headers`` and ``body`` are filled with the model's
+    arguments, which ``input`` names with their types (or a JSON Schema). ``effect`` is ``read`` for GET and HEAD.
+    Only public addresses are reached unless ``allow_private`` is set, and redirects are not followed. ``timeout``
+    is in seconds (30 where it is not given), ``max_output`` in bytes (256 KiB); ``parallel=False`` keeps it from
+    running beside another tool of its run.
     """
     where = "ax.tools.http"
     if unknown_arguments:

@@ -58,12 +58,12 @@ fn parts(reasoning: String, text: String, calls: Vec<PlainCall>) -> Vec<Part> {
 impl Reply {
     /// For models and hooks written in Python. `tool_calls` are dicts with `name`, `arguments` and, if wanted, `id`.
     #[new]
-    #[pyo3(signature = (text=String::new(), *, tool_calls=None, reasoning=String::new()))]
-    fn new(text: String, tool_calls: Option<&Bound<'_, PyAny>>, reasoning: String) -> PyResult<Self> {
+    #[pyo3(signature = (text="", *, tool_calls=None, reasoning=""))]
+    fn new(text: &str, tool_calls: Option<&Bound<'_, PyAny>>, reasoning: &str) -> PyResult<Self> {
         let calls: Vec<PlainCall> =
             tool_calls.map(|it| read(it, "tool_calls")).transpose()?.unwrap_or_default();
         let finish = if calls.is_empty() { Finish::Stop } else { Finish::ToolCalls };
-        let message = Message::new(Role::Assistant, parts(reasoning, text, calls));
+        let message = Message::new(Role::Assistant, parts(reasoning.to_owned(), text.to_owned(), calls));
         Ok(Self(CoreReply::new(message, finish, ambidex_core::Usage::default())))
     }
 
