@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import site
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ambidex
-
 from .checks import Failed, within
+from .paths import python_path
 from .witness import ENVIRONMENT
 
 #: Seconds that a hung process gets to write its stacks.
@@ -147,19 +145,9 @@ def _environment(folder: Path, address: str | None, more: dict[str, str]) -> dic
         if not name.startswith(("AMBIDEX__", "PYTHON", "OPENAI_")) and not name.lower().endswith("_proxy")
     }
     kept["XDG_CONFIG_HOME"] = kept["XDG_DATA_HOME"] = str(folder)
-    path = _python_path()
+    path = python_path()
     if path:
         kept["PYTHONPATH"] = path
     if address is not None:
         kept[ENVIRONMENT] = address
     return {**kept, **more}
-
-
-def _python_path() -> str:
-    """The module path of this process, also from another working directory."""
-    paths = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    package = str(Path(ambidex.__file__).resolve().parents[1])
-    installed = [*site.getsitepackages(), site.getusersitepackages()]
-    if package not in paths and package not in map(os.path.realpath, installed):
-        paths.insert(0, package)
-    return os.pathsep.join(paths)

@@ -345,14 +345,11 @@ async def timed_out(run: Awaitable[object]) -> None:
 
 @part("S.soak")
 def soak(up: Upstream) -> dict[str, Any]:
-    """All kinds from four threads, for so many seconds; between the turns, when all is quiet, a sample."""
+    """All kinds from four threads. What is held after a fifth of the time is compared with the end."""
     mixture = Mixture(up)
-    due = clock() + float(option("seconds"))
-    samples: list[Sample] = []
-    done = 0
-    turns = 0
+    seconds = float(option("seconds"))
+    calls = turns = 0
     start = clock()
-    warm: Sample | None = None
 
     def work(i: int) -> int:
         kinds = mixture.kinds * 2
@@ -361,25 +358,39 @@ def soak(up: Upstream) -> dict[str, Any]:
             kind()
         return len(kinds)
 
-    while clock() < due or len(samples) < 4:
-        done += sum(in_threads(4, work))
-        turns += 1
-        settle()
-        samples.append(Sample())
-        # What the first fifth of the time brings in stays: caches, threads, the allocator's arenas.
-        if warm is None and clock() - start > (due - start) / 5:
-            warm = samples[-1]
-    assert warm is not None
-    grown = samples[-1].since(warm)
-    # Growth goes with the number of turns if it is a leak.
-    no_leak(grown, objects=max(300, turns), megabytes=30)
-    seconds = round(clock() - start)
-    return {"calls": done, "turns": turns, "seconds": seconds, "end": samples[-1].facts(), "grown": grown}
+    def work_until(due: float) -> Sample:
+        nonlocal calls, turns
+        while clock() < due or turns == 0:
+            calls += sum(in_threads(4, work))
+            turns += 1
+        rest()
+        return Sample()
+
+    # What the first part brings in stays: caches, connections, the allocator's arenas.
+    warm = work_until(start + seconds / 5)
+    warm_turns = turns
+    end = work_until(clock() + seconds * 4 / 5)
+    grown = end.since(warm)
+    # A leak grows with the turns.
+    no_leak(grown, objects=max(300, turns - warm_turns), megabytes=30)
+    return {
+        "calls": calls,
+        "turns": turns,
+        "seconds": round(clock() - start),
+        "end": end.facts(),
+        "grown": grown,
+    }
 
 
-def settle(wait: float = 5.0) -> None:
-    """Waits until no run is under way: a cancelled one may end a little later than its caller goes on."""
-    due = clock() + wait
-    while ax.aio.health().runs and clock() < due:
-        time.sleep(0.01)
-    time.sleep(0.05)
+#: Seconds in which the threads of tools end that have nothing to do, and a little more.
+IDLE = 11.0
+
+
+def rest() -> None:
+    """Waits until no run is under way and no thread has ended for `IDLE` seconds."""
+    due = clock() + 60
+    count, since = threads(), clock()
+    while clock() < due and (ax.aio.health().runs or clock() - since < IDLE):
+        time.sleep(0.1)
+        if (now := threads()) != count:
+            count, since = now, clock()

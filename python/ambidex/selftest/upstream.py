@@ -92,6 +92,10 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
+    def eof_received(self) -> None:
+        # What is still buffered would keep a transport that is only closed.
+        self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         if self.task is not None:
             self.task.cancel()

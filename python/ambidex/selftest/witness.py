@@ -10,6 +10,8 @@ import sys
 import uuid
 from typing import Any
 
+from .paths import python_path
+
 ENVIRONMENT = "AMBIDEX_SELFTEST_UPSTREAM"
 
 
@@ -26,6 +28,7 @@ class UpstreamProcess:
             [sys.executable, "-m", "ambidex.selftest.upstream"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": python_path()},
             start_new_session=True,  # Ctrl-C is for us alone
         )
         assert self.process.stdout is not None
