@@ -49,7 +49,7 @@ def _is_here(need: str) -> bool:
     return importlib.util.find_spec(need) is not None
 
 
-#: All scenarios by id, in order.
+#: All scenarios whose modules are loaded, by id.
 SCENARIOS: dict[str, Scenario] = {}
 #: Scripts that a scenario runs in further processes: `C04.script`.
 PARTS: dict[str, Script] = {}

@@ -27,4 +27,4 @@ def all_scenarios() -> list[Scenario]:
     """The whole list, in order."""
     for module in MODULES.values():
         import_module("." + module, __name__)
-    return list(SCENARIOS.values())
+    return [SCENARIOS[id] for id in sorted(SCENARIOS)]
