@@ -145,13 +145,17 @@ class Connection(asyncio.Protocol):
                 {"error": {"message": f"no such path: {target}", "type": "not_found"}}, "404 Not Found"
             )
 
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():  # asyncio complains of writing to what is lost
+            self.transport.write(data)
+
     def send_json(self, value: Any, status: str = "200 OK") -> None:
         body = json.dumps(value).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        self.write(head.encode() + body)
 
     def send_head_of_stream(self) -> None:
-        self.transport.write(
+        self.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
@@ -159,10 +163,10 @@ class Connection(asyncio.Protocol):
     def send_event(self, value: Any) -> None:
         text = value if isinstance(value, str) else json.dumps(value)
         event = f"data: {text}\n\n".encode()
-        self.transport.write(b"%x\r\n%s\r\n" % (len(event), event))
+        self.write(b"%x\r\n%s\r\n" % (len(event), event))
 
     def send_end_of_stream(self) -> None:
-        self.transport.write(b"0\r\n\r\n")
+        self.write(b"0\r\n\r\n")
 
 
 async def until(space: Space, query: dict[str, str]) -> None:
