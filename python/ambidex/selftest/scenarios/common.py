@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import ambidex as ax
 
@@ -17,7 +17,7 @@ from ..checks import clock
 from ..witness import Upstream
 
 T = TypeVar("T")
-F = TypeVar("F", bound=FunctionType)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def an_agent(up: Upstream, *tools: Any, model: str = "script", **script: Any) -> ax.Agent:
@@ -45,7 +45,8 @@ def as_user_code(function: F) -> F:
         )
         return code.replace(co_filename=os.path.abspath(USER_CODE), co_consts=inner)
 
-    function.__code__ = moved(function.__code__)
+    plain = cast(FunctionType, function)
+    plain.__code__ = moved(plain.__code__)
     return function
 
 

@@ -6,7 +6,8 @@ import asyncio
 import http.client
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from urllib.parse import quote
 
 import ambidex as ax
@@ -15,7 +16,7 @@ from ..checks import Figure, at_least, at_most, clock, equal, holds, text_has, t
 from ..child import Child
 from ..scenario import part, scenario
 from ..witness import Upstream, call
-from .common import USER_CODE, an_agent, as_user_code, in_threads
+from .common import USER_CODE, T, an_agent, as_user_code, in_threads
 from .servers import serve_asgi, serve_wsgi
 
 WARNS = "works; one warning per call site, naming `arun` and the line; a strict setting makes it an error"
@@ -54,7 +55,7 @@ async def nap(i: int) -> int:
 
 
 # A tool that must run while the caller's loop is blocked is what deadlocks most bridges.
-NAPS = {"rounds": [[call("nap", i=i) for i in range(3)]]}
+NAPS: dict[str, Any] = {"rounds": [[call("nap", i=i) for i in range(3)]]}
 NAPPED = 'tools said ["0", "1", "2"]'
 
 
@@ -135,6 +136,7 @@ def strict_under_uvloop(up: Upstream) -> dict[str, str]:
     return uvloop_run(lambda: refusal(agent))
 
 
+@as_user_code
 async def refusal(agent: ax.Agent) -> dict[str, str]:
     try:
         agent.run("hello")
@@ -299,13 +301,14 @@ def fifty_threads(up: Upstream) -> Figure:
     return Figure(seconds, "s")
 
 
-def uvloop_run(main: Callable[[], object]) -> object:
+def uvloop_run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """`uvloop.run`, which older releases of uvloop have not."""
     import uvloop
 
     loop = uvloop.new_event_loop()
     try:
-        return loop.run_until_complete(main())
+        result: T = loop.run_until_complete(main())
+        return result
     finally:
         loop.close()
 

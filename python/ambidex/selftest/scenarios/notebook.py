@@ -11,6 +11,9 @@ from ..checks import Failed
 class Notebook:
     """A kernel of this Python, for as long as the `with` lasts."""
 
+    manager: Any
+    client: Any
+
     def __enter__(self) -> Notebook:
         from jupyter_client.manager import KernelManager
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import ambidex as ax
 
@@ -13,9 +14,9 @@ from .cancelling import hangup_after
 from .common import an_agent
 
 #: A second of text.
-SHORT = {"deltas": 20, "gap": 0.05}
+SHORT: dict[str, Any] = {"deltas": 20, "gap": 0.05}
 #: Five seconds of it.
-LONG = {"deltas": 100, "gap": 0.05}
+LONG: dict[str, Any] = {"deltas": 100, "gap": 0.05}
 FLOWS = "5 deltas or more, the first in the first half"
 CLOSES = "closes within 1 s, the upstream sees the hang-up within 1 s"
 
@@ -27,8 +28,10 @@ class Deltas:
         self.start = clock()
         self.times: list[float] = []
         self.text = ""
+        self.last = ""
 
     def take(self, event: ax.Event) -> None:
+        self.last = event.type
         if event.type == "model.delta":
             self.times.append(clock())
             self.text += event.data["text"]
@@ -49,7 +52,7 @@ def plain_for(up: Upstream) -> Figure:
     deltas = Deltas()
     for event in agent.stream("hello"):
         deltas.take(event)
-    equal(event.type, "run.finished", "last event")
+    equal(deltas.last, "run.finished", "last event")
     return deltas.flowed()
 
 
@@ -74,7 +77,7 @@ def async_for(up: Upstream) -> Figure:
         deltas = Deltas()
         async for event in agent.astream("hello"):
             deltas.take(event)
-        equal(event.type, "run.finished", "last event")
+        equal(deltas.last, "run.finished", "last event")
         return deltas
 
     return asyncio.run(main()).flowed()
@@ -83,7 +86,7 @@ def async_for(up: Upstream) -> Figure:
 @scenario("D04", "break after 3 of 100 deltas, sync", CLOSES)
 def break_sync(up: Upstream) -> Figure:
     agent = an_agent(up, **LONG)
-    taken = 0
+    taken, left = 0, clock()
     with agent.stream("hello") as events:
         for event in events:
             taken += event.type == "model.delta"
@@ -99,7 +102,7 @@ def break_async(up: Upstream) -> Figure:
     agent = an_agent(up, **LONG)
 
     async def main() -> float:
-        taken = 0
+        taken, left = 0, clock()
         async with agent.astream("hello") as events:
             async for event in events:
                 taken += event.type == "model.delta"
