@@ -82,10 +82,24 @@ def sync() -> None:
     plain.run(7)  # type: ignore[arg-type]
     with verdicts as same:
         assert_type(same, ax.Agent[Verdict])
+    assert_type(verdicts.batch(["a", "b"], concurrency=2), list[ax.Result[Verdict]])
+    assert_type(verdicts.chat("hi").output, Verdict)
+    with verdicts.stream("task") as events:
+        for event in events:
+            assert_type(event, ax.Event)
+            assert_type(event.type, str)
+            assert_type(event.seq, int)
+            assert_type(event.data, dict[str, Any])
+        assert_type(events.result.output, Verdict)
 
 
 async def asynchronous() -> None:
     assert_type(await verdicts.arun("task"), ax.Result[Verdict])
+    assert_type(await verdicts.abatch(["a", "b"]), list[ax.Result[Verdict]])
+    async with verdicts.astream("task") as events:
+        async for event in events:
+            assert_type(event, ax.Event)
+        assert_type(events.result, ax.Result[Verdict])
     async with verdicts as same:
         assert_type((await same.arun("task")).output, Verdict)
 
@@ -115,7 +129,7 @@ async def aio() -> None:
     assert_type(fetch("x"), bytes)
     assert_type(await fetch.aio("x"), bytes)
     assert_type(ax.aio.run(fetch.aio("x")), bytes)
-    assert_type(await ax.aio.gather(fetch.aio("x"), plain.arun("y")), tuple[bytes, ax.Result[Any]])
+    assert_type(await ax.aio.gather(send("a", "b"), verdicts.arun("y")), tuple[str, ax.Result[Verdict]])
     assert_type(ax.aio.health(), ax.aio.Health)
 
 
