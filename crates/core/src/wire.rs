@@ -1,9 +1,10 @@
-//! Messages in a wire format, each encoded once. Lives beside the run: it can always be made again, and
-//! it is no state.
+//! Messages in a wire format, each encoded once, and the digest of a history, each message hashed once. Lives
+//! beside the run: it can always be made again, and it is no state.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::message::{History, Message};
@@ -12,6 +13,7 @@ use crate::message::{History, Message};
 #[derive(Default)]
 pub struct WireCache {
     formats: Mutex<Vec<(String, Encoded)>>,
+    digests: Mutex<Vec<(String, Hashed)>>,
 }
 
 #[derive(Default)]
@@ -43,7 +45,7 @@ impl WireCache {
         let Some((_, encoded)) = formats.get_mut(index) else {
             return Err(Error::new(crate::ErrorKind::Internal, "the wire cache lost a format"));
         };
-        if !encoded.is_prefix_of(history) {
+        if !is_prefix(&encoded.messages, history) {
             *encoded = Encoded { total: encoded.total, ..Encoded::default() };
         }
         if history.len() > encoded.messages.len() {
@@ -61,20 +63,70 @@ impl WireCache {
         Ok(encoded.segments.clone())
     }
 
-    /// Messages encoded so far, over all formats.
+    /// SHA-256 of the history, each message as `write` writes it. The same however many messages came at a
+    /// time; `write` is called only for messages that were not hashed before.
+    pub fn digest(
+        &self,
+        format: &str,
+        history: &History,
+        mut write: impl FnMut(&Message, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<[u8; 32], Error> {
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = digests.iter().position(|(name, _)| name == format).unwrap_or_else(|| {
+            digests.push((format.to_owned(), Hashed::default()));
+            digests.len() - 1
+        });
+        let Some((_, hashed)) = digests.get_mut(place) else {
+            return Err(Error::new(crate::ErrorKind::Internal, "the wire cache lost a digest"));
+        };
+        if !is_prefix(&hashed.messages, history) {
+            *hashed = Hashed { total: hashed.total, ..Hashed::default() };
+        }
+        let known = hashed.messages.len();
+        if hashed.value.is_none() || history.len() > known {
+            let mut state = hashed.state.clone();
+            let mut fresh = Vec::with_capacity(256);
+            for message in history.iter().skip(known) {
+                fresh.clear();
+                write(message, &mut fresh)?;
+                hashed.total += 1;
+                // So that no two histories are written the same.
+                state.update((fresh.len() as u64).to_le_bytes());
+                state.update(&fresh);
+            }
+            hashed.messages.extend(history.iter().skip(known).cloned());
+            hashed.value = Some(state.clone().finalize().into());
+            hashed.state = state;
+        }
+        Ok(hashed.value.unwrap_or_default())
+    }
+
+    /// Messages encoded and hashed so far, over all formats.
     pub fn encoded(&self) -> u64 {
         let formats = self.formats.lock().unwrap_or_else(PoisonError::into_inner);
-        formats.iter().map(|(_, encoded)| encoded.total).sum()
+        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let encoded = formats.iter().map(|(_, encoded)| encoded.total);
+        encoded.chain(digests.iter().map(|(_, hashed)| hashed.total)).sum()
     }
 }
 
-impl Encoded {
-    /// A run only appends, but a hook may have put another message anywhere. Pointers are compared, no text.
-    fn is_prefix_of(&self, history: &History) -> bool {
-        let same = |(ours, theirs)| Arc::ptr_eq(ours, theirs);
-        self.messages.len() <= history.len() && self.messages.iter().zip(history.iter()).all(same)
-    }
+/// A history's digest, which can be gone on with.
+#[derive(Default)]
+struct Hashed {
+    messages: Vec<Arc<Message>>,
+    state: Sha256,
+    /// What `state` comes to.
+    value: Option<[u8; 32]>,
+    total: u64,
+}
 
+/// A run only appends, but a hook may have put another message anywhere. Pointers are compared, no text.
+fn is_prefix(known: &[Arc<Message>], history: &History) -> bool {
+    let same = |(ours, theirs)| Arc::ptr_eq(ours, theirs);
+    known.len() <= history.len() && known.iter().zip(history.iter()).all(same)
+}
+
+impl Encoded {
     fn push(&mut self, fresh: Bytes) {
         let mut fresh = fresh;
         while let Some(elder) = self.segments.last() {

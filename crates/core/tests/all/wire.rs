@@ -136,6 +136,65 @@ fn a_long_history_is_few_segments() {
     }
 }
 
+fn digest(cache: &WireCache, history: &[Arc<Message>]) -> [u8; 32] {
+    let write = |message: &Message, out: &mut Vec<u8>| {
+        out.extend_from_slice(message.text().as_bytes());
+        Ok(())
+    };
+    cache.digest("d", &Arc::new(history.to_vec()), write).unwrap()
+}
+
+#[test]
+fn a_turn_hashes_its_own_messages_only_and_comes_to_the_digest_of_the_whole() {
+    let cache = WireCache::default();
+    let mut history = vec![];
+    let mut seen = vec![digest(&cache, &history)];
+    for n in 0..200 {
+        history.push(user(n));
+        let now = digest(&cache, &history);
+        assert_eq!(digest(&cache, &history), now, "asked again, as a retry does");
+        assert_eq!(cache.encoded(), n as u64 + 1);
+        assert_eq!(digest(&WireCache::default(), &history), now, "however many came at a time");
+        assert!(!seen.contains(&now));
+        seen.push(now);
+    }
+}
+
+#[test]
+fn a_digest_is_that_of_the_messages_as_they_are_now() {
+    let fresh = |history: &[Arc<Message>]| digest(&WireCache::default(), history);
+    let cache = WireCache::default();
+    let mut history: Vec<_> = (0..4).map(user).collect();
+    let before = digest(&cache, &history);
+    // As a hook does that takes something back, and a summary that takes a part's place.
+    history[1] = Message::user("[removed]");
+    let changed = digest(&cache, &history);
+    assert_eq!(changed, fresh(&history));
+    assert_ne!(changed, before);
+    history.remove(0);
+    assert_eq!(digest(&cache, &history), fresh(&history));
+    // Texts that join to the same are other messages.
+    let (ab, a) = (["ab", ""].map(Message::user), ["a", "b"].map(Message::user));
+    assert_ne!(digest(&cache, &ab), digest(&cache, &a));
+}
+
+#[test]
+fn a_message_that_cannot_be_hashed_leaves_the_digest_as_it_was() {
+    let cache = WireCache::default();
+    let mut history = vec![user(0)];
+    digest(&cache, &history);
+    history.extend([user(1), user(2)]);
+    let failed = cache.digest("d", &Arc::new(history.clone()), |message, out| {
+        out.extend_from_slice(b"half");
+        match message.text().as_str() {
+            "message 1" => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unsupported, "no images")),
+        }
+    });
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(digest(&cache, &history), digest(&WireCache::default(), &history));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -1,8 +1,9 @@
 //! What makes two requests equal.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ambidex_core::message::{Message, Part, Role};
 use ambidex_core::model::ModelInfo;
 use ambidex_core::{Context, Error, ErrorKind, Request};
 use serde::Serialize;
@@ -21,7 +22,7 @@ pub(super) struct Frames {
 }
 
 const FRAMES: usize = 16;
-/// Where the digests of messages are kept beside a run.
+/// Where the digest of a history is kept beside its run.
 const FORMAT: &str = "exact-cache";
 
 impl Frames {
@@ -37,15 +38,9 @@ impl Frames {
     /// # Errors
     /// `internal` when something cannot be written as JSON.
     pub fn key(&self, request: &Request, context: &Context) -> Result<Key, Error> {
-        let messages = context.wire().encode(FORMAT, &request.history, |_, message, out| {
-            let mut digest = Sha256::new();
-            json(&mut digest, message)?;
-            out.extend_from_slice(&digest.finalize());
-            Ok(())
-        })?;
         let mut key = Sha256::new_with_prefix(self.model);
         key.update(self.frame(request)?);
-        messages.iter().for_each(|digests| key.update(digests));
+        key.update(context.wire().digest(FORMAT, &request.history, message)?);
         Ok(key.finalize().into())
     }
 
@@ -67,14 +62,14 @@ impl Frames {
 fn frame(request: &Request) -> Result<[u8; 32], Error> {
     let Request { instructions, history: _, tools, tool_choice, output, settings } = request;
     let mut digest = Sha256::new();
-    json(&mut digest, &instructions.as_deref())?;
+    json(Hashes(&mut digest), &instructions.as_deref())?;
     digest.update((tools.len() as u64).to_le_bytes());
     for tool in tools.iter() {
-        json(&mut digest, &(&tool.name, &tool.description, &tool.input, &tool.output))?;
+        json(Hashes(&mut digest), &(&tool.name, &tool.description, &tool.input, &tool.output))?;
     }
-    json(&mut digest, tool_choice)?;
-    json(&mut digest, &output.as_deref())?;
-    json(&mut digest, &**settings)?;
+    json(Hashes(&mut digest), tool_choice)?;
+    json(Hashes(&mut digest), &output.as_deref())?;
+    json(Hashes(&mut digest), &**settings)?;
     Ok(digest.finalize().into())
 }
 
@@ -83,21 +78,51 @@ fn text(digest: &mut Sha256, text: &str) {
     digest.update(text);
 }
 
-/// JSON ends where it ends, so values written one after another cannot be mistaken for others.
-fn json(digest: &mut Sha256, value: &impl Serialize) -> Result<(), Error> {
-    struct Into<'a>(&'a mut Sha256);
-    impl io::Write for Into<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+/// Each part tells where it ends, so no two messages are written the same.
+fn message(message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
+    out.push(match message.role {
+        Role::System => b's',
+        Role::User => b'u',
+        Role::Assistant => b'a',
+        Role::Tool => b't',
+    });
+    for part in &message.parts {
+        match part {
+            // Most of a history. As it is, it is written several times as fast as JSON.
+            Part::Text { text } => {
+                out.push(b't');
+                out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
+            part => {
+                out.push(b'j');
+                json(&mut *out, part)?;
+            }
         }
     }
-    serde_json::to_writer(Into(digest), value).map_err(|error| {
-        Error::new(ErrorKind::Internal, format!("a request cannot be looked up in the cache: {error}"))
-    })?;
-    digest.update(b"\n");
     Ok(())
+}
+
+/// JSON ends where it ends, so values written one after another cannot be mistaken for others.
+fn json(mut out: impl Write, value: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(&mut out, value)
+        .map_err(io::Error::from)
+        .and_then(|()| out.write_all(b"\n"))
+        .map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("a request cannot be looked up in the cache: {error}"))
+        })
+}
+
+/// Takes what is written.
+struct Hashes<'a>(&'a mut Sha256);
+
+impl Write for Hashes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ambidex_core::chunk::RouteNote;
-use ambidex_core::message::ProviderState;
+use ambidex_core::message::{Part, ProviderState, Role};
 use ambidex_core::model::{ModelInfo, OutputSchema, Reasoning, Settings, ToolChoice};
 use ambidex_core::{
     BoxStream, Chunk, Context, Error, ErrorKind, Finish, Message, Model, Request, ToolSpec, Usage,
@@ -230,6 +230,10 @@ async fn whatever_decides_the_answer_makes_another_request() {
             history(vec![Message::system("Hi")]),
             history(vec![Message::user("Hi"), Message::user("Hi")]),
             history(vec![Message::user("HiHi")]),
+            history(vec![Message::new(Role::User, vec![Part::text("Hi"), Part::text("Hi")])]),
+            history(vec![Message::new(Role::User, vec![Part::text("Hi"), Part::text("")])]),
+            history(vec![Message::new(Role::User, vec![Part::Refusal { text: "Hi".into() }])]),
+            history(vec![Message::new(Role::User, vec![]), Message::user("Hi")]),
             history(vec![]),
             Request { instructions: Some("Hi".into()), ..Request::default() },
             Request { instructions: Some("".into()), ..Request::user("Hi") },
@@ -281,6 +285,10 @@ async fn a_turn_of_a_run_hashes_what_it_added() {
         model.stream(request, context.clone()).collect::<Items>().await;
     }
     assert_eq!((told.calls(), context.wire().encoded()), (50, 50));
+    // A run that begins with all of it asks the same.
+    let request = Request { history: Arc::new(history), ..Request::default() };
+    assert!(age(&items(&model, request).await).is_some());
+    assert_eq!(told.calls(), 50);
 }
 
 #[tokio::test(start_paused = true)]
