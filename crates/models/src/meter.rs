@@ -1,5 +1,7 @@
 //! What one attempt gave and used, counted as its chunks pass by.
 
+use std::task::Poll;
+
 use ambidex_core::chunk::RouteNote;
 use ambidex_core::model::ModelInfo;
 use ambidex_core::{Chunk, Error, ErrorKind, Request, Usage};
@@ -31,6 +33,20 @@ impl Meter {
     /// `counts` says whether characters are counted.
     pub(crate) fn new(counts: bool) -> Self {
         Self { counts, ..Self::default() }
+    }
+
+    /// Takes note of text, which nearly all is, and of nothing new. Of the rest it takes none, and says so.
+    #[inline]
+    pub(crate) fn sees(&mut self, polled: &Poll<Option<Result<Chunk, Error>>>) -> bool {
+        match polled {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(Chunk::Text { text, .. }))) if !self.counts => {
+                self.received += text.len() as u64;
+                (self.given, self.shown) = (true, true);
+                true
+            }
+            Poll::Ready(_) => false,
+        }
     }
 
     /// Takes note of one chunk.

@@ -8,56 +8,57 @@ use std::time::Duration;
 use ambidex_core::chunk::{AttemptEnd, AttemptNote};
 use ambidex_core::{BoxStream, Chunk, Context, Error, Request, Usage};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::few::Few;
 use super::target::Target;
 use crate::meter::Meter;
 
 pub(super) struct Attempt {
+    stream: Option<BoxStream<'static, Result<Chunk, Error>>>,
+    pub(super) meter: Meter,
     pub(super) target: Arc<Target>,
     /// Counts from 1 within the call.
     pub(super) number: u32,
-    pub(super) meter: Meter,
     /// What came before it was known whether this one wins.
-    pub(super) held: Vec<Chunk>,
+    pub(super) held: Few<Chunk>,
     pub(super) first_token: Option<Duration>,
     began: Instant,
-    stream: Option<BoxStream<'static, Result<Chunk, Error>>>,
-    /// Its own, where others run beside it: what a drop does not reach is told by its token.
-    own: Option<Context>,
+    /// Its own, where others may run beside it: what a drop does not reach is told by its token.
+    own: Option<CancellationToken>,
 }
 
 impl Attempt {
+    /// `own` is the token of the call, where it has one of its own; `counts` says whether characters are counted.
     pub(super) fn new(
         target: Arc<Target>,
         number: u32,
-        request: Request,
-        context: Context,
-        alone: bool,
+        (request, context): (Request, Context),
+        own: Option<CancellationToken>,
+        began: Instant,
         counts: bool,
     ) -> Self {
         target.busy.fetch_add(1, Relaxed);
-        let (context, own) = if alone {
-            (context, None)
-        } else {
-            let own = context.child().beside_others();
-            (own.clone(), Some(own))
-        };
-        let stream = Some(target.model.stream(request, context));
-        let meter = Meter::new(counts);
         Self {
+            stream: Some(target.model.stream(request, context)),
+            meter: Meter::new(counts),
             target,
             number,
-            meter,
-            held: Vec::new(),
+            held: Few::new(),
             first_token: None,
-            began: Instant::now(),
-            stream,
+            began,
             own,
         }
     }
 
     pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         self.meter.asked = true;
+        self.pass(cx)
+    }
+
+    /// Polls it again.
+    #[inline]
+    pub(super) fn pass(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         match &mut self.stream {
             Some(stream) => stream.as_mut().poll_next(cx),
             None => Poll::Ready(None),
@@ -94,7 +95,7 @@ impl Drop for Attempt {
         if let Some(own) = &self.own
             && !self.meter.whole
         {
-            own.token().cancel();
+            own.cancel();
         }
     }
 }

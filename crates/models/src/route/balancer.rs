@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::balance::Pick;
+use super::few::Few;
 use super::target::Target;
 
 /// Every so many calls look at a target that was not asked for long.
@@ -21,8 +22,13 @@ impl Balancer {
         Self { pick, picks: AtomicU64::new(0), behind: Mutex::default() }
     }
 
+    /// Whether it goes by how soon first tokens come.
+    pub(super) fn measures(&self) -> bool {
+        self.pick == Pick::LowestLatency
+    }
+
     /// A target that is not in `tried`.
-    pub(super) fn next(&self, targets: &[Arc<Target>], tried: &[usize]) -> Option<usize> {
+    pub(super) fn next(&self, targets: &[Arc<Target>], tried: &Few<usize>) -> Option<usize> {
         let count = targets.len();
         if tried.len() >= count {
             return None;
@@ -52,7 +58,7 @@ impl Balancer {
     }
 
     /// Smooth weighted round robin: each gains its weight, the one furthest behind is taken and pays for all.
-    fn by_weight(&self, weights: &[u32], count: usize, tried: &[usize]) -> Option<usize> {
+    fn by_weight(&self, weights: &[u32], count: usize, tried: &Few<usize>) -> Option<usize> {
         let weight = |index: usize| i64::from(weights.get(index).copied().unwrap_or(1));
         let free = || (0..count).filter(|index| !tried.contains(index));
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use ambidex_core::model::ModelInfo;
@@ -50,12 +50,10 @@ impl Default for BreakerPolicy {
 ///
 /// Clones share their state: all routes over one target should share one breaker.
 #[derive(Clone)]
-pub struct Breaker {
-    inner: Arc<dyn Model>,
-    shared: Arc<Shared>,
-}
+pub struct Breaker(Arc<Shared>);
 
 struct Shared {
+    inner: Arc<dyn Model>,
     policy: BreakerPolicy,
     circuit: Mutex<Circuit>,
 }
@@ -68,25 +66,28 @@ impl Shared {
 
 impl Breaker {
     pub fn new(inner: Arc<dyn Model>, policy: BreakerPolicy) -> Self {
-        Self { inner, shared: Arc::new(Shared { policy, circuit: Mutex::default() }) }
+        Self(Arc::new(Shared { inner, policy, circuit: Mutex::default() }))
     }
 
     /// Whether it is open now.
     pub fn state(&self) -> BreakerState {
-        self.shared.circuit().state(Instant::now())
+        self.0.circuit().state(Instant::now())
     }
 }
 
 impl Model for Breaker {
     fn info(&self) -> &ModelInfo {
-        self.inner.info()
+        self.0.inner.info()
     }
 
     fn stream(&self, request: Request, context: Context) -> BoxStream<'static, Result<Chunk, Error>> {
-        let breaker = self.clone();
         Box::pin(BreakerStream {
-            breaker,
-            state: State::Start { request, context },
+            shared: self.0.clone(),
+            time_left: context.time_left(),
+            // Nothing is sent before it is polled.
+            stream: Some(self.0.inner.stream(request, context)),
+            begun: false,
+            probes: false,
             admitted: None,
             accepted: false,
         })
@@ -95,29 +96,22 @@ impl Model for Breaker {
 
 impl std::fmt::Debug for Breaker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = &self.inner.info().name;
+        let name = &self.info().name;
         f.debug_struct("Breaker").field("model", name).field("state", &self.state()).finish()
     }
 }
 
 struct BreakerStream {
-    breaker: Breaker,
-    state: State,
-    admitted: Option<Admitted>,
+    shared: Arc<Shared>,
+    /// None once it is over.
+    stream: Option<BoxStream<'static, Result<Chunk, Error>>>,
+    begun: bool,
+    /// Whether it is a probe without an answer yet.
+    probes: bool,
     /// Whether the provider let the call in.
     accepted: bool,
-}
-
-enum State {
-    Start { request: Request, context: Context },
-    Open(BoxStream<'static, Result<Chunk, Error>>),
-    Over,
-}
-
-/// A call whose outcome was not counted yet.
-struct Admitted {
-    probe: bool,
-    since: Instant,
+    /// Since when this is a call whose outcome was not counted yet.
+    admitted: Option<Instant>,
     time_left: Option<Duration>,
 }
 
@@ -126,86 +120,98 @@ impl Stream for BreakerStream {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if matches!(this.state, State::Start { .. })
-            && let Err(error) = this.start()
-        {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let State::Open(stream) = &mut this.state else { return Poll::Ready(None) };
-        let item = ready!(stream.as_mut().poll_next(cx));
-        match &item {
-            Some(Ok(chunk)) => this.see(chunk),
-            Some(Err(error)) => {
-                this.failed(error);
-                this.state = State::Over;
+        // Nearly all chunks pass here as they lie. One value is returned in one place, and is so never copied.
+        let polled;
+        match &mut this.stream {
+            Some(stream) if this.begun => {
+                polled = stream.as_mut().poll_next(cx);
+                if !matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(Chunk::Text { .. })))) || this.probes
+                {
+                    this.see(&polled);
+                }
             }
-            None => this.state = State::Over,
+            _ => polled = this.begin(cx),
         }
-        Poll::Ready(item)
+        polled
     }
 }
 
+// What is done a few times in a call stays out of line, so that passing a chunk on is short.
 impl BreakerStream {
-    fn start(&mut self) -> Result<(), Error> {
-        let State::Start { request, context } = std::mem::replace(&mut self.state, State::Over) else {
-            return Ok(());
-        };
+    #[inline(never)]
+    fn begin(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        self.begun = true;
         let now = Instant::now();
-        let admitted = self.breaker.shared.circuit().admit(now);
-        let probe = admitted.map_err(|left| {
-            let name = &self.breaker.inner.info().name;
-            let text = format!("`{name}` failed too often; it is asked again in {:.1} s", left.as_secs_f64());
-            let provider = &self.breaker.inner.info().provider;
-            Error::new(ErrorKind::BreakerOpen, text).with_provider(provider).with_retry_after(Some(left))
-        })?;
-        self.admitted = Some(Admitted { probe, since: now, time_left: context.time_left() });
-        self.state = State::Open(self.breaker.inner.stream(request, context));
-        Ok(())
+        let admitted = self.shared.circuit().admit(now);
+        match admitted {
+            Ok(probes) => self.probes = probes,
+            Err(left) => {
+                self.stream = None;
+                return Poll::Ready(Some(Err(self.refused(left))));
+            }
+        }
+        self.admitted = Some(now);
+        let polled = stream.as_mut().poll_next(cx);
+        self.see(&polled);
+        polled
     }
 
-    fn see(&mut self, chunk: &Chunk) {
-        match chunk {
-            Chunk::Start { .. } => self.accepted = true,
-            Chunk::End(_) => {
-                if let Some(admitted) = self.admitted.take() {
-                    self.breaker.shared.circuit().succeeded(admitted.probe, Instant::now());
+    fn refused(&self, left: Duration) -> Error {
+        let ModelInfo { name, provider, .. } = self.shared.inner.info();
+        let text = format!("`{name}` failed too often; it is asked again in {:.1} s", left.as_secs_f64());
+        Error::new(ErrorKind::BreakerOpen, text).with_provider(provider).with_retry_after(Some(left))
+    }
+
+    #[inline(never)]
+    fn see(&mut self, polled: &Poll<Option<Result<Chunk, Error>>>) {
+        let Poll::Ready(item) = polled else { return };
+        match item {
+            Some(Ok(Chunk::Start { .. })) => self.accepted = true,
+            Some(Ok(Chunk::End(_))) => {
+                if self.admitted.take().is_some() {
+                    self.shared.circuit().succeeded(self.probes, Instant::now());
                 }
             }
-            chunk => {
-                if let Some(admitted) = &mut self.admitted
-                    && admitted.probe
-                    && chunk.is_content()
-                {
+            Some(Ok(chunk)) => {
+                if self.probes && self.admitted.is_some() && chunk.is_content() {
                     // It answers: from here on this is a call like any other.
-                    admitted.probe = false;
-                    self.breaker.shared.circuit().probe_answered();
+                    self.probes = false;
+                    self.shared.circuit().probe_answered();
                 }
             }
+            Some(Err(error)) => {
+                self.failed(error);
+                self.stream = None;
+            }
+            None => self.stream = None,
         }
     }
 
     fn failed(&mut self, error: &Error) {
-        let Some(admitted) = self.admitted.take() else { return };
+        let Some(since) = self.admitted.take() else { return };
         let now = Instant::now();
         let late = error.kind() == ErrorKind::Timeout
-            && admitted.time_left.is_some_and(|left| now.duration_since(admitted.since) >= left);
-        let shared = &self.breaker.shared;
+            && self.time_left.is_some_and(|left| now.duration_since(since) >= left);
+        let mut circuit = self.shared.circuit();
         match counts(error) && !late {
-            true => shared.circuit().failed(admitted.probe, now, &shared.policy),
+            true => circuit.failed(self.probes, now, &self.shared.policy),
             // The target answered, if only to say no.
-            false if error.status().is_some() => shared.circuit().answered(admitted.probe),
-            false => shared.circuit().dropped(admitted.probe, now),
+            false if error.status().is_some() => circuit.answered(self.probes),
+            false => circuit.dropped(self.probes, now),
         }
     }
 }
 
 impl Drop for BreakerStream {
     fn drop(&mut self) {
-        let Some(admitted) = self.admitted.take() else { return };
-        let mut circuit = self.breaker.shared.circuit();
+        if self.admitted.take().is_none() {
+            return;
+        }
+        let mut circuit = self.shared.circuit();
         match self.accepted {
-            true => circuit.answered(admitted.probe),
-            false => circuit.dropped(admitted.probe, Instant::now()),
+            true => circuit.answered(self.probes),
+            false => circuit.dropped(self.probes, Instant::now()),
         }
     }
 }

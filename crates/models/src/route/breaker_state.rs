@@ -120,26 +120,33 @@ struct Window {
     parts: [Part; PARTS],
     /// The first count's time; parts are numbered from it.
     epoch: Option<Instant>,
+    /// The highest number that was counted.
+    latest: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
-    number: u128,
+    number: u64,
     calls: u32,
     failures: u32,
 }
 
 impl Window {
+    /// Of one part, in seconds.
+    const LENGTH: u64 = BreakerPolicy::WINDOW.as_secs() / PARTS as u64;
+
     fn count(&mut self, now: Instant, failed: bool) {
         let epoch = *self.epoch.get_or_insert(now);
-        let length = BreakerPolicy::WINDOW.as_millis() / PARTS as u128;
-        let number = now.duration_since(epoch).as_millis() / length;
-        for part in &mut self.parts {
-            if part.number + PARTS as u128 <= number {
-                *part = Part::default();
+        let number = now.duration_since(epoch).as_secs() / Self::LENGTH;
+        if number > self.latest {
+            self.latest = number;
+            for part in &mut self.parts {
+                if part.number + PARTS as u64 <= number {
+                    *part = Part::default();
+                }
             }
         }
-        let place = usize::try_from(number % PARTS as u128).unwrap_or_default();
+        let place = usize::try_from(number % PARTS as u64).unwrap_or_default();
         if let Some(part) = self.parts.get_mut(place) {
             part.number = number;
             part.calls += 1;

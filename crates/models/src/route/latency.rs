@@ -7,8 +7,6 @@ use std::time::Duration;
 const WINDOW: usize = 128;
 /// Below so many the percentile says little.
 const ENOUGH: usize = 20;
-/// The percentile is found again after so many new times.
-const STALE: usize = 8;
 /// How much a new time moves the average.
 const SHARE: f64 = 0.3;
 
@@ -17,11 +15,11 @@ pub(super) struct Latency(Mutex<Times>);
 
 #[derive(Debug, Default)]
 struct Times {
-    /// A ring, in the order they came.
-    ring: Vec<Duration>,
+    /// Nanoseconds, a ring in the order they came.
+    ring: Vec<u64>,
     next: usize,
-    fresh: usize,
-    p95: Option<Duration>,
+    /// The same by length.
+    sorted: Vec<u64>,
     average: Option<f64>,
 }
 
@@ -34,19 +32,7 @@ impl Latency {
         let mut times = self.times();
         let seconds = time.as_secs_f64();
         times.average = Some(times.average.map_or(seconds, |before| before + SHARE * (seconds - before)));
-        let next = times.next;
-        match times.ring.get_mut(next) {
-            Some(place) => *place = time,
-            None => times.ring.push(time),
-        }
-        times.next = (next + 1) % WINDOW;
-        times.fresh += 1;
-        if times.ring.len() >= ENOUGH && (times.p95.is_none() || times.fresh >= STALE) {
-            let mut sorted = times.ring.clone();
-            let place = (sorted.len() * 95).div_ceil(100).saturating_sub(1);
-            times.p95 = Some(*sorted.select_nth_unstable(place).1);
-            times.fresh = 0;
-        }
+        times.keep(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// A failure: no token came, so the time is taken as twice as long as it is on average, 1 s at least.
@@ -58,11 +44,33 @@ impl Latency {
 
     /// The 95th percentile, once enough is known.
     pub(super) fn p95(&self) -> Option<Duration> {
-        self.times().p95
+        let times = self.times();
+        let known = times.sorted.len();
+        let place = (known * 95).div_ceil(100).saturating_sub(1);
+        times.sorted.get(place).filter(|_| known >= ENOUGH).map(|time| Duration::from_nanos(*time))
     }
 
     /// A running average in seconds, in which later times count more.
     pub(super) fn average(&self) -> Option<f64> {
         self.times().average
+    }
+}
+
+impl Times {
+    /// Puts a time in the place of the oldest, where there are enough.
+    fn keep(&mut self, time: u64) {
+        let next = self.next;
+        self.next = (next + 1) % WINDOW;
+        match self.ring.get_mut(next) {
+            None => self.ring.push(time),
+            Some(place) => {
+                let old = std::mem::replace(place, time);
+                if let Ok(place) = self.sorted.binary_search(&old) {
+                    self.sorted.remove(place);
+                }
+            }
+        }
+        let place = self.sorted.partition_point(|known| *known < time);
+        self.sorted.insert(place, time);
     }
 }

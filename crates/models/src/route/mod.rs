@@ -33,6 +33,7 @@ mod balancer;
 mod breaker;
 mod breaker_state;
 mod fallback;
+mod few;
 mod hedge;
 mod helps;
 mod latency;

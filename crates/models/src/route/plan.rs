@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) targets: Vec<Arc<Target>>,
     /// None: in the targets' order.
     pub(super) balancer: Option<Balancer>,
+    /// Whether anything depends on how soon first tokens come.
+    pub(super) measures: bool,
 }
 
 /// How a route starts its targets and which one it takes.
@@ -68,7 +70,9 @@ impl Plan {
         let targets: Vec<_> = targets.into_iter().map(|model| Arc::new(Target::new(model))).collect();
         let infos: Vec<_> = targets.iter().map(|target| target.model.info()).collect();
         let info = describe(&name, &infos, rules);
-        Self { name: name.into(), info, targets, balancer }
+        let measures = matches!(rules.start, Start::After(Stagger::P95 { .. }))
+            || balancer.as_ref().is_some_and(Balancer::measures);
+        Self { name: name.into(), info, targets, balancer, measures }
     }
 
     pub(super) fn debug(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {

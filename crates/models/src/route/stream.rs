@@ -1,6 +1,5 @@
 //! One call of a route: who is asked, who wins, what is given.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -12,41 +11,54 @@ use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempt::Attempt;
+use super::balancer::Balancer;
+use super::few::Few;
 use super::hedge::Stagger;
 use super::helps::another_target_may_help;
 use super::plan::{Plan, Rules, Start};
 use super::race::Winner;
+use super::target::Target;
 use super::valid;
 use crate::adapter::truncated;
 use crate::prompt_size::prompt_tokens;
 use crate::retry::AfterFirstToken;
 
+type Item = Result<Chunk, Error>;
+
 pub(super) struct RouteStream {
     plan: Arc<Plan>,
     rules: Rules,
-    request: Request,
-    context: Context,
+    /// Those that may still win, in the order they were started; once one has won, that one.
+    running: Few<Attempt>,
+    /// Whether the one that runs has won: its chunks are given.
+    won: bool,
+    /// Whether nothing is to be given before what the winner says next.
+    passes: bool,
+    over: bool,
+    attempts: u32,
+    /// To be given before anything else.
+    ready: Few<Item>,
+    /// Targets that were asked or passed over, by their place.
+    tried: Few<usize>,
+    /// When the next target is started beside those that run, and how long that is after the last one.
+    timer: Option<(Pin<Box<Sleep>>, Duration)>,
     /// The first poll.
     started: Option<Instant>,
     /// What the run had waited for people until then.
     waited: Duration,
-    /// Targets that were asked or passed over, by their place.
-    tried: Vec<usize>,
-    attempts: u32,
-    /// Those that may still win, in the order they were started.
-    running: Vec<Attempt>,
-    /// The one whose chunks are given.
-    winner: Option<Attempt>,
-    /// When the next target is started beside those that run, and how long that is after the last one.
-    timer: Option<(Pin<Box<Sleep>>, Duration)>,
+    trouble: Option<Box<Trouble>>,
+    request: Request,
+    context: Context,
+}
+
+/// What did not go well.
+#[derive(Default)]
+struct Trouble {
     failures: Vec<(Arc<str>, Error)>,
     /// What failed and lost attempts used.
     spent: Usage,
     /// The prompt is too long for a context of so many tokens.
     too_long_for: Option<u64>,
-    /// To be given before anything else.
-    ready: VecDeque<Result<Chunk, Error>>,
-    over: bool,
 }
 
 impl RouteStream {
@@ -54,67 +66,99 @@ impl RouteStream {
         Self {
             plan,
             rules,
-            request,
-            context,
+            running: Few::new(),
+            won: false,
+            passes: false,
+            over: false,
+            attempts: 0,
+            ready: Few::new(),
+            tried: Few::new(),
+            timer: None,
             started: None,
             waited: Duration::ZERO,
-            tried: Vec::new(),
-            attempts: 0,
-            running: Vec::new(),
-            winner: None,
-            timer: None,
-            failures: Vec::new(),
-            spent: Usage::default(),
-            too_long_for: None,
-            ready: VecDeque::new(),
-            over: false,
+            trouble: None,
+            request,
+            context,
         }
     }
 }
 
 impl Stream for RouteStream {
-    type Item = Result<Chunk, Error>;
+    type Item = Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
-            if let Some(item) = this.ready.pop_front() {
-                return Poll::Ready(Some(item));
-            }
-            if let Some(winner) = &mut this.winner {
-                let mut polled = winner.poll(cx);
-                // Nearly all chunks pass here, as they lie: each route on the way costs little.
-                match &mut polled {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(Ok(Chunk::End(_)) | Err(_)) | None) => {}
-                    Poll::Ready(Some(Ok(chunk))) => {
-                        winner.meter.see(chunk);
-                        if let Chunk::Usage(usage) = chunk {
-                            usage.add(&this.spent);
-                        }
-                        return polled;
-                    }
+        // Nearly all chunks pass here as they lie, so each route on the way costs little. One value is
+        // returned in one place, and is so never copied.
+        let mut polled;
+        match this.running.first_mut() {
+            Some(winner) if this.passes => {
+                polled = winner.pass(cx);
+                if !winner.meter.sees(&polled) {
+                    this.look(&mut polled, cx);
                 }
-                this.pass(ready!(polled));
-            } else if this.over {
-                return Poll::Ready(None);
-            } else if this.started.is_none() {
-                this.start();
-            } else {
-                ready!(this.contest(cx));
             }
+            _ => polled = this.poll_slowly(cx),
         }
+        polled
     }
 }
 
+// What is done a few times in a call stays out of line, so that passing a chunk on is short.
 impl RouteStream {
+    /// Looks at what the winner said.
+    #[inline(never)]
+    fn look(&mut self, polled: &mut Poll<Option<Item>>, cx: &mut std::task::Context<'_>) {
+        let Some(winner) = self.running.first_mut() else { return };
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(chunk))) if !matches!(chunk, Chunk::End(_)) => {
+                winner.meter.see(chunk);
+                if let Chunk::Usage(usage) = chunk
+                    && let Some(trouble) = &self.trouble
+                {
+                    usage.add(&trouble.spent);
+                }
+            }
+            Poll::Ready(item) => {
+                *polled = match self.ended(item.take()) {
+                    Some(note) => Poll::Ready(Some(Ok(note))),
+                    None => self.poll_slowly(cx),
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn poll_slowly(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            if !self.ready.is_empty() {
+                return Poll::Ready(self.given());
+            } else if self.over {
+                return Poll::Ready(None);
+            } else if self.started.is_none() {
+                self.start();
+            } else {
+                ready!(self.contest(cx));
+            }
+        }
+    }
+
+    /// What is to be given before anything else: what was held of the winner, then the rest.
+    fn given(&mut self) -> Option<Item> {
+        if self.won
+            && let Some(held) = self.running.first_mut().and_then(|winner| winner.held.pop())
+        {
+            return Some(Ok(held));
+        }
+        let item = self.ready.pop();
+        self.passes = self.won && self.ready.is_empty();
+        item
+    }
+
     fn start(&mut self) {
-        self.started = Some(Instant::now());
-        self.running.reserve_exact(if self.rules.start == Start::OnFailure {
-            1
-        } else {
-            self.plan.targets.len()
-        });
+        let now = Instant::now();
+        self.started = Some(now);
         self.waited = self.context.waited();
         if self.context.is_cancelled() {
             return self.end(Error::cancelled());
@@ -141,13 +185,11 @@ impl RouteStream {
                     return Poll::Ready(());
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let attempt = self.running.remove(place);
-                    self.failed(attempt, error, false);
+                    self.lost(place, error);
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => {
-                    let attempt = self.running.remove(place);
-                    self.failed(attempt, cut(), false);
+                    self.lost(place, cut());
                     return Poll::Ready(());
                 }
             }
@@ -180,25 +222,14 @@ impl RouteStream {
     /// Starts the next target that may be asked, if there is one. `why` says what it takes the place of.
     fn begin_next(&mut self, mut why: Option<(Arc<str>, SwitchReason)>) -> bool {
         while let Some(target) = self.pick() {
-            let now = Instant::now();
             self.attempts += 1;
             if let Some((from, reason)) = why.take() {
                 let (route, after) = (self.plan.name.clone(), self.since());
                 let note = SwitchNote { route, from, target: target.name.clone(), reason, after };
                 self.note(RouteNote::Switched(Box::new(note)));
             }
-            let Some(error) = target.rests(now) else {
-                let elapsed = self.used();
-                let context = match self.context.time_left() {
-                    Some(left) if !elapsed.is_zero() => {
-                        self.context.with_time_left(left.saturating_sub(elapsed))
-                    }
-                    _ => self.context.clone(),
-                };
-                let alone = self.rules.start == Start::OnFailure;
-                let counts = self.rules.after_first_token == AfterFirstToken::Fail;
-                let request = self.request.clone();
-                self.running.push(Attempt::new(target, self.attempts, request, context, alone, counts));
+            let Some(error) = target.rests() else {
+                self.begin(target);
                 return true;
             };
             self.note(RouteNote::Attempt(Box::new(AttemptNote {
@@ -214,13 +245,30 @@ impl RouteStream {
             if self.rules.start != Start::AtOnce {
                 why = Some((target.name.clone(), SwitchReason::Failed(error.clone())));
             }
-            self.failures.push((target.name.clone(), error));
+            self.trouble().failures.push((target.name.clone(), error));
         }
         false
     }
 
+    fn begin(&mut self, target: Arc<Target>) {
+        // The first is asked as the call begins.
+        let (now, elapsed) = match self.started {
+            Some(started) if self.attempts == 1 => (started, Duration::ZERO),
+            _ => (Instant::now(), self.used()),
+        };
+        let counts = self.rules.after_first_token == AfterFirstToken::Fail;
+        let alone = self.rules.start == Start::OnFailure || self.plan.targets.len() == 1;
+        let mut context = if alone { self.context.clone() } else { self.context.child().beside_others() };
+        if let Some(left) = context.time_left().filter(|_| !elapsed.is_zero()) {
+            context = context.with_time_left(left.saturating_sub(elapsed));
+        }
+        let own = (!alone).then(|| context.token().clone());
+        let call = (self.request.clone(), context);
+        self.running.push(Attempt::new(target, self.attempts, call, own, now, counts));
+    }
+
     /// The next target that was not asked and may take the prompt.
-    fn pick(&mut self) -> Option<Arc<super::target::Target>> {
+    fn pick(&mut self) -> Option<Arc<Target>> {
         loop {
             let next = match &self.plan.balancer {
                 Some(balancer) => balancer.next(&self.plan.targets, &self.tried),
@@ -228,8 +276,9 @@ impl RouteStream {
             }?;
             self.tried.push(next);
             let target = self.plan.targets.get(next)?;
-            let context = target.model.info().context;
-            if self.too_long_for.is_none_or(|short| context.is_some_and(|context| context > short)) {
+            let context = || target.model.info().context;
+            let too_long_for = self.trouble.as_ref().and_then(|trouble| trouble.too_long_for);
+            if too_long_for.is_none_or(|short| context().is_some_and(|context| context > short)) {
                 return Some(target.clone());
             }
         }
@@ -245,17 +294,14 @@ impl RouteStream {
         }
         match chunk {
             // Nobody saw what this voids.
-            Chunk::Note(RouteNote::Restarted { .. }) => attempt.held.clear(),
+            Chunk::Note(RouteNote::Restarted { .. }) => drop(attempt.held.take()),
             Chunk::Note(note) => self.note(note),
             // Told when it wins.
             Chunk::Usage(_) => {}
             Chunk::End(_) if win == Winner::FirstValid => {
-                match valid::check(&self.request, &attempt.held, &chunk) {
+                match valid::check(&self.request, attempt.held.iter(), &chunk) {
                     Ok(()) => self.win(place, chunk),
-                    Err(error) => {
-                        let attempt = self.running.remove(place);
-                        self.failed(attempt, error, false);
-                    }
+                    Err(error) => self.lost(place, error),
                 }
             }
             Chunk::End(_) => self.win(place, chunk),
@@ -266,17 +312,43 @@ impl RouteStream {
 
     /// The attempt at this place has won with this chunk; the others are hung up on.
     fn win(&mut self, place: usize, chunk: Chunk) {
-        let mut winner = self.running.remove(place);
-        let mut losers = std::mem::take(&mut self.running);
-        // Nothing was sent to those that were never polled.
-        losers.retain(|loser| loser.meter.asked);
+        let losers = self.running.keep(place);
+        self.won = true;
         self.timer = None;
-        if let Some(time) = winner.first_token
-            && self.measures()
+        if self.plan.measures
+            && let Some(winner) = self.running.first_mut()
+            && let Some(time) = winner.first_token
         {
             winner.target.latency.record(time);
         }
         if self.rules.start != Start::OnFailure && self.attempts > 1 {
+            self.beat(losers);
+        }
+        let spent = self.trouble.as_ref().map(|trouble| trouble.spent).filter(|it| *it != Usage::default());
+        let end = matches!(chunk, Chunk::End(_));
+        let Some(winner) = self.running.first_mut() else { return };
+        // What was held is given first, and where nothing else is, from where it lies.
+        if !self.ready.is_empty() || winner.meter.usage.is_some() || spent.is_some() || end {
+            for held in winner.held.take() {
+                self.ready.push(Ok(held));
+            }
+            if winner.meter.usage.is_some() || spent.is_some() {
+                let mut usage = winner.meter.usage.unwrap_or_default();
+                usage.add(&spent.unwrap_or_default());
+                self.ready.push(Ok(Chunk::Usage(usage)));
+            }
+            if end && let Some(note) = self.answered() {
+                self.ready.push(Ok(note));
+            }
+        }
+        self.ready.push(Ok(chunk));
+    }
+
+    /// Hangs up on those that lost, and tells who won.
+    fn beat(&mut self, mut losers: Vec<Attempt>) {
+        // Nothing was sent to those that were never polled.
+        losers.retain(|loser| loser.meter.asked);
+        if let Some(winner) = self.running.last() {
             let note = RaceNote {
                 route: self.plan.name.clone(),
                 winner: winner.target.name.clone(),
@@ -287,48 +359,53 @@ impl RouteStream {
             self.note(RouteNote::Race(Box::new(note)));
         }
         for loser in losers {
-            if loser.first_token.is_none() && self.measures() {
+            if loser.first_token.is_none() && self.plan.measures {
                 loser.target.latency.record(loser.took());
             }
             let used = loser.meter.spent(&self.request, loser.target.model.info(), None);
-            self.spent.add(&used);
+            self.trouble().spent.add(&used);
             let note = loser.note(&self.plan.name, AttemptEnd::Lost, used);
             drop(loser);
             self.note(RouteNote::Attempt(note));
         }
-        self.ready.extend(winner.held.drain(..).map(Ok));
-        if winner.meter.usage.is_some() || self.spent != Usage::default() {
-            let mut usage = winner.meter.usage.unwrap_or_default();
-            usage.add(&self.spent);
-            self.ready.push_back(Ok(Chunk::Usage(usage)));
-        }
-        if matches!(chunk, Chunk::End(_)) {
-            self.answered(&winner);
-        }
-        self.ready.push_back(Ok(chunk));
-        self.winner = Some(winner);
     }
 
-    /// Takes the winner's end, or its failure.
-    fn pass(&mut self, item: Option<Result<Chunk, Error>>) {
-        let Some(mut winner) = self.winner.take() else { return };
-        match item {
+    /// Takes the winner's end, or its failure. What it gives comes next.
+    fn ended(&mut self, item: Option<Item>) -> Option<Chunk> {
+        self.passes = false;
+        let winner = self.running.first_mut()?;
+        let error = match item {
             Some(Ok(end)) => {
                 winner.meter.see(&end);
-                self.answered(&winner);
-                self.winner = Some(winner);
-                self.ready.push_back(Ok(end));
+                self.ready.push(Ok(end));
+                return self.answered();
             }
-            Some(Err(error)) => self.failed(winner, error, true),
-            None if winner.meter.whole => self.over = true,
-            None => self.failed(winner, cut(), true),
-        }
+            Some(Err(error)) => error,
+            None if winner.meter.whole => {
+                (self.won, self.over) = (false, true);
+                self.running.pop();
+                return None;
+            }
+            None => cut(),
+        };
+        self.won = false;
+        let winner = self.running.pop()?;
+        self.failed(winner, error, true);
+        None
     }
 
-    fn answered(&mut self, winner: &Attempt) {
+    fn answered(&self) -> Option<Chunk> {
+        let winner = self.running.last()?;
         let usage = winner.meter.usage.unwrap_or_default();
         let note = winner.note(&self.plan.name, AttemptEnd::Answered, usage);
-        self.note(RouteNote::Attempt(note));
+        Some(Chunk::Note(RouteNote::Attempt(note)))
+    }
+
+    /// The attempt at this place failed before it won.
+    fn lost(&mut self, place: usize, error: Error) {
+        if let Some(attempt) = self.running.remove(place) {
+            self.failed(attempt, error, false);
+        }
     }
 
     /// An attempt failed: the others go on, the next target is asked, or the route has failed.
@@ -339,10 +416,10 @@ impl RouteStream {
             (won && attempt.meter.given, won && attempt.meter.shown, attempt.meter.characters);
         target.take_note(&error, now);
         let used = attempt.meter.spent(&self.request, target.model.info(), Some(&error));
-        self.spent.add(&used);
+        self.trouble().spent.add(&used);
         // Nobody was asked, so nothing was learned about its speed.
         let skipped = matches!(error.kind(), ErrorKind::BreakerOpen | ErrorKind::Busy);
-        if self.plan.balancer.is_some() && !skipped {
+        if self.plan.balancer.as_ref().is_some_and(Balancer::measures) && !skipped {
             target.latency.record_failure(attempt.took());
         }
         let end = if skipped { AttemptEnd::Skipped } else { AttemptEnd::Failed };
@@ -352,7 +429,8 @@ impl RouteStream {
         self.note(RouteNote::Attempt(note));
         if error.kind() == ErrorKind::ContextTooLong {
             let known = target.model.info().context.unwrap_or_else(|| prompt_tokens(&self.request));
-            self.too_long_for = Some(self.too_long_for.map_or(known, |before| before.max(known)));
+            let trouble = self.trouble();
+            trouble.too_long_for = Some(trouble.too_long_for.map_or(known, |before| before.max(known)));
         }
         let final_now = shown && self.rules.after_first_token == AfterFirstToken::Fail;
         let error = if final_now { error.after_shown(characters) } else { error };
@@ -360,15 +438,15 @@ impl RouteStream {
             && another_target_may_help(&error)
             && !self.context.is_cancelled()
             && self.context.time_left().is_none_or(|left| self.used() < left);
-        self.failures.push((target.name.clone(), error.clone()));
+        self.trouble().failures.push((target.name.clone(), error.clone()));
         self.timer = None;
         if switches && self.rules.start != Start::AtOnce && self.tried.len() < self.plan.targets.len() {
             let restarted = RouteNote::Restarted { target: target.name.clone(), error: error.clone() };
-            let before = self.ready.len();
+            let (before, spent) = (self.ready.len(), self.trouble().spent);
             if self.begin_next(Some((target.name.clone(), SwitchReason::Failed(error)))) {
                 if given {
                     self.ready.insert(before, Ok(Chunk::Note(restarted)));
-                    self.ready.insert(before + 1, Ok(Chunk::Usage(self.spent)));
+                    self.ready.insert(before + 1, Ok(Chunk::Usage(spent)));
                 }
                 return;
             }
@@ -380,21 +458,24 @@ impl RouteStream {
 
     /// No target is left.
     fn give_up(&mut self) {
-        let error = combined(&self.plan.name, std::mem::take(&mut self.failures));
+        let failures = std::mem::take(&mut self.trouble().failures);
+        let error = combined(&self.plan.name, failures);
         self.end(error);
     }
 
     fn end(&mut self, error: Error) {
         self.over = true;
         // Whoever is around hears what was spent for nothing.
-        if self.spent != Usage::default() {
-            self.ready.push_back(Ok(Chunk::Usage(self.spent)));
+        if let Some(trouble) = &self.trouble
+            && trouble.spent != Usage::default()
+        {
+            self.ready.push(Ok(Chunk::Usage(trouble.spent)));
         }
-        self.ready.push_back(Err(error));
+        self.ready.push(Err(error));
     }
 
     fn note(&mut self, note: RouteNote) {
-        self.ready.push_back(Ok(Chunk::Note(note)));
+        self.ready.push(Ok(Chunk::Note(note)));
     }
 
     fn since(&self) -> Duration {
@@ -406,20 +487,18 @@ impl RouteStream {
         self.since().saturating_sub(self.context.waited().saturating_sub(self.waited))
     }
 
-    /// Whether anything of this route depends on first-token times.
-    fn measures(&self) -> bool {
-        self.plan.balancer.is_some() || matches!(self.rules.start, Start::After(Stagger::P95 { .. }))
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
     }
 }
 
 impl Drop for RouteStream {
     /// Whoever hung up on the route does not hear its notes any more, so watchers are told directly.
     fn drop(&mut self) {
-        if !self.context.is_watched() {
+        if self.running.is_empty() || !self.context.is_watched() {
             return;
         }
-        let open = self.running.drain(..).chain(self.winner.take());
-        for attempt in open.filter(|attempt| attempt.meter.asked && !attempt.meter.whole) {
+        for attempt in self.running.take().filter(|attempt| attempt.meter.asked && !attempt.meter.whole) {
             let used = attempt.meter.spent(&self.request, attempt.target.model.info(), None);
             let note = attempt.note(&self.plan.name, AttemptEnd::Lost, used);
             self.context.emit(EventKind::from(&RouteNote::Attempt(note)));

@@ -1,6 +1,6 @@
 //! One target of a route, and what its calls share.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ pub(super) struct Target {
     pub(super) busy: AtomicUsize,
     /// The number of the pick that last took it.
     pub(super) picked: AtomicU64,
-    /// Until when it asked not to be asked.
+    /// Whether it asked not to be asked for a while; then `rest` says until when.
+    rests: AtomicBool,
     rest: Mutex<Option<Instant>>,
 }
 
@@ -32,6 +33,7 @@ impl Target {
             latency: Latency::default(),
             busy: AtomicUsize::new(0),
             picked: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
             rest: Mutex::default(),
         }
     }
@@ -46,15 +48,21 @@ impl Target {
             let until = now + wait.min(LONGEST_REST);
             let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
             *rest = Some(rest.map_or(until, |before| before.max(until)));
+            self.rests.store(true, Ordering::Release);
         }
     }
 
     /// Why it must not be asked now.
-    pub(super) fn rests(&self, now: Instant) -> Option<Error> {
+    pub(super) fn rests(&self) -> Option<Error> {
+        if !self.rests.load(Ordering::Acquire) {
+            return None;
+        }
+        let now = Instant::now();
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let until = (*rest)?;
         if until <= now {
             *rest = None;
+            self.rests.store(false, Ordering::Release);
             return None;
         }
         let left = until - now;

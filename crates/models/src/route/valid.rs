@@ -10,9 +10,13 @@ use serde_json::Value;
 /// # Errors
 /// Why not: `reply_truncated`, `content_filter`, `refused`, `empty_reply`, `unknown_tool`,
 /// `invalid_arguments`, `output_invalid`, or the fault of a malformed reply.
-pub(super) fn check(request: &Request, chunks: &[Chunk], end: &Chunk) -> Result<(), Error> {
+pub(super) fn check<'a>(
+    request: &Request,
+    chunks: impl Iterator<Item = &'a Chunk>,
+    end: &'a Chunk,
+) -> Result<(), Error> {
     let mut builder = ReplyBuilder::new();
-    for chunk in chunks.iter().chain([end]) {
+    for chunk in chunks.chain([end]) {
         builder.push(chunk.clone())?;
     }
     let reply = builder.finish()?;
