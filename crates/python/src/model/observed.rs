@@ -22,7 +22,7 @@ use crate::request::{Request as PythonRequest, read};
 use crate::slot::Slot;
 use crate::{convert, gate};
 
-/// `observer` has `asked(request) -> (call, plan)` and `answered(call, chunks, error)`.
+/// `observer` has `asked(request, provider) -> (call, plan)` and `answered(call, chunks, error)`.
 pub(super) struct Observed {
     inner: Py<Model>,
     slot: Arc<Slot>,
@@ -172,7 +172,8 @@ impl Observing {
     /// Tells the observer what is asked, and takes its plan.
     fn asked(&mut self, inner: &Arc<dyn CoreModel>, request: Request) -> Result<(), Error> {
         let told = self.within(|py, observer| {
-            let told = observer.call_method1(pyo3::intern!(py, "asked"), (PythonRequest(request.clone()),))?;
+            let arguments = (PythonRequest(request.clone()), &inner.info().provider);
+            let told = observer.call_method1(pyo3::intern!(py, "asked"), arguments)?;
             let (call, plan): (Bound<'_, PyAny>, Bound<'_, PyAny>) = told.extract()?;
             let plan = if plan.is_none() { Plan::default() } else { read(&plan, "what to do with a call")? };
             Ok((Held::new(call.unbind()), plan))
@@ -238,9 +239,10 @@ impl Observing {
     fn within<T>(&self, tell: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T>) -> Result<T, Error> {
         let asked = Asked::of(&self.context)?;
         let told = gate::attach(|py| {
-            self.slot.get(py).and_then(|observer| tell(py, &observer)).map_err(|exception| {
-                asked.failed(py, ErrorKind::ProviderError, exception).retryable(false)
-            })
+            self.slot
+                .get(py)
+                .and_then(|observer| tell(py, &observer))
+                .map_err(|exception| asked.failed(py, ErrorKind::ProviderError, exception).retryable(false))
         });
         told.unwrap_or_else(|| Err(Error::cancelled()))
     }
