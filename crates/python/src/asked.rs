@@ -164,7 +164,7 @@ fn described(py: Python<'_>, kind: ErrorKind, exception: &PyErr) -> Error {
     };
     match (ours, text.is_empty()) {
         (Ok(retryable), false) => Error::new(kind, text).retryable(retryable),
-        (_, true) => Error::new(kind, name),
-        (Err(_), false) => Error::new(kind, format!("{name}: {text}")),
+        (_, true) => Error::new(kind, name).retryable(false),
+        (Err(_), false) => Error::new(kind, format!("{name}: {text}")).retryable(false),
     }
 }

@@ -47,6 +47,11 @@ async def events_of(stream: Any) -> list[ax.Event]:
     return [event async for event in stream]
 
 
+async def gathered(stream: Any, into: list[ax.Event]) -> None:
+    async for event in stream:
+        into.append(event)
+
+
 def test_events_come_in_order_and_the_result_after_them() -> None:
     agent = adder()
     stream = agent.stream("go")
@@ -116,11 +121,10 @@ def test_a_failed_run_raises_after_its_last_event() -> None:
         _ = stream.result
 
     async def main() -> None:
-        last = ""
+        seen: list[ax.Event] = []
         with pytest.raises(ax.ModelError) as raised:
-            async for event in agent.astream("go"):
-                last = event.type
-        assert last == "run.finished"
+            await gathered(agent.astream("go"), seen)
+        assert seen[-1].type == "run.finished"
         assert isinstance(raised.value.__cause__, ValueError)
 
     asyncio.run(main())

@@ -198,10 +198,9 @@ def test_an_exception_may_end_the_run(run: Door, function: Any) -> None:
 
 def test_an_exception_that_ends_a_stream_is_raised_by_it() -> None:
     stream = agent_of(ax.tool(on_error="raise")(raises)).stream("go")
-    seen = []
+    seen: list[str] = []
     with pytest.raises(ax.ToolError):
-        for event in stream:
-            seen.append(event.type)
+        seen.extend(event.type for event in stream)
     assert seen[-1] == "run.finished"
 
 

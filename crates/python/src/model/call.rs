@@ -1,7 +1,7 @@
 //! Calls of a model outside of runs: a reply, or a stream of events.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ambidex_core::context::RunScope;
 use ambidex_core::model::Settings;
@@ -85,11 +85,13 @@ impl CallStart {
         let asked = Asked::new(&caller);
         let name = self.name.clone();
         let (chunks, timeout) = self.stream(&asked);
+        let begun = Instant::now();
         let reply = async {
             match timeout {
                 Some(limit) => tokio::time::timeout(limit, collect(chunks))
                     .await
-                    .unwrap_or_else(|_| Err(too_long(&name, limit))),
+                    .unwrap_or_else(|_| Err(too_long(&name, limit)))
+                    .map_err(|error| timely(error, &name, begun, limit)),
                 None => collect(chunks).await,
             }
         };
@@ -100,6 +102,12 @@ impl CallStart {
         };
         asked.settle_call(reply).map(Reply)
     }
+}
+
+/// The model knows the limit too, and may be first to say that it passed; but not how it was set.
+pub(crate) fn timely(error: Error, model: &str, begun: Instant, limit: Duration) -> Error {
+    let passed = error.kind() == ErrorKind::Timeout && begun.elapsed() >= limit;
+    if passed { too_long(model, limit).with_usage(error.usage().copied().unwrap_or_default()) } else { error }
 }
 
 pub(crate) fn too_long(model: &str, limit: Duration) -> Error {

@@ -24,7 +24,7 @@ use crate::failure;
 use crate::process::{Process, process};
 use crate::stream::{EventStream, Start};
 
-pub(crate) use call::{CallStart, too_long};
+pub(crate) use call::{CallStart, timely, too_long};
 pub(crate) use reply::Reply;
 
 /// What `ambidex.Model` holds. Made for each generation of the process when it is first needed.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ambidex_core::chunk::RouteNote;
 use ambidex_core::event::{EventKind, Timestamp};
@@ -17,7 +17,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{End, Source};
 use crate::asked::Asked;
 use crate::bridge::Failure;
-use crate::model::{CallStart, Reply, too_long};
+use crate::model::{CallStart, Reply, timely, too_long};
 use crate::process::Process;
 
 pub(super) struct CallEvents {
@@ -31,6 +31,7 @@ pub(super) struct CallEvents {
     builder: ReplyBuilder,
     ready: VecDeque<EventKind>,
     seq: u64,
+    begun: Instant,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     reply: Option<ambidex_core::reply::Reply>,
     failed: Option<Error>,
@@ -51,6 +52,7 @@ impl CallEvents {
             timeout,
             builder: ReplyBuilder::new(),
             seq: 0,
+            begun: Instant::now(),
             reply: None,
             failed: None,
         }
@@ -64,7 +66,11 @@ impl CallEvents {
         while let Some(chunks) = &mut self.chunks {
             match chunks.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => self.take(chunk),
-                Poll::Ready(Some(Err(error))) => self.fail(error),
+                Poll::Ready(Some(Err(error))) => {
+                    let limit = self.timeout.unwrap_or(Duration::MAX);
+                    let error = timely(error, &self.name, self.begun, limit);
+                    self.fail(error);
+                }
                 Poll::Ready(None) => self.over(),
                 Poll::Pending => break,
             }
