@@ -2,6 +2,7 @@
 # Builds the wheels into target/python/wheels and tests each as its user meets it: installed without an index into an
 # empty environment, on every CPython of this machine that it is for, the README's first Python example as written,
 # and the command. Ends with what was run and what was not. Needs tests/python/install.sh before it.
+# tests/python/wheels.sh [WHEEL]: with a wheel for CPython 3.10 and later, that one is tested and none is built.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -59,8 +60,8 @@ works() {
     cd "$place/work"
     # Nothing of this machine but a path, and no way to a network that would be noticed.
     clean=(env -i "PATH=$place/venv/bin:/usr/bin:/bin" "HOME=$place/home" LANG=C.UTF-8)
-    "$root/$bin/python" "$root/$here/examples.py" "$root/README.md" "In Python" >example.py
-    "$root/$bin/python" "$root/$here/examples.py" "$root/README.md" "In Python" --output >expected
+    "$bin/python" "$root/$here/examples.py" "$root/README.md" "In Python" >example.py
+    "$bin/python" "$root/$here/examples.py" "$root/README.md" "In Python" --output >expected
     "${clean[@]}" python -W error example.py >printed 2>errors || { cat errors >&2; fail "$tag: the README's example"; }
     diff expected printed >&2 || fail "$tag: the README's example prints something else"
     [ ! -s errors ] || { cat errors >&2; fail "$tag: the README's example complains"; }
@@ -76,11 +77,12 @@ works() {
   ran+=("$tag")
 }
 
+[ "$#" -le 1 ] || fail "usage: tests/python/wheels.sh [WHEEL]"
 out=$(mkdir -p "$out" && cd "$out" && pwd)
 bin=$out/venv/bin wheels=$out/wheels
 mapfile -t pythons < <("$here/pythons.sh")
 
-abi3=$(build)
+abi3=${1:-$(build)}
 small "$abi3"
 free_threaded=()
 for line in "${pythons[@]}"; do
@@ -91,6 +93,7 @@ for line in "${pythons[@]}"; do
   esac
 done
 
+[ "$#" = 0 ] || free_threaded=()
 # The free-threaded interpreter has no stable interface before 3.15, so each version has a wheel of its own.
 for line in ${free_threaded[@]+"${free_threaded[@]}"}; do
   read -r tag python <<<"$line"
