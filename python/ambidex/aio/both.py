@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+R2 = TypeVar("R2")
 S = TypeVar("S")
 
 
@@ -38,8 +40,8 @@ class Both(Generic[P, R]):
     def __get__(self, instance: None, owner: type[Any]) -> Both[P, R]: ...
     @overload
     def __get__(
-        self: Both[Concatenate[S, P], R], instance: S, owner: type[Any] | None = None
-    ) -> Both[P, R]: ...
+        self: Both[Concatenate[S, Q], R2], instance: S, owner: type[Any] | None = None
+    ) -> Both[Q, R2]: ...
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         # A method: both doors are bound to the object.
         return self if instance is None else Both(self.aio.__get__(instance, owner))
