@@ -9,6 +9,8 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ambidex._bridge import setting
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -20,9 +22,8 @@ _said: set[str] = set()
 
 
 def is_debugged(loop: AbstractEventLoop) -> bool:
-    """Whether its user wants to be told: by `loop.set_debug`, or by the environment."""
-    setting = os.environ.get("AMBIDEX__RUNTIME__DEBUG_LOOPS", "").lower()
-    return setting in ("1", "true", "yes", "on") or loop.get_debug()
+    """Whether its user wants to be told: by `loop.set_debug`, or by `runtime.debug_loops`."""
+    return setting("DEBUG_LOOPS", 1) or loop.get_debug()
 
 
 def look(thread: int, with_stack: bool) -> tuple[str, str | None] | None:
@@ -31,8 +32,8 @@ def look(thread: int, with_stack: bool) -> tuple[str, str | None] | None:
     if innermost is None:
         return None
     if _waits_for_events(innermost):
-        # It is ready to go on, and is not let: another thread computes without letting go of the interpreter.
-        return "the loop's thread waits for the interpreter, which another thread holds", None
+        # It is ready to go on and is not let: by a thread that keeps the interpreter, or by a machine that is busy.
+        return "no code of the loop: its thread waits for the interpreter or for a processor", None
     frame: FrameType | None = innermost
     while frame is not None and not _is_own(frame):
         frame = frame.f_back
@@ -43,17 +44,17 @@ def look(thread: int, with_stack: bool) -> tuple[str, str | None] | None:
 
 
 def warn(loop: str, place: str, stack: str | None, seconds: float) -> None:
-    """Says it once per place."""
-    if place in _said:
+    """Says it once per place. Where no code of the loop did it, there is nothing to say."""
+    if stack is None or place in _said:
         return
     _said.add(place)
     _log.warning(
         "the event loop %s has been blocked for %.0f ms by %s; what blocks belongs on a thread "
-        "(asyncio.to_thread), or has an async counterpart to await%s",
+        "(asyncio.to_thread), or has an async counterpart to await\n%s",
         loop,
         seconds * 1000,
         place,
-        f"\n{stack.rstrip()}" if stack else "",
+        stack.rstrip(),
     )
 
 

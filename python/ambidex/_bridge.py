@@ -26,6 +26,24 @@ class SyncCallUnderLoopWarning(RuntimeWarning):
     """A sync call was made in a thread whose event loop runs: it blocks that loop until it returns."""
 
 
+def new_background_loop() -> AbstractEventLoop:
+    """A loop that waits for itself alone, also where gevent has put its own in the place of the system's calls."""
+    import asyncio
+
+    if "gevent.monkey" not in sys.modules:
+        return asyncio.new_event_loop()
+    from selectors import SelectSelector
+
+    from gevent.monkey import get_original
+
+    class SystemSelector(SelectSelector):
+        """Asks the system itself."""
+
+        _select = staticmethod(get_original("select", "select"))
+
+    return asyncio.SelectorEventLoop(SystemSelector())
+
+
 def start_background_loop(loop: AbstractEventLoop, depth: int) -> None:
     """Runs a loop on a daemon thread of its own, for async functions that sync calls of this depth wait for."""
     arguments = (loop, depth + 1)
@@ -50,7 +68,15 @@ def run_background_loop(loop: AbstractEventLoop, depth: int) -> None:
     loop.run_forever()
 
 
-def sync_call_under_loop(name: str | None = None, instead: str | None = None) -> None:
+def setting(name: str, place: int) -> bool:
+    """A setting of `[runtime]`: as the environment says now, else as it was when the process first used the core."""
+    text = os.environ.get(f"AMBIDEX__RUNTIME__{name}")
+    if text is None:
+        return _core._loop_settings()[place]
+    return text.lower() in ("1", "true", "yes", "on")
+
+
+def sync_call_under_loop(name: str | None = None, instead: str | None = None, warn: bool = True) -> None:
     """Says, once per place, that a sync call blocks the running loop, and which call would not. Both are named after
     the method that was called, where they are not given.
 
@@ -59,7 +85,7 @@ def sync_call_under_loop(name: str | None = None, instead: str | None = None) ->
     """
     frame: FrameType | None = sys._getframe(1)
     inner = None
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and _is_own(frame.f_code.co_filename):
         inner, frame = frame, frame.f_back
     method = inner.f_code.co_name if inner is not None else "run"
     if instead is None:
@@ -74,15 +100,20 @@ def sync_call_under_loop(name: str | None = None, instead: str | None = None) ->
         f"{name or f'{method}()'} was called at {place[0]}:{place[1]} while an event loop runs in this thread; "
         f"the loop stands still until it returns. Use `{instead}` there."
     )
-    if os.environ.get("AMBIDEX__RUNTIME__STRICT_SYNC", "").lower() in ("1", "true", "yes", "on"):
+    if setting("STRICT_SYNC", 0):
         from ambidex.errors import ConfigError
 
         raise ConfigError(
             f"{text} (AMBIDEX__RUNTIME__STRICT_SYNC makes this an error.)", code="config_invalid"
         )
-    if place not in _warned:
+    if warn and place not in _warned:
         _warned.add(place)
         warnings.warn_explicit(text, SyncCallUnderLoopWarning, place[0], place[1])
+
+
+def _is_own(file: str) -> bool:
+    # The scenarios of the self-test are its user's code, as far as the rest is concerned.
+    return file.startswith(_PACKAGE) and not file.startswith(_PACKAGE + "selftest")
 
 
 async def awaited(start: Callable[..., Any], *args: Any) -> Any:

@@ -26,6 +26,7 @@ pub struct Context {
     thread: Option<Reserved>,
     in_retry: bool,
     asking: Option<Arc<dyn Asking>>,
+    place: Option<Arc<dyn Place>>,
     beside: bool,
 }
 
@@ -41,6 +42,28 @@ pub struct RunScope {
     /// Where work that blocks runs.
     pub threads: Option<Arc<dyn BlockingThreads>>,
     pub caller: Option<Caller>,
+    /// How many runs this one is inside of.
+    pub depth: u32,
+}
+
+/// The place of a call among those that may run at once.
+pub trait Place: Send + Sync {
+    /// Gives it to others.
+    fn lend(&self);
+
+    /// Takes it again, without waiting for one: the call is under way. As often as it was lent.
+    fn take_back(&self);
+}
+
+/// A place that others may take meanwhile.
+pub struct Lent(Option<Arc<dyn Place>>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(place) = &self.0 {
+            place.take_back();
+        }
+    }
 }
 
 impl RunScope {
@@ -51,6 +74,7 @@ impl RunScope {
             sink: self.sink.clone(),
             threads: self.threads.clone(),
             caller: self.caller.clone(),
+            depth: self.depth,
         }
     }
 }
@@ -98,6 +122,7 @@ impl Context {
             thread: None,
             in_retry: false,
             asking: None,
+            place: None,
             beside: false,
         }
     }
@@ -162,6 +187,27 @@ impl Context {
     #[must_use]
     pub fn asking(self, run: Arc<dyn Asking>) -> Self {
         Self { asking: Some(run), ..self }
+    }
+
+    /// The same context for a call that holds a place among others.
+    #[must_use]
+    pub fn holding(self, place: Arc<dyn Place>) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// Gives the call's place to others while it only waits: for a run that it started, and whose calls may need
+    /// that very place.
+    #[must_use]
+    pub fn lend(&self) -> Lent {
+        if let Some(place) = &self.place {
+            place.lend();
+        }
+        Lent(self.place.clone())
+    }
+
+    /// How many runs this one's is inside of.
+    pub fn depth(&self) -> u32 {
+        self.run.depth
     }
 
     /// The same context for one of several that work at once.
@@ -276,5 +322,15 @@ impl Context {
         if self.is_watched() {
             self.emit(EventKind::ToolProgress { id: self.effect.to_string(), data });
         }
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("run", &self.run())
+            .field("effect", &self.effect)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
     }
 }

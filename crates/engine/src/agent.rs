@@ -8,7 +8,7 @@ use ambidex_core::message::{History, Message};
 use ambidex_core::model::{Model, OutputSchema, Request};
 use ambidex_core::record::Input;
 use ambidex_core::tool::ToolSpec;
-use ambidex_core::{Error, ErrorKind};
+use ambidex_core::{Context, Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
 use futures_util::Stream;
 use indexmap::IndexMap;
@@ -68,6 +68,9 @@ pub struct RunOptions {
     pub token: Option<CancellationToken>,
     /// Whoever asks, for tools and hooks that want to know.
     pub caller: Option<Caller>,
+    /// The call this run is part of, where a tool starts it: it ends with that call, and while it goes on that
+    /// call's place among others is free. Runs in runs without end are refused.
+    pub parent: Option<Context>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

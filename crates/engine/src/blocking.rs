@@ -155,6 +155,8 @@ impl Iterator for BlockingBatch {
 /// Waits for what goes on in this runtime. One of its own workers hands on its other tasks first: what is waited for
 /// may be among them.
 fn waiting<T>(runtime: &Handle, wait: impl FnOnce() -> T) -> T {
+    // A tool that blocks, and waits for a run whose tools block, has none of its pool's threads meanwhile.
+    let _lent = ambidex_tools::BlockingPool::lend();
     let is_worker = Handle::try_current().is_ok_and(|current| current.id() == runtime.id());
     if is_worker { tokio::task::block_in_place(wait) } else { wait() }
 }

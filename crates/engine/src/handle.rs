@@ -9,7 +9,7 @@ use ambidex_core::record::Input;
 use ambidex_core::run::Run;
 use ambidex_core::store::Stored;
 use ambidex_core::wire::WireCache;
-use ambidex_core::{Error, ErrorKind};
+use ambidex_core::{Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,9 @@ use crate::hook::steering;
 use crate::mailbox::{Mailbox, Unsent};
 use crate::result::{RunError, RunResult};
 use crate::run_loop::RunLoop;
+
+/// Runs that one may be inside of.
+const MAX_DEPTH: u32 = 16;
 
 /// Watches and steers one run. Dropping it cancels the run, unless it was detached.
 pub struct RunHandle {
@@ -65,6 +68,14 @@ impl RunHandle {
             let text = "a run needs a tokio runtime; use `.blocking()` where there is none";
             return Err(Error::new(ErrorKind::InvalidRequest, text));
         }
+        let depth = options.parent.as_ref().map_or(0, |parent| parent.depth() + 1);
+        if depth > MAX_DEPTH {
+            let text = format!(
+                "runs are nested {MAX_DEPTH} deep: a tool runs an agent whose tool runs an agent, and so on; give \
+                 that an end"
+            );
+            return Err(Error::new(ErrorKind::InvalidRequest, text));
+        }
         let (run, epoch) = match stored {
             None => (Run::new(id.clone(), runtime.pinned.clone()), 1),
             Some((stored, epoch)) => {
@@ -83,9 +94,11 @@ impl RunHandle {
             sink: queue.clone().map(|queue| queue as Arc<dyn EventSink>),
             threads: Some(engine.threads().clone()),
             caller: options.caller.clone(),
+            depth,
         });
         let mailbox = Arc::new(Mailbox::default());
-        let token = options.token.as_ref().map_or_else(CancellationToken::new, |token| token.child_token());
+        let above = options.token.as_ref().or_else(|| options.parent.as_ref().map(Context::token));
+        let token = above.map_or_else(CancellationToken::new, CancellationToken::child_token);
         let run_loop = RunLoop::new(
             runtime,
             run,
@@ -95,6 +108,7 @@ impl RunHandle {
             mailbox.clone(),
             token.clone(),
             options.on_waiting == OnWaiting::Return,
+            options.parent.as_ref().map(Context::lend),
         );
         let handle = Self { id, engine, mailbox, token, events, outcome: None, cancels: true };
         Ok((handle, Box::new(run_loop)))

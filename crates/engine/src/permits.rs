@@ -1,9 +1,10 @@
 //! Permits of tool calls: of the tool, of the process, of a thread. Taken before a call's intent is
 //! recorded and held until the call has truly ended.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ambidex_core::blocking::{BlockingJob, BlockingThread, BlockingThreads};
+use ambidex_core::context::Place;
 use ambidex_core::effect::EffectId;
 use ambidex_core::run::Admission;
 use ambidex_core::{BoxFuture, Error};
@@ -23,7 +24,41 @@ pub(crate) struct Permit {
 /// Places among the calls of a tool and of the process. Free again when the last clone is gone.
 #[derive(Clone, Default)]
 pub(crate) struct Places {
-    _held: Arc<(Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>)>,
+    held: Arc<Held>,
+}
+
+/// What a call holds, but for its thread.
+#[derive(Default)]
+struct Held(Mutex<HeldPlaces>);
+
+#[derive(Default)]
+struct HeldPlaces {
+    permits: [Option<OwnedSemaphorePermit>; 2],
+    /// Where the places that were lent are taken back.
+    lent: [Option<Arc<Semaphore>>; 2],
+    /// Runs that this call waits for.
+    lendings: u32,
+}
+
+impl Place for Held {
+    fn lend(&self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.lendings += 1;
+        if held.lendings == 1 {
+            let permits = std::mem::take(&mut held.permits);
+            held.lent = permits.map(|permit| permit.map(|permit| permit.semaphore().clone()));
+        }
+    }
+
+    fn take_back(&self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.lendings = held.lendings.saturating_sub(1);
+        if held.lendings == 0 {
+            // Where others were faster, this call goes on without: it never waits here.
+            let lent = std::mem::take(&mut held.lent);
+            held.permits = lent.map(|place| place.and_then(|place| place.try_acquire_owned().ok()));
+        }
+    }
 }
 
 impl Permit {
@@ -35,6 +70,10 @@ impl Permit {
 }
 
 impl Places {
+    pub(crate) fn as_place(&self) -> Arc<dyn Place> {
+        self.held.clone()
+    }
+
     /// The same thread; it keeps these places until its job has returned, also when nobody waits for it.
     pub(crate) fn kept_by(&self, thread: Box<dyn BlockingThread>) -> Box<dyn BlockingThread> {
         Box::new(Keeper { thread, places: self.clone() })
@@ -86,7 +125,8 @@ impl Gates {
             Some(threads) => Some(threads.reserve().await?),
             None => None,
         };
-        Ok(Permit { places: Places { _held: Arc::new((tool, process)) }, thread })
+        let held = HeldPlaces { permits: [tool, process], ..HeldPlaces::default() };
+        Ok(Permit { places: Places { held: Arc::new(Held(Mutex::new(held))) }, thread })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ambidex_core::context::RunScope;
+use ambidex_core::context::{Lent, RunScope};
 use ambidex_core::effect::{EffectId, Work};
 use ambidex_core::record::{Input, Output, Record, Refused, Stamp};
 use ambidex_core::run::{Open, Phase, Run};
@@ -81,6 +81,8 @@ pub(crate) struct RunLoop {
     tick: Option<Pin<Box<Sleep>>>,
     /// Ended while a step was being stored.
     ready: Vec<Done>,
+    /// The place of the call that started this run.
+    _lent: Option<Lent>,
 }
 
 impl RunLoop {
@@ -94,6 +96,7 @@ impl RunLoop {
         mailbox: Arc<Mailbox>,
         cancelled: CancellationToken,
         return_when_waiting: bool,
+        lent: Option<Lent>,
     ) -> Self {
         Self {
             agent,
@@ -111,6 +114,7 @@ impl RunLoop {
             tick: None,
             permits: Permits::default(),
             ready: Vec::new(),
+            _lent: lent,
         }
     }
 

@@ -114,15 +114,15 @@ impl RunStart {
     /// Starts the run as a task of the engine, with its events to watch.
     pub(crate) async fn begin(self, asked: Arc<Asked>) -> Result<(RunHandle, Option<TakenTurn>), RunError> {
         let Self { agent, task, options, turn } = self;
+        let options = asked.options(options);
         let (turn, task, options) = match turn {
             None => (None, task, options),
             Some(turn) => {
-                let (taken, task, options) = turn.begin(task, options).await;
+                let (taken, task, options) = turn.begin(task, options).await?;
                 (Some(taken), task, options)
             }
         };
-        let handle = agent.start(task, asked.options(options))?;
-        Ok((handle, turn))
+        Ok((agent.start(task, options)?, turn))
     }
 
     async fn result(self, caller: Arc<Caller>) -> Result<RunResult, Failure> {

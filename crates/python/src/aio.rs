@@ -11,7 +11,7 @@ pub(crate) fn run_coroutine(py: Python<'_>, coroutine: Py<PyAny>) -> PyResult<Bo
     let coroutine = Held::new(coroutine);
     bridge::wait(py, |caller| async move {
         let make = move |py: Python<'_>| Ok(coroutine.into_inner(py));
-        let task = async { Ok(caller.task(make, |value| Ok(value.unbind())).await?) };
+        let task = async { Ok(caller.task(None, make, |value| Ok(value.unbind())).await?) };
         caller.cancellable(task).await
     })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ambidex_core::Message;
+use ambidex_core::{Error, Message};
 use ambidex_core::message::History;
 use ambidex_engine::{Agent, Conversation, RunError, RunOptions, RunResult, Task};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -97,18 +97,30 @@ impl Turn {
         task: Task,
         options: RunOptions,
     ) -> Result<RunResult, RunError> {
-        let (taken, task, options) = self.begin(task, options).await;
+        let (taken, task, options) = self.begin(task, options).await?;
         let result = agent.run_with(task, options).await?;
         taken.heard(&result);
         Ok(result)
     }
 
     /// Waits for the turn; the task then stands behind what was said.
-    pub(crate) async fn begin(self, task: Task, options: RunOptions) -> (TakenTurn, Task, RunOptions) {
-        // Never closed, so there is always a permit in the end.
-        let permit = self.turns.acquire_owned().await.ok();
+    ///
+    /// # Errors
+    /// `cancelled`, while it waited.
+    pub(crate) async fn begin(
+        self,
+        task: Task,
+        options: RunOptions,
+    ) -> Result<(TakenTurn, Task, RunOptions), Error> {
+        let token = options.token.clone().unwrap_or_default();
+        let permit = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(Error::cancelled()),
+            // Never closed, so there is always a permit in the end.
+            permit = self.turns.acquire_owned() => permit.ok(),
+        };
         let (task, options) = lock(&self.said).next(task, &options);
-        (TakenTurn { said: self.said, _permit: permit }, task, options)
+        Ok((TakenTurn { said: self.said, _permit: permit }, task, options))
     }
 }
 

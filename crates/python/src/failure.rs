@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::bridge::Failure;
+use crate::gate;
 
 /// The exception of a failure. `cause` is the Python exception it came from.
 pub(crate) fn raised(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> PyErr {
@@ -25,13 +26,20 @@ pub(crate) fn raised(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> 
 
 /// Two read one stream.
 pub(crate) fn read_twice() -> PyErr {
-    Python::attach(|py| {
-        let text = "somebody else is reading this stream at this moment; read it in one thread or task and hand the \
-                    events on with a queue, or give each reader a stream of its own";
+    usage(
+        "somebody else is reading this stream at this moment; read it in one thread or task and hand the events on \
+         with a queue, or give each reader a stream of its own",
+    )
+}
+
+/// Something was called as it cannot be; the text says what to do instead.
+pub(crate) fn usage(text: &str) -> PyErr {
+    gate::attach(|py| {
         let made =
             py.import("ambidex.errors").and_then(|errors| errors.getattr("UsageError")?.call1((text,)));
         made.map_or_else(|error| error, PyErr::from_value)
     })
+    .unwrap_or_else(|| PyRuntimeError::new_err(text.to_owned()))
 }
 
 /// The exception of an error without a run.

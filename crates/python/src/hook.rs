@@ -144,7 +144,7 @@ impl PythonHook {
                 let method = slot.get(py)?.getattr(name)?;
                 method.call1(shown.arguments(py, own)?).map(Bound::unbind)
             };
-            return asked.caller().task(make, move |value| take(value)).await;
+            return asked.caller().task(Some(context.clone()), make, move |value| take(value)).await;
         }
         let thread = context.thread().await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         let taking = take.clone();
@@ -158,11 +158,11 @@ impl PythonHook {
                 false => taking(value).map(Given::Value),
             }
         };
-        match asked.caller().on_thread(thread, call).await? {
+        match asked.caller().on_thread(thread, Some(context.clone()), call).await? {
             Given::Value(value) => Ok(value),
             Given::Awaitable(value) => {
                 let make = move |py: Python<'_>| awaiting(&value.bind(py)).map(Bound::unbind);
-                asked.caller().task(make, move |value| take(value)).await
+                asked.caller().task(Some(context.clone()), make, move |value| take(value)).await
             }
         }
     }

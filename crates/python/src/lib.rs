@@ -65,6 +65,8 @@ mod _core {
     #[pymodule_export]
     use super::probe::{_call, _sleep, _yielded, acall, asleep, ayielded};
     #[pymodule_export]
+    use super::process::_loop_settings;
+    #[pymodule_export]
     use super::request::Request;
     #[pymodule_export]
     use super::result::RunResult;

@@ -8,6 +8,15 @@ use pyo3::sync::PyOnceLock;
 /// # Errors
 /// One does, and `AMBIDEX__RUNTIME__STRICT_SYNC` asks for an error.
 pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
+    say(py, true)
+}
+
+/// Like [`check`], for a stream: it lets go of the loop's thread between its steps, so there is nothing to warn of.
+pub(crate) fn check_stream(py: Python<'_>) -> PyResult<bool> {
+    say(py, false)
+}
+
+fn say(py: Python<'_>, warn: bool) -> PyResult<bool> {
     static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let running = match RUNNING.get(py) {
         Some(running) => running.bind(py).clone(),
@@ -27,6 +36,6 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
     if running.call0()?.is_none() {
         return Ok(false);
     }
-    py.import("ambidex._bridge")?.call_method0("sync_call_under_loop")?;
+    py.import("ambidex._bridge")?.call_method1("sync_call_under_loop", (None::<&str>, None::<&str>, warn))?;
     Ok(true)
 }

@@ -45,7 +45,7 @@ async fn call(
     function: crate::held::Held,
 ) -> Result<Py<PyAny>, Failure> {
     let make = move |py: Python<'_>| Ok(function.bind(py).call0()?.unbind());
-    let called = async { Ok(caller.task(make, |value| Ok(value.unbind())).await?) };
+    let called = async { Ok(caller.task(None, make, |value| Ok(value.unbind())).await?) };
     caller.cancellable(called).await
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
+use ambidex_config::Runtime as Settings;
 use ambidex_core::memory::MemoryStore;
 use ambidex_engine::Engine;
 use ambidex_http::Client;
@@ -17,7 +18,7 @@ use crate::bridge::Background;
 use crate::held::Releases;
 use crate::project::Projects;
 use crate::watch::Watch;
-use crate::{fork, gate};
+use crate::{failure, fork, gate, project};
 
 /// Threads of the runtime. They only drive I/O and our own code; more of them would only share its caches.
 const RUNTIME_THREADS: usize = 2;
@@ -34,6 +35,7 @@ pub(crate) struct Process {
     operations: TaskTracker,
     watch: Watch,
     streams: AtomicUsize,
+    settings: Settings,
     generation: u64,
 }
 
@@ -41,6 +43,7 @@ static BLOCK: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
 
 impl Process {
     fn make() -> PyResult<Self> {
+        let settings = settings()?;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             PyRuntimeError::new_err(format!("Ambidex cannot start: {what}: {error}"))
         };
@@ -52,7 +55,7 @@ impl Process {
             .build()
             .map_err(|error| failed("its threads cannot be started", &error))?;
         let threads = BlockingPool::with_threads_inside(
-            sync_workers()?,
+            settings.sync_workers as usize,
             Arc::new(|life: &mut (dyn FnMut() + Send)| {
                 block_signals();
                 gate::with_thread_state(life);
@@ -72,6 +75,7 @@ impl Process {
             operations: TaskTracker::new(),
             watch: Watch::new(),
             streams: AtomicUsize::new(0),
+            settings,
             generation: fork::generation(),
         })
     }
@@ -173,6 +177,22 @@ pub(crate) fn forget() {
     BLOCK.store(std::ptr::null_mut(), SeqCst);
 }
 
+/// Refuses to be loaded by a second interpreter of the process.
+///
+/// # Errors
+/// It is one.
+#[expect(unsafe_code, reason = "PyO3 asks this on CPython 3.12 and later only")]
+pub(crate) fn refuse_subinterpreters() -> PyResult<()> {
+    // SAFETY: a module is initialised attached, and the main interpreter's number is 0.
+    let id = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };
+    if id == 0 {
+        return Ok(());
+    }
+    Err(pyo3::exceptions::PyImportError::new_err(
+        "ambidex does not work in a subinterpreter; use threads or processes",
+    ))
+}
+
 /// Signals are for the thread that waits in Python.
 #[expect(unsafe_code, reason = "there is no safe door to a thread's signal mask")]
 fn block_signals() {
@@ -184,13 +204,18 @@ fn block_signals() {
     }
 }
 
-fn sync_workers() -> PyResult<usize> {
-    const NAME: &str = "AMBIDEX__RUNTIME__SYNC_WORKERS";
-    let Ok(text) = std::env::var(NAME) else { return Ok(Engine::SYNC_WORKERS) };
-    match text.trim().parse() {
-        Ok(threads) if (1..=10_000).contains(&threads) => Ok(threads),
-        _ => Err(pyo3::exceptions::PyValueError::new_err(format!(
-            "{NAME} is {text:?}; give it a number of threads from 1 to 10000"
-        ))),
-    }
+/// `[runtime]` as it is configured where this process works.
+fn settings() -> PyResult<Settings> {
+    // A folder that is gone configures nothing.
+    let Ok(options) = project::options() else { return Ok(Settings::default()) };
+    let loaded =
+        project::load(&options).map_err(|error| Python::attach(|py| failure::of_core(py, &error)))?;
+    Ok(loaded.config.runtime)
+}
+
+/// Whether sync calls under a running loop are errors, and whether blocked loops are told of.
+#[pyfunction]
+pub(crate) fn _loop_settings() -> PyResult<(bool, bool)> {
+    let settings = &process()?.settings;
+    Ok((settings.strict_sync, settings.debug_loops))
 }

@@ -74,10 +74,11 @@ impl Tool for PythonTool {
 
 impl PythonTool {
     async fn called(&self, arguments: Value, context: Context, asked: &Arc<Asked>) -> PyResult<ToolOutput> {
+        let part_of = Some(context.clone());
         if matches!(self.kind, Kind::Async | Kind::AsyncGenerator) {
             let (tool, again) = (self.clone(), asked.clone());
             let make = move |py: Python<'_>| tool.begin(py, &arguments, context, again).map(Bound::unbind);
-            return self.awaited(asked, make).await;
+            return self.awaited(asked, part_of, make).await;
         }
         let (tool, again) = (self.clone(), asked.clone());
         let reserved = if self.runs == Runs::OnPool { Some(context.thread().await) } else { None };
@@ -85,15 +86,15 @@ impl PythonTool {
             tool.here(py, variables, &arguments, context, again)
         };
         let given = match reserved {
-            Some(Ok(thread)) => asked.caller().on_thread(thread, call).await?,
+            Some(Ok(thread)) => asked.caller().on_thread(thread, part_of.clone(), call).await?,
             Some(Err(error)) => return Err(pyo3::exceptions::PyRuntimeError::new_err(error.to_string())),
-            None => asked.caller().on_own_thread(call).await?,
+            None => asked.caller().on_own_thread(part_of.clone(), call).await?,
         };
         match given {
             Given::Output(output) => Ok(output),
             Given::Awaitable(coroutine) => {
                 let make = move |py: Python<'_>| awaiting(&coroutine.bind(py)).map(Bound::unbind);
-                self.awaited(asked, make).await
+                self.awaited(asked, part_of, make).await
             }
         }
     }
@@ -101,10 +102,11 @@ impl PythonTool {
     async fn awaited(
         &self,
         asked: &Asked,
+        part_of: Option<Context>,
         make: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<ToolOutput> {
         let tool = self.clone();
-        asked.caller().task(make, move |value| tool.output(&value)).await
+        asked.caller().task(part_of, make, move |value| tool.output(&value)).await
     }
 
     /// Calls the function: its value, or a coroutine or generator that is one.

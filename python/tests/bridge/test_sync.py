@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 from ambidex import _bridge, _core
+from ambidex.errors import UsageError
 
 
 async def forty_two() -> int:
@@ -59,7 +60,7 @@ def test_endless_nesting_is_an_error_that_says_what_it_is() -> None:
 
         _core._call(inner)
 
-    with pytest.raises(RuntimeError, match="nested 16 deep"):
+    with pytest.raises(UsageError, match="nested 16 deep"):
         nested()
 
 

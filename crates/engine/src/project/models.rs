@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ambidex_config::{
-    CacheKind, Duration, Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Pool, Provider,
-    ProviderKind, Proxy, Script, TextOrSecret,
+    CacheKind, Duration, Effort, Model as Configured, ModelReference, ModelSource, OutputMethod, Pool,
+    Provider, ProviderKind, Proxy, Script, TextOrSecret,
 };
 use ambidex_core::model::{Capabilities, Model, Reasoning, Settings, StructuredOutput};
 use ambidex_core::usage::Price;
@@ -259,7 +259,8 @@ impl Project {
         if let Some(shared) = self.providers.get(name) {
             return Ok(shared.clone());
         }
-        let plain = provider.pool == Pool::default() && provider.proxy.is_none() && provider.ca_file.is_none();
+        let plain =
+            provider.pool == Pool::default() && provider.proxy.is_none() && provider.ca_file.is_none();
         let client = match &self.client {
             Some(client) if plain => client.clone(),
             _ => self.own_client(provider)?,

@@ -12,6 +12,7 @@ mod human;
 mod kill;
 mod leaks;
 mod limits;
+mod nested;
 mod process;
 mod project;
 mod project_routes;

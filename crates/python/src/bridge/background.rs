@@ -19,7 +19,7 @@ impl Background {
         if let Some(bridge) = self.known(depth) {
             return Ok(bridge);
         }
-        let event_loop = py.import("asyncio")?.call_method0("new_event_loop")?;
+        let event_loop = py.import("ambidex._bridge")?.call_method0("new_background_loop")?;
         let bridge = LoopBridge::new(py, &event_loop, format!("ambidex-loop-{depth}"))?;
         {
             let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);

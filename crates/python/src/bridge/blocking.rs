@@ -121,22 +121,10 @@ where
     // Who blocks a loop in this way is one that the watch should see.
     let _watched =
         if blocks_loop { LoopBridge::running(py).and_then(|bridge| bridge.hold()).ok() } else { None };
-    wait_quietly(py, operation)
-}
-
-/// Like [`wait`], without a word about a running loop: for the later steps of something that began with one.
-pub(crate) fn wait_quietly<'py, T, F>(
-    py: Python<'py>,
-    operation: impl FnOnce(Arc<Caller>) -> F,
-) -> PyResult<Bound<'py, PyAny>>
-where
-    T: Answer,
-    F: Future<Output = Result<T, Failure>> + Send,
-{
     wait_with(py, Errands::of_thread()?, operation)
 }
 
-/// Like [`wait_quietly`], also for errands of something that is older than this call.
+/// Like [`wait`], for errands of something that is older than this call, and without a word about a running loop.
 pub(crate) fn wait_with<'py, T, F>(
     py: Python<'py>,
     errands: Arc<Errands>,

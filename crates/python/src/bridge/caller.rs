@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ambidex_core::Context;
 use ambidex_core::blocking::BlockingThread;
 use ambidex_core::context::Caller as CoreCaller;
 use pyo3::exceptions::PyRuntimeError;
@@ -15,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::blocking::Errands;
 use crate::bridge::foreign::Host;
 use crate::bridge::loop_bridge::LoopBridge;
-use crate::bridge::tasks;
-use crate::gate;
+use crate::bridge::{tasks, within};
 use crate::held::Held;
 use crate::process::process;
+use crate::{failure, gate};
 
 /// Sync calls within sync calls, at most. Each waits on a thread of its own.
 const NESTED_AT_MOST: usize = 16;
@@ -34,6 +35,8 @@ pub(crate) struct Caller {
     /// The `contextvars.Context` of the caller, copied for each call into Python; let go with the operation's end.
     context: Mutex<Option<Held>>,
     token: CancellationToken,
+    /// The call that this operation is part of, where a tool, hook or model asked for it.
+    parent: Option<Context>,
     nested: usize,
     /// Python tasks under way.
     tasks: AtomicUsize,
@@ -56,17 +59,22 @@ impl Caller {
     pub(crate) fn new(py: Python<'_>, home: Home) -> PyResult<Arc<Self>> {
         let nested = NESTED.get();
         if nested >= NESTED_AT_MOST {
-            return Err(PyRuntimeError::new_err(format!(
-                "calls are nested {nested} deep: a tool runs an agent, whose tool runs an agent, and so on; \
-                 give an agent's tools an end"
-            )));
+            let text = format!(
+                "calls are nested {nested} deep: a tool runs an agent, whose tool runs an agent, and so on; give \
+                 that an end"
+            );
+            return Err(failure::usage(&text));
         }
         static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let context = COPY.import(py, "contextvars", "copy_context")?.call0()?;
+        let parent = within::current(py)?;
+        let token =
+            parent.as_ref().map_or_else(CancellationToken::new, |parent| parent.token().child_token());
         Ok(Arc::new(Self {
             home,
             context: Mutex::new(Some(Held::new(context.unbind()))),
-            token: CancellationToken::new(),
+            token,
+            parent,
             nested,
             tasks: AtomicUsize::new(0),
             task_ended: Notify::new(),
@@ -80,20 +88,33 @@ impl Caller {
         &self.token
     }
 
+    /// The call that this operation is part of.
+    pub(crate) fn parent(&self) -> Option<&Context> {
+        self.parent.as_ref()
+    }
+
     /// As runs carry it.
     pub(crate) fn as_core(self: &Arc<Self>) -> CoreCaller {
         CoreCaller::new(self.clone())
     }
 
-    /// A copy of the caller's context variables; one can be entered once.
-    pub(crate) fn copied_context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    /// A copy of the caller's context variables, for code that is part of a call; one can be entered once.
+    pub(crate) fn copied_context<'py>(
+        &self,
+        py: Python<'py>,
+        call: Option<Context>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let context = {
             let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
             context.as_ref().map(|context| context.bind(py))
         };
         let context =
             context.ok_or_else(|| PyRuntimeError::new_err("the call that asked for this has ended"))?;
-        context.call_method0(pyo3::intern!(py, "copy"))
+        let copy = context.call_method0(pyo3::intern!(py, "copy"))?;
+        if let Some(call) = call {
+            within::enter(&copy, call)?;
+        }
+        Ok(copy)
     }
 
     /// The operation has ended: nothing of the caller is held any longer.
@@ -116,12 +137,15 @@ impl Caller {
 
     /// Calls an async function as a task of the caller's loop, or of a background loop where the caller is a
     /// thread that waits. `make` gives the coroutine and `take` looks at its result, both on the loop's thread.
-    /// Dropping the future cancels the task; [`Caller::tasks_done`] tells when it has ended.
+    /// Dropping the future cancels the task; [`Caller::tasks_done`] tells when it has ended. `call` is what the
+    /// function is part of.
     pub(crate) async fn task<T: Send + 'static>(
         self: &Arc<Self>,
+        call: Option<Context>,
         make: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
         take: impl FnOnce(Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
     ) -> PyResult<T> {
+        self.refuse_at_exit()?;
         let (sender, receiver) = oneshot::channel();
         let counted = CountedTask::new(self.clone());
         let finish = move |result: PyResult<Bound<'_, PyAny>>| {
@@ -131,12 +155,12 @@ impl Caller {
             let _ = sender.send(result);
         };
         let _cancels = match &self.home {
-            Home::Foreign(host) => host.spawn(self, Box::new(make), Box::new(finish)),
-            Home::Loop(bridge) => tasks::start(bridge, self, Box::new(make), Box::new(finish)),
+            Home::Foreign(host) => host.spawn(self, call, Box::new(make), Box::new(finish)),
+            Home::Loop(bridge) => tasks::start(bridge, self, call, Box::new(make), Box::new(finish)),
             Home::Thread(_) => {
                 let bridge =
                     gate::attach(|py| process()?.background().at(py, self.nested)).ok_or_else(ending)??;
-                tasks::start(&bridge, self, Box::new(make), Box::new(finish))
+                tasks::start(&bridge, self, call, Box::new(make), Box::new(finish))
             }
         };
         receiver.await.unwrap_or_else(|_| {
@@ -148,14 +172,16 @@ impl Caller {
     pub(crate) async fn on_thread<T: Send + 'static>(
         self: &Arc<Self>,
         thread: Box<dyn BlockingThread>,
-        call: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
+        call: Option<Context>,
+        work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
     ) -> PyResult<T> {
+        self.refuse_at_exit()?;
         let (sender, receiver) = oneshot::channel();
         let caller = self.clone();
         let job = move || {
             let before = NESTED.replace(caller.nested + 1);
             let result = gate::attach(|py| {
-                let result = caller.copied_context(py).and_then(|context| call(py, &context));
+                let result = caller.copied_context(py, call).and_then(|context| work(py, &context));
                 drop(caller);
                 if let Ok(process) = process() {
                     process.releases().empty(py);
@@ -173,13 +199,14 @@ impl Caller {
     /// Calls something on the very thread that asked: the one that waits in the sync door, or the loop's.
     pub(crate) async fn on_own_thread<T: Send + 'static>(
         self: &Arc<Self>,
-        call: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
+        call: Option<Context>,
+        work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
     ) -> PyResult<T> {
         let (sender, receiver) = oneshot::channel();
         let caller = self.clone();
         let job = move |py: Python<'_>| {
             let before = NESTED.replace(caller.nested + 1);
-            let result = caller.copied_context(py).and_then(|context| call(py, &context));
+            let result = caller.copied_context(py, call).and_then(|context| work(py, &context));
             NESTED.set(before);
             let _ = sender.send(result);
         };
@@ -192,6 +219,15 @@ impl Caller {
             Home::Foreign(host) => host.call(Box::new(job)),
         }
         receiver.await.unwrap_or_else(|_| Err(ending()))
+    }
+
+    /// When the gate is closed only exit handlers run, on the main thread; other threads cannot help them.
+    fn refuse_at_exit(&self) -> PyResult<()> {
+        if gate::is_closed() {
+            self.raise(ending());
+            return Err(ending());
+        }
+        Ok(())
     }
 
     /// Keeps a Python exception that the operation's failure came from; the first one is the cause that the door
@@ -260,5 +296,8 @@ impl Drop for CountedTask {
 }
 
 pub(crate) fn ending() -> PyErr {
-    PyRuntimeError::new_err("the interpreter is shutting down")
+    failure::usage(
+        "the interpreter is ending, so functions that need another thread or a loop can no longer run; an exit \
+         handler that needs them must be registered after ambidex was imported",
+    )
 }

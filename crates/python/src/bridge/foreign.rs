@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ambidex_core::Context;
 use pyo3::prelude::*;
 
 use crate::bridge::caller::Home;
@@ -47,11 +48,17 @@ impl Host {
         });
     }
 
-    pub(crate) fn spawn(self: &Arc<Self>, caller: &Arc<Caller>, make: Make, finish: Finish) -> CancelsTask {
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        call: Option<Context>,
+        make: Make,
+        finish: Finish,
+    ) -> CancelsTask {
         let id = self.next.fetch_add(1, SeqCst);
         let caller = caller.clone();
         self.tell("spawn", move |py| {
-            let context = caller.copied_context(py)?;
+            let context = caller.copied_context(py, call)?;
             let make = Bound::new(py, ForeignMake { make: Mutex::new(Some(make)) })?;
             let finish = Bound::new(py, ForeignFinish { finish: Mutex::new(Some(finish)) })?;
             (id, make, finish, context).into_pyobject(py)

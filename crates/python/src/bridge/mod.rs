@@ -15,10 +15,11 @@ mod operation;
 mod standing;
 mod tasks;
 mod wakeup;
+mod within;
 
 pub(crate) use awaitable::Awaitable;
 pub(crate) use background::{_enter_background, Background};
-pub(crate) use blocking::{wait, wait_quietly};
+pub(crate) use blocking::wait;
 pub(crate) use caller::Caller;
 pub(crate) use foreign::ForeignCall;
 pub(crate) use loop_bridge::LoopBridge;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ambidex_core::Context;
 use pyo3::prelude::*;
 
 use crate::bridge::Caller;
@@ -60,13 +61,14 @@ impl Drop for CancelsTask {
 pub(crate) fn start(
     bridge: &Arc<LoopBridge>,
     caller: &Arc<Caller>,
+    call: Option<Context>,
     make: Make,
     finish: Finish,
 ) -> CancelsTask {
     let id = bridge.tasks.next.fetch_add(1, SeqCst);
     let caller = caller.clone();
     bridge.call(Box::new(move |py, bridge| {
-        match begin(py, bridge, id, &caller, make) {
+        match begin(py, bridge, id, &caller, call, make) {
             Ok(task) => {
                 let ended = Ended { id, bridge: bridge.clone(), finish: Mutex::new(Some(finish)) };
                 task.call_method1(pyo3::intern!(py, "add_done_callback"), (Bound::new(py, ended)?,))?;
@@ -83,10 +85,11 @@ fn begin<'py>(
     bridge: &Arc<LoopBridge>,
     id: u64,
     caller: &Arc<Caller>,
+    call: Option<Context>,
     make: Make,
 ) -> PyResult<Bound<'py, PyAny>> {
     let event_loop = bridge.event_loop(py).ok_or_else(crate::bridge::caller::ending)?;
-    let context = caller.copied_context(py)?;
+    let context = caller.copied_context(py, call)?;
     let coroutine = make(py)?;
     let create = event_loop.getattr(pyo3::intern!(py, "create_task"))?;
     let task = context.call_method1(pyo3::intern!(py, "run"), (create, coroutine))?;

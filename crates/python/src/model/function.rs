@@ -135,7 +135,6 @@ async fn answer(
     let plain = called.map_err(|exception| {
         gate::attach(|py| asked.failed(py, ErrorKind::ProviderError, exception))
             .unwrap_or_else(Error::cancelled)
-            .retryable(false)
     })?;
     Ok(plain.into_chunks(&ids))
 }
@@ -154,7 +153,7 @@ async fn called(
             let start = slot.get(py)?.getattr(pyo3::intern!(py, "astart"))?;
             start.call1((PythonRequest(request), push)).map(Bound::unbind)
         };
-        return asked.caller().task(make, |value| plain(&value)).await;
+        return asked.caller().task(Some(context.clone()), make, |value| plain(&value)).await;
     }
     let thread = context.thread().await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     let call = move |py: Python<'_>, variables: &Bound<'_, PyAny>| {
@@ -166,11 +165,11 @@ async fn called(
             false => plain(&value).map(Given::Reply),
         }
     };
-    match asked.caller().on_thread(thread, call).await? {
+    match asked.caller().on_thread(thread, Some(context.clone()), call).await? {
         Given::Reply(reply) => Ok(reply),
         Given::Awaitable(value) => {
             let make = move |py: Python<'_>| awaiting(&value.bind(py)).map(Bound::unbind);
-            asked.caller().task(make, |value| plain(&value)).await
+            asked.caller().task(Some(context.clone()), make, |value| plain(&value)).await
         }
     }
 }

@@ -106,7 +106,7 @@ impl EventStream {
     /// The next events, as many as there are; None at the end. A run that failed raises after its last event.
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let standing = self.standing(|| {
-            loop_warning::check(py)?;
+            loop_warning::check_stream(py)?;
             Standing::of_thread(py)
         })?;
         let shared = self.shared.clone();
