@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -265,7 +266,7 @@ def run_at_exit(up: Upstream) -> Figure:
         lines = [line for line in ended.stdout.splitlines() if line.startswith("atexit: ")]
         equal(len(lines), 1, f"lines of a handler registered {name} the first run")
         outcome = lines[0].removeprefix("atexit: ")
-        if outcome != DOUBLED and not outcome.startswith("AmbidexError"):
+        if outcome != DOUBLED and "interpreter is ending" not in outcome:
             raise Failed(f"a handler registered {name} the first run: {outcome}")
         notes.append(f"registered {name} the first run: {'works' if outcome == DOUBLED else outcome}")
     return said("; ".join(notes))
@@ -274,10 +275,8 @@ def run_at_exit(up: Upstream) -> Figure:
 def at_exit(agent: ax.Agent) -> None:
     try:
         outcome = agent.run("hello").text
-    except ax.AmbidexError as error:
-        outcome = f"AmbidexError: {error}"
-    except BaseException as error:
-        outcome = repr(error)
+    except Exception as error:
+        outcome = f"{type(error).__name__}: {error}"
     print("atexit: " + outcome, flush=True)
 
 
@@ -485,7 +484,9 @@ def sub_interpreter(up: Upstream) -> Figure:
         "with open('seen', 'w') as file: file.write(seen)"
     )
     run = getattr(interpreters, "exec", None) or interpreters.run_string
-    run(interpreters.create(), code)
+    interpreter = interpreters.create()
+    run(interpreter, code)
+    interpreters.destroy(interpreter)
     with open("seen") as file:
         seen = file.read()
     holds(seen.startswith("ImportError") and "subinterpreter" in seen, f"in a sub-interpreter: {seen}")
@@ -579,20 +580,21 @@ def methods(up: Upstream) -> Figure:
 @scenario(
     "F19",
     "a tool that is a generator",
-    "what it yields is progress, what it returns the result; sync and async",
+    "what it yields is progress, what it returns the result, or the last it yields; sync and async",
 )
 def generators(up: Upstream) -> Figure:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator
 
     @ax.tool
-    def steps(count: int) -> Iterator[str]:
-        """Yields its progress."""
+    def steps(count: int) -> Generator[str, None, str]:
+        """Yields its progress and returns its result."""
         for i in range(count):
             yield f"step {i}"
+        return f"{count} steps"
 
     @ax.tool
     async def asteps(count: int) -> AsyncIterator[str]:
-        """Yields its progress."""
+        """Yields its progress; an async generator returns nothing."""
         for i in range(count):
             await asyncio.sleep(0)
             yield f"step {i}"
@@ -606,22 +608,33 @@ def generators(up: Upstream) -> Figure:
         elif event.type == "run.finished":
             text = event.data["text"]
     equal(len(progress), 6, f"progress events ({progress})")
-    holds("step 2" in text, f"the model was told {text!r}")
-    return said(text)
+    equal(text, told("3 steps", "step 2"), "text")
+    return said("works")
 
 
-@scenario("F20", "pickling an agent", "an error names the remedy, or it works by its configuration")
+@scenario(
+    "F20",
+    "pickling an agent",
+    "works by its configuration, also into a spawned process; a key is never pickled",
+)
 def pickling(up: Upstream) -> Figure:
     import pickle
 
-    agent = an_agent(up, sync_double, async_double, rounds=ROUND)
+    up.script("script", rounds=ROUND)
+    os.environ["OPENAI_API_KEY"] = "test"
+    model = ax.Model("openai:script", base_url=up.base_url)
+    agent = ax.Agent("pickled", model=model, tools=[sync_double, async_double])
+    copy = pickle.loads(pickle.dumps(agent))
+    equal(copy.run("hello").text, DOUBLED, "text of a copy")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        equal(pool.apply(run_text, (agent,)), DOUBLED, "text in a spawned process")
     try:
-        copy = pickle.loads(pickle.dumps(agent))
-    except Exception as error:
-        holds(isinstance(error, (TypeError, pickle.PicklingError, ax.AmbidexError)), f"{error!r}")
-        holds(
-            len(str(error)) > 40 and "pickle" in str(error).lower(), f"the error names no remedy: {error!r}"
-        )
-        return said(f"{type(error).__name__}: {error}")
-    equal(copy.run("hello").text, DOUBLED, "text of the copy")
-    return said("works by its configuration")
+        pickle.dumps(an_agent(up))
+    except (TypeError, pickle.PicklingError, ax.AmbidexError) as error:
+        holds("pickle" in str(error) and "key" in str(error), f"the error names no remedy: {error!r}")
+        return said(f"works; with a key written out: {type(error).__name__}: {error}")
+    raise Failed("a key that is written out was pickled")
+
+
+def run_text(agent: ax.Agent) -> str:
+    return agent.run("hello").text

@@ -59,11 +59,11 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             if exc[0] is None:
-                raise Failed(f"the worker did not end in 10 s; it says:\n{self.log.read_text()}") from None
+                raise Failed(f"the worker did not end in 20 s; it says:\n{self.log.read_text()}") from None
         finally:
             self.folder.cleanup()

@@ -344,7 +344,13 @@ def arun_under_trio(up: Upstream) -> Figure:
         """A sync tool."""
         return 2 * i
 
-    agent = an_agent(up, double, rounds=[[call("double", i=1), call("double", i=2)]])
+    @ax.tool
+    async def triple(i: int) -> int:
+        """An async tool, for which only trio's loop will do."""
+        await trio.sleep(0.01)
+        return 3 * i
+
+    agent = an_agent(up, double, triple, rounds=[[call("double", i=1), call("triple", i=2)]])
     slow = an_agent(up, model="slow", delay=8.0)
     texts: list[str] = []
 
@@ -363,7 +369,7 @@ def arun_under_trio(up: Upstream) -> Figure:
     start = clock()
     trio.run(main)
     seconds = within(clock() - start, 5, "all runs")
-    equal(texts, ['tools said ["2", "4"]'] * 6, "texts")
+    equal(texts, ['tools said ["2", "6"]'] * 6, "texts")
     equal(len(up.until(hangups=1, within=1)["hangups"]), 1, "hang-ups after the cancelled scope")
     return Figure(seconds, "s")
 
