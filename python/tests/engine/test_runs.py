@@ -376,3 +376,30 @@ def test_an_agent_whose_tool_is_a_method_of_its_owner_is_collected() -> None:
     del owner
     gc.collect()
     assert gone() is None
+
+
+def test_a_run_that_waits_for_its_turn_can_be_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def waits(messages: list[ax.Message]) -> str:
+        begun.set()
+        await asyncio.sleep(60)
+        return "late"
+
+    async def main() -> None:
+        agent = ax.Agent("w", model=ax.models.function(waits))
+        first = asyncio.create_task(agent.achat("a"))
+        await begun.wait()
+        second = asyncio.create_task(agent.achat("b"))
+        third = asyncio.create_task(_events(agent.astream("c", thread="other")))
+        await asyncio.sleep(0)
+        for task in (second, third, first):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+async def _events(stream: Any) -> list[ax.Event]:
+    return [event async for event in stream]
