@@ -26,21 +26,22 @@ def is_debugged(loop: AbstractEventLoop) -> bool:
     return setting("DEBUG_LOOPS", 1) or loop.get_debug()
 
 
-def look(thread: int, with_stack: bool) -> tuple[str, str | None] | None:
-    """The place in somebody's own code where the thread is, as `file:line function`, and its stack."""
+def look(thread: int, with_stack: bool) -> tuple[str, str | None, bool] | None:
+    """The place in somebody's own code where the thread is, as `file:line function`, its stack, and whether it is
+    worth looking again."""
     innermost = sys._current_frames().get(thread)
     if innermost is None:
         return None
     if _waits_for_events(innermost):
         # It is ready to go on and is not let: by a thread that keeps the interpreter, or by a machine that is busy.
-        return "no code of the loop: its thread waits for the interpreter or for a processor", None
+        return "no code of the loop: its thread waits for the interpreter or for a processor", None, True
     frame: FrameType | None = innermost
     while frame is not None and not _is_own(frame):
         frame = frame.f_back
     place = _place(frame or innermost)
     if frame not in (None, innermost) and not innermost.f_code.co_filename.startswith(_PACKAGE):
         place = f"{place}, in {_place(innermost)}"
-    return place, "".join(traceback.format_stack(innermost)) if with_stack else None
+    return place, "".join(traceback.format_stack(innermost)) if with_stack else None, False
 
 
 def warn(loop: str, place: str, stack: str | None, seconds: float) -> None:

@@ -151,6 +151,11 @@ impl Pulse {
         self.looked_at.swap(stamp, SeqCst) != stamp
     }
 
+    /// Nothing was seen that explains the block.
+    pub(crate) fn look_again(&self) {
+        self.looked_at.store(0, SeqCst);
+    }
+
     /// Keeps what was seen of the block with this stamp. False when that is over.
     pub(crate) fn saw(&self, stamp: u64, sight: Sight) -> bool {
         let mut blocks = self.blocks();

@@ -193,9 +193,13 @@ fn see(bridge: &Weak<LoopBridge>, pulse: &Pulse, stamp: u64) {
             }
             let debug: bool = module.getattr("is_debugged")?.call1((event_loop,))?.extract()?;
             let seen = module.getattr("look")?.call1((pulse.thread(), debug))?;
-            let Some((place, stack)) = seen.extract::<Option<(String, Option<String>)>>()? else {
+            let Some((place, stack, again)) = seen.extract::<Option<(String, Option<String>, bool)>>()?
+            else {
                 return Ok(());
             };
+            if again {
+                pulse.look_again();
+            }
             let sight = Sight { place: place.clone(), stack: stack.clone() };
             if pulse.saw(stamp, sight) && debug {
                 let waits = pulse.waits(stamp).as_secs_f64();

@@ -36,19 +36,24 @@ def loop_of(thread: threading.Thread | None = None) -> aio.LoopHealth:
     return found
 
 
+def blocks_of(health: aio.LoopHealth, file: str = __file__) -> list[aio.Block]:
+    """Those that code of this file did: on a busy machine a loop may also have to wait for a processor."""
+    return [block for block in health.blocks if (block.who or "").startswith(file)]
+
+
 def stand_still(thread: threading.Thread | None = None) -> None:
     """Blocks the loop that runs here until the watcher has seen it, and who does it."""
 
     def seen() -> bool:
         now = loop_of(thread).blocked_now
-        return now is not None and now.who is not None
+        return now is not None and (now.who or "").startswith(__file__)
 
     wait_until(seen)
 
 
 async def blocks_were_counted(number: int) -> aio.LoopHealth:
     """A block ends with the loop's next turn."""
-    while loop_of().blocked < number:
+    while len(blocks_of(loop_of())) < number:
         await asyncio.sleep(0.005)
     return loop_of()
 
@@ -72,13 +77,13 @@ def test_who_blocks_a_loop_with_a_call_of_ours_on_it_is_named(run_loop: Runner[A
         return health
 
     health = run_loop(main())
-    (block,) = health.blocks
+    (block,) = blocks_of(health)
     assert block.who is not None
-    assert block.who.startswith(__file__)
     assert block.seconds > 0.1
     # The line in the function that blocks, not the one that called it, and no frame of ours.
     assert block.who.split()[1].endswith("wait_until")
-    assert health.blocked_longest == health.blocked_total == block.seconds
+    assert health.blocked_longest == max(block.seconds for block in health.blocks)
+    assert health.blocked_total == pytest.approx(sum(block.seconds for block in health.blocks))
     assert health.lag_max >= block.seconds
     assert health.blocked_now is None
 
@@ -94,7 +99,7 @@ def test_a_sync_call_of_ours_that_blocks_a_loop_is_seen_without_any_other_call()
     async def until_seen() -> None:
         while not seen.is_set():
             now = loop_of(main_thread).blocked_now
-            if now is not None and now.who is not None:
+            if now is not None and (now.who or "").startswith(__file__):
                 seen.set()
             await asyncio.sleep(0.005)
 
@@ -105,10 +110,9 @@ def test_a_sync_call_of_ours_that_blocks_a_loop_is_seen_without_any_other_call()
         with aio.watch():
             return await blocks_were_counted(1)
 
-    (block,) = asyncio.run(main()).blocks
+    (block,) = blocks_of(asyncio.run(main()))
     assert block.who is not None
     # The line that made the call, though the innermost frame is one of the package.
-    assert block.who.startswith(f"{__file__}:")
     assert block.who.split()[1].endswith("main")
 
 
@@ -133,7 +137,7 @@ def test_a_loop_of_another_thread_may_be_watched() -> None:
     watch = aio.watch(loop)
     wait_until(lambda: any(found.name.startswith("elsewhere (") for found in aio.health().loops))
     loop.call_soon_threadsafe(stand_still, thread)
-    wait_until(lambda: loop_of(thread).blocked == 1)
+    wait_until(lambda: len(blocks_of(loop_of(thread))) == 1)
     watch.stop()
     watch.stop()
     loop.call_soon_threadsafe(loop.stop)
@@ -177,7 +181,7 @@ def test_a_loop_that_does_not_run_is_not_blocked() -> None:
     wait_until(lambda: loop_of().blocked_now is None)
     call.cancel()
     loop.run_until_complete(asyncio.gather(call, return_exceptions=True))
-    assert loop_of().blocked == 0
+    assert blocks_of(loop_of()) == []
     loop.close()
 
 
@@ -201,7 +205,7 @@ def test_in_debug_mode_each_place_is_logged_once_with_its_stack(caplog: pytest.L
     assert "has been blocked for" in messages[0]
     assert __file__ in messages[0]
     assert "in culprit" in messages[0]
-    assert all(block.stack is not None and "culprit" in block.stack for block in health.blocks)
+    assert all(block.stack is not None and "culprit" in block.stack for block in blocks_of(health))
 
 
 def test_otherwise_nothing_is_logged_and_no_stack_is_taken(caplog: pytest.LogCaptureFixture) -> None:
@@ -211,7 +215,7 @@ def test_otherwise_nothing_is_logged_and_no_stack_is_taken(caplog: pytest.LogCap
             return await blocks_were_counted(1)
 
     health = asyncio.run(main())
-    assert [block.stack for block in health.blocks] == [None]
+    assert [block.stack for block in blocks_of(health)] == [None]
     assert [record for record in caplog.records if record.name == "ambidex.loops"] == []
 
 

@@ -146,7 +146,7 @@ def test_an_async_tool_that_blocks_its_loop_is_named() -> None:
 
     def seen() -> bool:
         now = loop().blocked_now
-        return now is not None and now.who is not None
+        return now is not None and (now.who or "").startswith(__file__)
 
     @ax.tool
     async def pseudo_async() -> str:
@@ -159,10 +159,9 @@ def test_an_async_tool_that_blocks_its_loop_is_named() -> None:
         return loop()
 
     health = asyncio.run(main())
-    assert health.blocked == 1
-    (block,) = health.blocks
-    assert block.who is not None
-    assert block.who.startswith(f"{__file__}:")
+    # On a busy machine a loop may also have to wait for a processor.
+    (block,) = [block for block in health.blocks if (block.who or "").startswith(f"{__file__}:")]
+    assert block.seconds > 0.1
 
 
 def test_the_same_tool_through_the_sync_door_blocks_nobody() -> None:
