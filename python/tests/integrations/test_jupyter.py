@@ -20,9 +20,9 @@ BERGEN, CAIRO = "It is 9 degrees in Bergen.", "It is 31 degrees in Cairo."
 
 @pytest.fixture
 def cells(write: Fixture) -> list[str]:
-    """The cells of the manual: a plain call, a top-level await, text as it comes."""
+    """The cells of the manual: a plain call, a top-level await, text as it comes, a stream, a result."""
     found: list[str] = write("Jupyter")
-    assert len(found) == 3
+    assert len(found) == 5
     return found
 
 
@@ -39,13 +39,18 @@ def test_a_notebook_of_the_examples(
         resources={"metadata": {"path": str(place)}},
         coalesce_streams=True,
     ).execute()
-    outputs = [cell.outputs for cell in notebook.cells]
     # One output each, and none of them on stderr.
-    assert [[(output.output_type, output.name) for output in cell] for cell in outputs] == [
-        [("stream", "stdout")]
-    ] * 6
-    texts = [cell[0].text.strip() for cell in outputs]
-    assert texts == [BERGEN, CAIRO, BERGEN] * 2
+    assert [len(cell.outputs) for cell in notebook.cells] == [1] * 10
+    shown = [cell.outputs[0] for cell in notebook.cells]
+    for at in (0, 5):
+        printed = shown[at : at + 3]
+        assert [(output.output_type, output.name) for output in printed] == [("stream", "stdout")] * 3
+        assert [output.text.strip() for output in printed] == [BERGEN, CAIRO, BERGEN]
+        stream, result = shown[at + 3 : at + 5]
+        assert (stream.output_type, result.output_type) == ("display_data", "execute_result")
+        for output in (stream, result):
+            assert CAIRO in output.data["text/html"]
+            assert "2 model calls" in output.data["text/html"]
 
 
 class Kernel:
@@ -63,9 +68,12 @@ class Kernel:
         """Runs a cell and gives the kernel's reply."""
 
         def show(message: dict[str, Any]) -> None:
+            content = message["content"]
             if message["msg_type"] == "stream":
-                assert message["content"]["name"] == "stdout", message["content"]
-                on_text(message["content"]["text"])
+                assert content["name"] == "stdout", content
+                on_text(content["text"])
+            elif message["msg_type"] in ("display_data", "update_display_data"):
+                on_text(content["data"]["text/html"])
 
         reply: dict[str, Any] = self.client.execute_interactive(code, timeout=60, output_hook=show)["content"]
         return reply
@@ -98,9 +106,31 @@ def test_text_is_shown_while_the_model_speaks(cells: list[str], kernel: Kernel) 
     assert times[-1] - times[0] > 0.1
 
 
-@pytest.mark.parametrize("door", ["agent.run({!r})", "await agent.arun({!r})"])
+def test_a_stream_is_shown_while_the_model_speaks(cells: list[str], kernel: Kernel) -> None:
+    assert kernel.run(cells[0])["status"] == "ok"
+    shown: list[str] = []
+    times: list[float] = []
+
+    def update(html: str) -> None:
+        shown.append(html)
+        times.append(time.monotonic())
+
+    assert kernel.run(cells[3], update)["status"] == "ok"
+    parts = [CAIRO[:6] in html and CAIRO not in html for html in shown]
+    assert sum(parts) >= 3, shown
+    assert times[-1] - times[parts.index(True)] > 0.1
+    assert "temperature" in shown[parts.index(True)], "the call of the tool is shown"
+    assert CAIRO in shown[-1]
+    assert "2 model calls" in shown[-1]
+
+
+# A kernel ends what a cell awaits by cancelling it; a cell that awaits `asyncio.sleep` says the same.
+@pytest.mark.parametrize(
+    ("door", "raised"),
+    [("agent.run({!r})", "KeyboardInterrupt"), ("await agent.arun({!r})", "CancelledError")],
+)
 def test_interrupt_cancels_the_run_of_a_cell(
-    cells: list[str], kernel: Kernel, upstream: Any, door: str
+    cells: list[str], kernel: Kernel, upstream: Any, door: str, raised: str
 ) -> None:
     assert kernel.run(cells[0])["status"] == "ok"
     kernel.client.execute(door.format("Tell a long story."))
@@ -112,6 +142,6 @@ def test_interrupt_cancels_the_run_of_a_cell(
     upstream.hung_up()
     reply = kernel.client.get_shell_msg(timeout=60)["content"]
     assert reply["status"] == "error"
-    assert reply["ename"] in ("KeyboardInterrupt", "CancelledError")
+    assert reply["ename"] == raised
     # It goes on as if nothing had been.
     assert kernel.run(cells[0])["status"] == "ok"
