@@ -102,7 +102,47 @@ _HOMES = {
     ),
 }
 
-__all__ = ["Event", "Reply", "Request", "ToolContext", "Usage", *_HOMES, *_MODULES]
+__all__ = [
+    "Agent",
+    "AmbidexError",
+    "BudgetError",
+    "BusyError",
+    "CancelledError",
+    "ConfigError",
+    "Event",
+    "HookError",
+    "Image",
+    "InternalError",
+    "Message",
+    "Model",
+    "ModelError",
+    "ModelTimeoutError",
+    "Reply",
+    "Request",
+    "Result",
+    "StoreError",
+    "Stream",
+    "SyncCallUnderLoopWarning",
+    "TimeoutError",
+    "ToolCall",
+    "ToolContext",
+    "ToolError",
+    "ToolResult",
+    "ToolTimeoutError",
+    "Usage",
+    "UsageError",
+    "aio",
+    "balance",
+    "errors",
+    "fallback",
+    "hedge",
+    "hooks",
+    "models",
+    "race",
+    "testing",
+    "tool",
+    "tools",
+]
 
 
 def __getattr__(name: str) -> Any:

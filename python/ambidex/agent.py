@@ -115,7 +115,7 @@ class Agent(Generic[T]):
     ) -> None: ...
     @overload
     def __init__(
-        self: Agent[T],
+        self,
         name: str = ...,
         *,
         output: type[T],

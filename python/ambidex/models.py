@@ -279,9 +279,9 @@ def _script_of_functions(turns: list[Any], default: Any, name: str) -> Model:
             )
 
     async def answer(messages: list[Any]) -> Any:
-        said = sum(message.role == "assistant" for message in messages)
-        if said < len(turns):
-            turn = turns[said]
+        number = sum(message.role == "assistant" for message in messages)
+        if number < len(turns):
+            turn = turns[number]
         elif default is not None:
             turn = default
         else:
@@ -289,9 +289,8 @@ def _script_of_functions(turns: list[Any], default: Any, name: str) -> Model:
                 f"the script {name!r} has {len(turns)} turns and was asked for one more; give a default"
             )
         if callable(turn) and not isinstance(turn, _core.Reply):
-            turn = turn(messages)
-            if hasattr(turn, "__await__"):
-                turn = await turn
+            said: Any = turn(messages)
+            turn = await said if hasattr(said, "__await__") else said
         return turn
 
     return function(answer, name=name)

@@ -339,6 +339,7 @@ def test_what_cannot_be_pickled_says_what_to_do() -> None:
         pickle.dumps(ax.Agent("p", model="demo").stream("hi"))
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_a_child_of_a_fork_runs_the_same_agent_and_remembers_its_chat() -> None:
     agent = ax.Agent("f", model=echo)
     agent.chat("one")
