@@ -58,10 +58,11 @@ def nothing_is_left_behind(
     assert [line for line in logged if "took" not in line] == []
 
 
-def script(code: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Runs code in a process of its own."""
+def script(code: str, *, developer: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Runs code in a process of its own, in Python's developer mode."""
+    mode = ["-X", "dev", "-W", "ignore::DeprecationWarning"] if developer else []
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", code],
+        [sys.executable, *mode, "-c", code],
         capture_output=True,
         text=True,
         timeout=timeout,
