@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ambidex.selftest.__main__ import chosen, main, passes
@@ -63,3 +65,10 @@ def test_one_failed_attempt_fails_and_a_missing_package_if_asked(
 ) -> None:
     outcome = Outcome(all_scenarios()[0], [Attempt(verdict) for verdict in verdicts])
     assert passes(outcome, require_all) is good
+
+
+def test_the_manual_tells_of_each() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "python-scenarios.md").read_text("utf-8")
+    for scenario in all_scenarios():
+        row = f"| {scenario.id} | {scenario.title} | "
+        assert row + (scenario.must + " | " if scenario.listed else "") in manual
