@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .. import _core
-from .. import model as model_module
+from .. import _core, model
 from ..errors import ModelError
-from ..model import Model
 from .observer import ModelCall, Observer, Plan
 
 if TYPE_CHECKING:
@@ -40,8 +38,7 @@ def no_network() -> Iterator[None]:
     `ax.tools.http`, which connects to public addresses alone: give tests their own tools. With pytest,
     `--ambidex-no-network` begins before any test is read.
     """
-    connect, connect_ex, begin = socket.socket.connect, socket.socket.connect_ex, Model.__init__
-    rebuilt = model_module._rebuilt
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
 
     def refusing(self: socket.socket, address: Any) -> None:
         _check(self, address)
@@ -51,26 +48,35 @@ def no_network() -> Iterator[None]:
         _check(self, address)
         return connect_ex(self, address)
 
-    def guarded(self: Model, name: str, **settings: Any) -> None:
-        begin(self, name, **settings)
-        _guard(self)
-
-    def guarded_rebuilt(name: str, settings: dict[str, Any], provider: dict[str, Any]) -> Model:
-        model = rebuilt(name, settings, provider)
-        _guard(model)
-        return model
-
+    user: Any = model  # the one module that makes models of providers
+    before = user._core
     socket.socket.connect = refusing  # type: ignore[assignment,method-assign]
     socket.socket.connect_ex = refusing_ex  # type: ignore[assignment,method-assign]
-    Model.__init__ = guarded  # type: ignore[method-assign]
-    model_module._rebuilt = guarded_rebuilt
+    user._core = _GuardedCore(before)
     try:
         yield
     finally:
         socket.socket.connect = connect  # type: ignore[method-assign]
         socket.socket.connect_ex = connect_ex  # type: ignore[method-assign]
-        Model.__init__ = begin  # type: ignore[method-assign]
-        model_module._rebuilt = rebuilt
+        user._core = before
+
+
+class _GuardedCore:
+    """The extension module, but for models of providers: these are watched by a guard."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self.Model = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core.Model if hasattr(self._core.Model, name) else self._core, name)
+
+    def configured(self, name: str, settings: Any = None, provider: Any = None, key: Any = None) -> Any:
+        made = self._core.Model.configured(name, settings, provider, key)
+        base_url = (provider or {}).get("base_url")
+        if base_url is not None and _is_here(urlsplit(base_url).hostname or "?"):
+            return made
+        return _core.Model.observed(made, _Guard(name))
 
 
 def _check(connection: socket.socket, address: Any) -> None:
@@ -85,15 +91,6 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
     except ValueError:
         return False
-
-
-def _guard(model: Model) -> None:
-    config = model._config
-    if config is None:
-        return
-    base_url = config[2].get("base_url")
-    if base_url is None or not _is_here(urlsplit(base_url).hostname or "?"):
-        model._core = _core.Model.observed(model._core, _Guard(config[0]))
 
 
 class _Guard(Observer):

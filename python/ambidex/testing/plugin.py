@@ -94,8 +94,7 @@ def recording(request: pytest.FixtureRequest) -> Callable[..., ObservedModel]:
                 "`recording` is asked for a second model; give each a name of its own: recording(model, 'judge')"
             )
         given.add(name)
-        test = re.sub(r"[^\w.-]+", "_", f"{request.node.name}{'-' if name else ''}{name}").strip("_")
-        path = folder / f"{test}.json"
+        path = folder / f"{'-'.join(filter(None, (_as_file(request.node.name), _as_file(name))))}.json"
         if mode == "all" or (mode == "new" and not path.exists()):
             return record(path, model)
         return replay(path, match=match)
@@ -120,3 +119,7 @@ def ambidex_leaks() -> Iterator[LeakCheck]:
     check = LeakCheck()
     yield check
     check.verify()
+
+
+def _as_file(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")

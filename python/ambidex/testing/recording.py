@@ -146,8 +146,10 @@ class _Player(Observer):
             times = self.keys.count(key)
             often = "once" if times == 1 else f"{times} times"
             return f"{where} so often: the same request was recorded {often}; {again}"
+        if not self.recorded:
+            return f"{where}, which is empty; record it anew"
         if not unused:
-            return f"{where}: it holds {len(self.recorded)} calls, and all were played; {again}"
+            return f"{where}: all of its {len(self.recorded)} calls were played; {again}"
         lines = min((differences(self.keys[at], key) for at in unused), key=len)
         return f"{where}. It differs from the nearest recorded one in\n  " + "\n  ".join(lines) + f"\n{again}"
 
@@ -162,9 +164,8 @@ def _written(recording: dict[str, Any]) -> str:
     for entry in recording["calls"]:
         members = [f"    {line(name)}: {line(value)}" for name, value in entry["request"].items()]
         parts = ['   "request": {\n' + ",\n".join(members) + "\n   }"]
-        parts.append(
-            '   "chunks": [\n' + ",\n".join(f"    {line(piece)}" for piece in entry["chunks"]) + "\n   ]"
-        )
+        pieces = ",\n".join(f"    {line(piece)}" for piece in entry["chunks"])
+        parts.append(f'   "chunks": [\n{pieces}\n   ]' if pieces else '   "chunks": []')
         if "error" in entry:
             parts.append(f'   "error": {line(entry["error"])}')
         calls.append("  {\n" + ",\n".join(parts) + "\n  }")
