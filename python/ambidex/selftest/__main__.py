@@ -8,6 +8,7 @@ import json
 import sys
 import time
 
+from .child import end_on_sigterm
 from .runner import FAILED, NOT_RUN, Outcome, run_all
 from .scenario import Scenario
 from .scenarios import all_scenarios
@@ -122,6 +123,7 @@ def passes(outcome: Outcome, require_all: bool) -> bool:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,12 @@ class Child:
         return Ended(self.process.returncode, _last_report(stdout), stdout, stderr, at, hung)
 
     def end(self) -> None:
-        """Ends the process and all that it started."""
+        """Ends the process and all that it started, and waits for it."""
+        self.kill()
+        self.process.wait()
+
+    def kill(self) -> None:
+        """Tells the process, and all that it started, to end."""
         if os.name == "posix":
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -123,7 +129,43 @@ class Child:
                 pass
         else:
             self.process.kill()
-        self.process.wait()
+
+
+class Children:
+    """Those that are to end when the `with` does, however it does."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.alive: set[Child] = set()
+        self.closed = False
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with self.lock:
+            self.closed = True
+            for child in self.alive:
+                child.kill()
+
+    def run(self, id: str, address: str, environment: dict[str, str], limit: float) -> Ended:
+        """Starts a script and waits for its end."""
+        with self.lock:
+            if self.closed:
+                raise RuntimeError("the self-test is ending")
+            child = Child(id, address, environment)
+            self.alive.add(child)
+        try:
+            return child.wait(limit)
+        finally:
+            with self.lock:
+                self.alive.discard(child)
+
+
+def end_on_sigterm() -> None:
+    """Makes SIGTERM an exit, so that what a `with` holds is ended too."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _last_report(stdout: str) -> dict[str, Any]:

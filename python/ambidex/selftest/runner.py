@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .checks import SLACK
-from .child import Child, Ended
+from .child import Children, Ended
 from .scenario import Scenario
 from .witness import UpstreamProcess
 
@@ -81,13 +81,13 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
 
 
-def attempt(scenario: Scenario, upstream: UpstreamProcess, slack: float) -> Attempt:
+def attempt(scenario: Scenario, upstream: UpstreamProcess, children: Children, slack: float) -> Attempt:
     """Runs a scenario once."""
     missing = scenario.missing()
     if missing:
         return Attempt(NOT_RUN, "needs " + ", ".join(missing))
     environment = {SLACK: str(slack), **scenario.environment}
-    ended = Child(scenario.id, upstream.space(), environment).wait(scenario.limit * slack)
+    ended = children.run(scenario.id, upstream.space(), environment, scenario.limit * slack)
     report = ended.report
     if report.get("result") in (NOT_RUN, NOT_APPLICABLE):
         return Attempt(report["result"], report["why"])
@@ -148,12 +148,12 @@ def run_all(
 ) -> list[Outcome]:
     """Runs each scenario `repeat` times, `jobs` at a time, and shows each, in order, when it is done."""
     outcomes = [Outcome(scenario) for scenario in scenarios]
-    with UpstreamProcess() as upstream, ThreadPoolExecutor(jobs) as pool:
+    with UpstreamProcess() as upstream, ThreadPoolExecutor(jobs) as pool, Children() as children:
         stopped = False
 
         def one(outcome: Outcome) -> None:
             if not stopped:
-                outcome.attempts.append(attempt(outcome.scenario, upstream, slack))
+                outcome.attempts.append(attempt(outcome.scenario, upstream, children, slack))
 
         # An attempt that was not run once would not be run twenty times either.
         waiting: dict[Future[None], Outcome] = {

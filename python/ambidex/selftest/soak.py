@@ -8,11 +8,12 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from .checks import Failed
-from .child import Child, Ended
+from .child import Children, Ended, end_on_sigterm
 from .runner import number
 from .stress import OPTIONS
 from .witness import UpstreamProcess
@@ -37,21 +38,32 @@ class Part:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def run_script(upstream: UpstreamProcess, id: str, limit: float, **options: Any) -> Ended:
-    return Child(id, upstream.space(), {OPTIONS: json.dumps(options)}).wait(limit)
+class Stage:
+    """Where the scripts run: before one upstream, and not longer than the `with` lasts."""
+
+    def __enter__(self) -> Stage:
+        with ExitStack() as stack:
+            self.upstream = stack.enter_context(UpstreamProcess())
+            self.children = stack.enter_context(Children())
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stack.close()
+
+    def run(self, id: str, limit: float, **options: Any) -> Ended:
+        return self.children.run(id, self.upstream.space(), {OPTIONS: json.dumps(options)}, limit)
 
 
-def awaits(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
-    facts = run_script(upstream, "S.awaits", 1200, awaits=options.awaits).cleanly("awaits", 2.0).facts
+def awaits(stage: Stage, options: argparse.Namespace) -> Part:
+    facts = stage.run("S.awaits", 1200, awaits=options.awaits).cleanly("awaits", 2.0).facts
     cpu = ", ".join(f"{name} {number(value)} us" for name, value in facts["cpu_us"].items())
     return Part("awaits", True, [f"{facts['count']:,} awaits, CPU each: {cpu}", grown(facts)], facts)
 
 
-def runs(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
+def runs(stage: Stage, options: argparse.Namespace) -> Part:
     hold = 5 + options.runs / 400
-    facts = (
-        run_script(upstream, "S.runs", 600, runs=options.runs, hold=hold).cleanly("runs at once", 5.0).facts
-    )
+    facts = stage.run("S.runs", 600, runs=options.runs, hold=hold).cleanly("runs at once", 5.0).facts
     each = f"{facts['kb_each']} kB and {facts['cpu_us']} us of CPU each"
     return Part(
         "runs",
@@ -61,10 +73,10 @@ def runs(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
     )
 
 
-def exits(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
+def exits(stage: Stage, options: argparse.Namespace) -> Part:
     def one(i: int) -> tuple[Ended, str]:
         # From before the first run is under way to when all are.
-        ended = run_script(upstream, "S.exit", 30, after=0.004 * (i % 40))
+        ended = stage.run("S.exit", 30, after=0.004 * (i % 40))
         try:
             ended.cleanly(f"exit {i}", 2.0)
         except Failed as reason:
@@ -80,8 +92,8 @@ def exits(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
     return Part("exits", not bad, lines + bad[:3], {"count": len(ended), "bad": len(bad), "slowest": slowest})
 
 
-def doors(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
-    facts = run_script(upstream, "S.doors", 600, rounds=options.rounds).cleanly("doors", 2.0).facts
+def doors(stage: Stage, options: argparse.Namespace) -> Part:
+    facts = stage.run("S.doors", 600, rounds=options.rounds).cleanly("doors", 2.0).facts
     cpu = facts["cpu_us"]
     lines = []
     good = True
@@ -100,8 +112,8 @@ def doors(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
     return Part("doors", good, lines, facts)
 
 
-def soak(upstream: UpstreamProcess, options: argparse.Namespace) -> Part:
-    facts = run_script(upstream, "S.soak", options.seconds * 1.5 + 120, seconds=options.seconds)
+def soak(stage: Stage, options: argparse.Namespace) -> Part:
+    facts = stage.run("S.soak", options.seconds * 1.5 + 120, seconds=options.seconds)
     told = facts.cleanly("soak", 2.0).facts
     calls = f"{told['calls']:,} calls of all kinds in {told['seconds']} s from four threads"
     end = ", ".join(f"{name} {value:g}" for name, value in told["end"].items())
@@ -112,7 +124,7 @@ def grown(facts: dict[str, Any]) -> str:
     return "grown: " + ", ".join(f"{name} {value:+g}" for name, value in facts["grown"].items())
 
 
-PARTS: dict[str, Callable[[UpstreamProcess, argparse.Namespace], Part]] = {
+PARTS: dict[str, Callable[[Stage, argparse.Namespace], Part]] = {
     "awaits": awaits,
     "runs": runs,
     "exits": exits,
@@ -148,10 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         options_parser.error(f"no part is called {unknown[0]}; there are {', '.join(PARTS)}")
     results = []
-    with UpstreamProcess() as upstream:
+    with Stage() as stage:
         for name in names:
             try:
-                result = PARTS[name](upstream, options)
+                result = PARTS[name](stage, options)
             except Failed as reason:
                 result = Part(name, False, [str(reason)])
             results.append(result)
@@ -167,6 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     try:
         sys.exit(main())
     except KeyboardInterrupt:

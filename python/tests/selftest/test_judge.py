@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ambidex.selftest.child import Child, Ended
+from ambidex.selftest.child import Child, Children, Ended
 from ambidex.selftest.runner import HELD, NOT_RUN, attempt, judge
 from ambidex.selftest.scenario import Scenario
 from ambidex.selftest.witness import UpstreamProcess
@@ -91,8 +97,8 @@ def test_no_warning_two_another_line_and_more_than_it_are_failures(stderr: str) 
 
 def test_a_scenario_without_its_packages_is_not_run() -> None:
     scenario = a_scenario(needs=("no_such_package",))
-    with UpstreamProcess() as upstream:
-        tried = attempt(scenario, upstream, 1.0)
+    with UpstreamProcess() as upstream, Children() as children:
+        tried = attempt(scenario, upstream, children, 1.0)
     assert (tried.verdict, tried.why) == (NOT_RUN, "needs no_such_package")
 
 
@@ -105,6 +111,41 @@ def test_a_process_that_does_not_end_is_ended_and_shows_where_it_stands() -> Non
 
 
 def test_a_scenario_runs_in_a_process_of_its_own() -> None:
-    with UpstreamProcess() as upstream:
-        tried = attempt(a_scenario(), upstream, 5.0)
+    with UpstreamProcess() as upstream, Children() as children:
+        tried = attempt(a_scenario(), upstream, children, 5.0)
     assert tried.verdict == HELD, tried.why
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_whoever_ends_the_self_test_ends_what_it_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ambidex.selftest", "--only", "C01"]
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    children = wait_for(lambda: descendants(process.pid), 2)
+    process.terminate()
+    assert process.wait(10) == 143
+    wait_for(lambda: [] if any(map(alive, children)) else [0], 1)
+
+
+def wait_for(look: Callable[[], list[int]], count: int) -> list[int]:
+    due = time.monotonic() + 10
+    while len(seen := look()) < count:
+        assert time.monotonic() < due, seen
+        time.sleep(0.01)
+    return seen
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started: the upstream and the script."""
+    told = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in told.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -302,6 +302,18 @@ def raising_tools(up: Upstream) -> Figure:
         for run in (sync_door, async_door):
             policies.add(policy(lambda agent=agent, run=run: run(agent), name))  # type: ignore[misc]
     at_most(len(policies), 1, f"policies ({', '.join(sorted(policies))})")
+    # Whoever fails gives back what it was given: more calls than may be under way at once.
+    contexts: list[ax.ToolContext] = []
+
+    @ax.tool
+    def keeps(ctx: ax.ToolContext) -> str:
+        """Fails, and keeps what it was given."""
+        contexts.append(ctx)
+        raise ValueError("boom 17")
+
+    agent = an_agent(up, keeps, model="keeps", rounds=[[call("keeps")]])
+    for _ in range(40):
+        policy(lambda: agent.run("hello"), "keeps")
     figure = took(start)
     figure.note = policies.pop()
     return figure
