@@ -18,7 +18,8 @@ environment() {
   want=$(cd "$here" && cat "${@:3}" | stamp "$python" "$("$python" -V)" "$(uname -m)")
   if same "$folder/.installed" "$want" && [ -x "$folder/bin/python" ]; then return; fi
   say "$("$python" -V) with packages into ${folder#"$root/"}"
-  venv "$python" "$folder"
+  # One of the same Python is brought up to date, for somebody may be using it.
+  [ "$("$folder/bin/python" -V 2>/dev/null)" = "$("$python" -V)" ] || venv "$python" "$folder"
   # What the files draw in is pinned too, so nothing is resolved.
   pip "$folder" --no-deps "${files[@]}"
   echo "$want" >"$folder/.installed"
