@@ -44,6 +44,32 @@ def new_background_loop() -> AbstractEventLoop:
     return asyncio.SelectorEventLoop(SystemSelector())
 
 
+def start_thread(worker: _core.Worker, name: str) -> None:
+    """A thread for functions that are not async."""
+    if "gevent.monkey" in sys.modules:
+        from gevent.monkey import get_original
+
+        start: Callable[..., int] = get_original("_thread", "start_new_thread")
+    else:
+        from _thread import start_new_thread as start
+    start(carry_out, (worker, name))
+
+
+def carry_out(worker: _core.Worker, name: str) -> None:
+    """The whole life of such a thread. While a function runs, nothing but Python stands below it."""
+    threading.current_thread().name = name
+    next, done, failed = worker.next, worker.done, worker.failed
+    while (call := next()) is not None:
+        try:
+            value = call[0](*call[1:])
+        except BaseException as error:
+            # Without what belongs to this loop alone.
+            failed(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+        else:
+            done(value)
+        call = value = None
+
+
 def start_background_loop(loop: AbstractEventLoop, depth: int) -> None:
     """Runs a loop on a daemon thread of its own, for async functions that sync calls of this depth wait for."""
     arguments = (loop, depth + 1)

@@ -3,6 +3,8 @@
 //! A driver reserves a thread before it records that a call starts, so a call that still waits for one
 //! never comes back in doubt, and hands it down in the [`Context`](crate::Context).
 
+use std::any::Any;
+
 use crate::BoxFuture;
 use crate::error::Error;
 
@@ -18,6 +20,9 @@ pub trait BlockingThreads: Send + Sync {
 
 /// A thread kept for one job. Dropped unused, it is free again.
 pub trait BlockingThread: Send {
+    /// Keeps something until the job has ended, also when nobody waits for it any more.
+    fn keep(&mut self, kept: Box<dyn Any + Send>);
+
     /// Starts the job; ready when it has ended. Dropping the future does not end the job: the thread
     /// stays taken until the job returns.
     ///

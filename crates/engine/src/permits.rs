@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ambidex_core::blocking::{BlockingJob, BlockingThread, BlockingThreads};
+use ambidex_core::blocking::{BlockingThread, BlockingThreads};
 use ambidex_core::context::Place;
 use ambidex_core::effect::EffectId;
 use ambidex_core::run::Admission;
@@ -74,24 +74,10 @@ impl Places {
         self.held.clone()
     }
 
-    /// The same thread; it keeps these places until its job has returned, also when nobody waits for it.
-    pub(crate) fn kept_by(&self, thread: Box<dyn BlockingThread>) -> Box<dyn BlockingThread> {
-        Box::new(Keeper { thread, places: self.clone() })
-    }
-}
-
-struct Keeper {
-    thread: Box<dyn BlockingThread>,
-    places: Places,
-}
-
-impl BlockingThread for Keeper {
-    fn run(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
-        let Self { thread, places } = *self;
-        thread.run(Box::new(move || {
-            let _places = places;
-            job();
-        }))
+    /// The same thread; it keeps these places until its job has ended, also when nobody waits for it.
+    pub(crate) fn kept_by(&self, mut thread: Box<dyn BlockingThread>) -> Box<dyn BlockingThread> {
+        thread.keep(Box::new(self.clone()));
+        thread
     }
 }
 

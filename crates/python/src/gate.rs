@@ -70,13 +70,6 @@ pub(crate) fn attach<T>(f: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     Python::try_attach(f)
 }
 
-/// Runs a thread's whole life with one thread state, so that what Python keeps per thread survives between calls
-/// and attaching is cheap.
-pub(crate) fn with_thread_state(life: &mut (dyn FnMut() + Send)) {
-    let Some(inside) = Inside::enter() else { return };
-    let _ = Python::try_attach(|py| inside.outside(py, life));
-}
-
 pub(crate) fn is_closed() -> bool {
     CLOSED.load(SeqCst)
 }

@@ -148,17 +148,17 @@ impl PythonHook {
         }
         let thread = context.thread().await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         let taking = take.clone();
-        let call = move |py: Python<'_>, variables: &Bound<'_, PyAny>| {
+        let prepare = move |py: Python<'_>| {
             let method = slot.get(py)?.getattr(name)?;
             let mut all: Vec<Bound<'_, PyAny>> = vec![method];
             all.extend(shown.arguments(py, own)?.iter());
-            let value = variables.call_method1(pyo3::intern!(py, "run"), PyTuple::new(py, all)?)?;
-            match is_awaitable(&value) {
-                true => Ok(Given::Awaitable(Held::new(value.unbind()))),
-                false => taking(value).map(Given::Value),
-            }
+            PyTuple::new(py, all).map(Bound::unbind)
         };
-        match asked.caller().on_thread(thread, Some(context.clone()), call).await? {
+        let given = move |value: Bound<'_, PyAny>| match is_awaitable(&value) {
+            true => Ok(Given::Awaitable(Held::new(value.unbind()))),
+            false => taking(value).map(Given::Value),
+        };
+        match asked.caller().on_thread(thread, Some(context.clone()), prepare, given).await? {
             Given::Value(value) => Ok(value),
             Given::Awaitable(value) => {
                 let make = move |py: Python<'_>| awaiting(&value.bind(py)).map(Bound::unbind);

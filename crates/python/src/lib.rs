@@ -33,6 +33,7 @@ mod resume;
 mod seam;
 mod slot;
 mod stream;
+mod threads;
 mod toml_text;
 mod tool;
 mod tool_context;

@@ -18,7 +18,7 @@ use crate::bridge::Background;
 use crate::held::Releases;
 use crate::project::Projects;
 use crate::watch::Watch;
-use crate::{failure, fork, gate, project};
+use crate::{failure, fork, project, threads};
 
 /// Threads of the runtime. They only drive I/O and our own code; more of them would only share its caches.
 const RUNTIME_THREADS: usize = 2;
@@ -54,13 +54,7 @@ impl Process {
             .enable_all()
             .build()
             .map_err(|error| failed("its threads cannot be started", &error))?;
-        let threads = BlockingPool::with_threads_inside(
-            settings.sync_workers as usize,
-            Arc::new(|life: &mut (dyn FnMut() + Send)| {
-                block_signals();
-                gate::with_thread_state(life);
-            }),
-        );
+        let threads = BlockingPool::with_starter(settings.sync_workers as usize, threads::starter());
         let client = Client::builder().build().map_err(|error| failed("the HTTP client", &error))?;
         let store = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
         Ok(Self {
@@ -195,7 +189,7 @@ pub(crate) fn refuse_subinterpreters() -> PyResult<()> {
 
 /// Signals are for the thread that waits in Python.
 #[expect(unsafe_code, reason = "there is no safe door to a thread's signal mask")]
-fn block_signals() {
+pub(crate) fn block_signals() {
     // SAFETY: the set is filled before it is used, and only this thread's mask changes.
     unsafe {
         let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();

@@ -6,7 +6,7 @@ use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Tool, ToolOutput, ToolS
 use futures_util::FutureExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 use serde_json::Value;
 
 use crate::asked::Asked;
@@ -82,13 +82,13 @@ impl PythonTool {
         }
         let (tool, again) = (self.clone(), asked.clone());
         let reserved = if self.runs == Runs::OnPool { Some(context.thread().await) } else { None };
-        let call = move |py: Python<'_>, variables: &Bound<'_, PyAny>| {
-            tool.here(py, variables, &arguments, context, again)
-        };
+        let prepare = move |py: Python<'_>| tool.prepared(py, &arguments, context, again).map(Bound::unbind);
+        let tool = self.clone();
+        let take = move |value: Bound<'_, PyAny>| tool.given(value);
         let given = match reserved {
-            Some(Ok(thread)) => asked.caller().on_thread(thread, part_of.clone(), call).await?,
+            Some(Ok(thread)) => asked.caller().on_thread(thread, part_of.clone(), prepare, take).await?,
             Some(Err(error)) => return Err(pyo3::exceptions::PyRuntimeError::new_err(error.to_string())),
-            None => asked.caller().on_own_thread(part_of.clone(), call).await?,
+            None => asked.caller().on_own_thread(part_of.clone(), prepare, take).await?,
         };
         match given {
             Given::Output(output) => Ok(output),
@@ -129,27 +129,27 @@ impl PythonTool {
         Ok(begun)
     }
 
-    /// Calls the function on this thread, with these context variables.
-    fn here(
+    /// What is called for a function that is not async.
+    fn prepared<'py>(
         &self,
-        py: Python<'_>,
-        variables: &Bound<'_, PyAny>,
+        py: Python<'py>,
         arguments: &Value,
         context: Context,
         asked: Arc<Asked>,
-    ) -> PyResult<Given> {
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let compiled = self.slot.get(py)?;
         let context = Bound::new(py, ToolContext::new(context, asked))?;
         let arguments = convert::to_python(py, arguments)?;
-        let run = pyo3::intern!(py, "run");
-        let value = if self.kind == Kind::Generator {
+        if self.kind == Kind::Generator {
             static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let drain = DRAIN.import(py, "ambidex._generators", "drain")?;
-            variables.call_method1(run, (drain, &compiled, arguments, context))?
-        } else {
-            let call = compiled.getattr(pyo3::intern!(py, "call"))?;
-            variables.call_method1(run, (call, arguments, context))?
-        };
+            return (drain, compiled, arguments, context).into_pyobject(py);
+        }
+        let call = compiled.getattr(pyo3::intern!(py, "call"))?;
+        (call, arguments, context).into_pyobject(py)
+    }
+
+    fn given(&self, value: Bound<'_, PyAny>) -> PyResult<Given> {
         if is_awaitable(&value) {
             return Ok(Given::Awaitable(Held::new(value.unbind())));
         }

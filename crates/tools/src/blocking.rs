@@ -1,5 +1,6 @@
 //! Work that blocks: a bounded pool of threads, and tools made from functions that are not async.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -50,8 +51,28 @@ pub struct PoolCensus {
     pub abandoned: usize,
 }
 
-/// Runs the whole life of a thread of a pool.
-pub type ThreadLife = dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync;
+/// Starts the threads of a pool.
+pub trait StartThread: Send + Sync {
+    /// Starts one that carries out jobs for as long as [`PoolThread::next`] gives some.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    fn start(&self, name: String, thread: PoolThread) -> std::io::Result<()>;
+}
+
+/// Plain threads.
+struct PlainThreads;
+
+impl StartThread for PlainThreads {
+    fn start(&self, name: String, mut thread: PoolThread) -> std::io::Result<()> {
+        let life = move || {
+            while let Some(mut job) = thread.next() {
+                job.carry_out();
+            }
+        };
+        thread::Builder::new().name(name).spawn(life).map(drop)
+    }
+}
 
 thread_local! {
     /// The pool whose job this thread is carrying out.
@@ -60,7 +81,7 @@ thread_local! {
 
 struct Shared {
     limit: usize,
-    around: Option<Arc<ThreadLife>>,
+    starter: Arc<dyn StartThread>,
     permits: Arc<Semaphore>,
     /// Places that were lent and must be taken back from whoever returns one next.
     owed: AtomicUsize,
@@ -82,28 +103,27 @@ struct Queue {
 
 struct Work {
     job: BlockingJob,
+    kept: Kept,
     permit: OwnedSemaphorePermit,
     watch: Arc<Watch>,
     done: oneshot::Sender<Result<(), Error>>,
 }
 
+/// What a call holds for as long as its job runs.
+type Kept = Vec<Box<dyn Any + Send>>;
+
 impl BlockingPool {
     /// A pool of at most `threads` threads, one at least.
     pub fn new(threads: usize) -> Self {
-        Self::with(threads, None)
+        Self::with_starter(threads, Arc::new(PlainThreads))
     }
 
-    /// A pool whose threads spend their lives inside of `around`, which must call what it is given once. For
-    /// what has to be set up once per thread.
-    pub fn with_threads_inside(threads: usize, around: Arc<ThreadLife>) -> Self {
-        Self::with(threads, Some(around))
-    }
-
-    fn with(threads: usize, around: Option<Arc<ThreadLife>>) -> Self {
+    /// A pool whose threads are started by somebody else.
+    pub fn with_starter(threads: usize, starter: Arc<dyn StartThread>) -> Self {
         let limit = threads.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             limit,
-            around,
+            starter,
             permits: Arc::new(Semaphore::new(limit)),
             owed: AtomicUsize::new(0),
             queue: Mutex::default(),
@@ -154,7 +174,7 @@ impl BlockingThreads for BlockingPool {
             drop(waiting);
             let permit = permit
                 .map_err(|_| Error::new(ErrorKind::Internal, "the threads for blocking work are gone"))?;
-            Ok(Box::new(Reserved { pool, permit }) as Box<dyn BlockingThread>)
+            Ok(Box::new(Reserved { pool, permit, kept: Kept::new() }) as Box<dyn BlockingThread>)
         }
         .boxed()
     }
@@ -163,14 +183,19 @@ impl BlockingThreads for BlockingPool {
 struct Reserved {
     pool: BlockingPool,
     permit: OwnedSemaphorePermit,
+    kept: Kept,
 }
 
 impl BlockingThread for Reserved {
+    fn keep(&mut self, kept: Box<dyn Any + Send>) {
+        self.kept.push(kept);
+    }
+
     fn run(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
-        let Self { pool, permit } = *self;
+        let Self { pool, permit, kept } = *self;
         let watch = Arc::new(Watch { shared: pool.shared.clone(), state: Mutex::new(JobState::Running) });
         let (done, ended) = oneshot::channel();
-        let started = start(&pool.shared, Work { job, permit, watch: watch.clone(), done });
+        let started = start(&pool.shared, Work { job, kept, permit, watch: watch.clone(), done });
         let caller = Caller(watch);
         async move {
             // The pool stays while somebody waits for its work.
@@ -196,40 +221,82 @@ fn start(shared: &Arc<Shared>, work: Work) -> Result<(), Error> {
         shared.ready.notify_one();
         return Ok(());
     }
-    let threads = shared.clone();
+    let number = queue.started;
+    queue.started += 1;
+    drop(queue);
     let watch = work.watch.clone();
+    let thread = PoolThread { shared: shared.clone(), first: Some(work) };
     // Named so that a debugger and `top` show who blocks.
-    let spawned = thread::Builder::new().name(format!("ambidex-sync-{}", queue.started)).spawn(move || {
-        OWN_POOL.set(Some(Arc::downgrade(&threads)));
-        let mut work = Some(work);
-        let mut life = || {
-            if let Some(work) = work.take() {
-                work_off(&threads, work);
-            }
-        };
-        match &threads.around {
-            Some(around) => around(&mut life),
-            None => life(),
-        }
-    });
-    match spawned {
-        Ok(_) => queue.started += 1,
-        Err(error) => {
-            watch.finished();
-            let error = crate::system::tool_error(&error);
-            return Err(error.context(
-                "no thread for blocking work could be started; raise the limit of threads (ulimit -u)",
-            ));
-        }
-    }
-    Ok(())
+    shared.starter.start(format!("ambidex-sync-{number}"), thread).map_err(|error| {
+        watch.finished();
+        let error = crate::system::tool_error(&error);
+        error.context("no thread for blocking work could be started; raise the limit of threads (ulimit -u)")
+    })
 }
 
-fn work_off(shared: &Shared, first: Work) {
-    let mut next = Some(first);
-    while let Some(work) = next {
-        perform(shared, work);
-        next = wait_for_work(shared);
+/// A thread of a pool, from its inside.
+pub struct PoolThread {
+    shared: Arc<Shared>,
+    first: Option<Work>,
+}
+
+impl PoolThread {
+    /// Waits for a job; none when the thread should end. Called on the thread itself, after the job before has
+    /// ended.
+    pub fn next(&mut self) -> Option<PoolJob> {
+        let work = match self.first.take() {
+            Some(first) => {
+                OWN_POOL.set(Some(Arc::downgrade(&self.shared)));
+                first
+            }
+            None => wait_for_work(&self.shared)?,
+        };
+        Some(PoolJob::new(self.shared.clone(), work))
+    }
+}
+
+/// A job under way. It ends when this is dropped: then its caller hears of it, and its thread is free.
+pub struct PoolJob {
+    shared: Arc<Shared>,
+    job: Option<BlockingJob>,
+    permit: Option<OwnedSemaphorePermit>,
+    watch: Arc<Watch>,
+    done: Option<oneshot::Sender<Result<(), Error>>>,
+    result: Result<(), Error>,
+    kept: Kept,
+}
+
+impl PoolJob {
+    fn new(shared: Arc<Shared>, work: Work) -> Self {
+        let Work { job, kept, permit, watch, done } = work;
+        let busy = shared.busy.fetch_add(1, SeqCst) + 1;
+        shared.peak.fetch_max(busy, SeqCst);
+        let (job, permit, done) = (Some(job), Some(permit), Some(done));
+        Self { shared, job, permit, watch, done, result: Ok(()), kept }
+    }
+
+    /// Calls it. A job may leave a part of its work to whoever drives the thread.
+    pub fn carry_out(&mut self) {
+        if let Some(job) = self.job.take() {
+            let result = catch_unwind(AssertUnwindSafe(job));
+            self.result = result.map_err(|payload| panicked("blocking work", &*payload));
+        }
+    }
+}
+
+impl Drop for PoolJob {
+    fn drop(&mut self) {
+        self.shared.busy.fetch_sub(1, SeqCst);
+        self.watch.finished();
+        self.kept.clear();
+        self.shared.lock().idle += 1;
+        if let Some(permit) = self.permit.take() {
+            self.shared.give_back(permit);
+        }
+        if let Some(done) = self.done.take() {
+            // Nobody listens when the caller has gone.
+            let _ = done.send(std::mem::replace(&mut self.result, Ok(())));
+        }
     }
 }
 
@@ -248,19 +315,6 @@ fn wait_for_work(shared: &Shared) -> Option<Work> {
         queue = woken;
         timed_out = waited.timed_out();
     }
-}
-
-fn perform(shared: &Shared, work: Work) {
-    let Work { job, permit, watch, done } = work;
-    let busy = shared.busy.fetch_add(1, SeqCst) + 1;
-    shared.peak.fetch_max(busy, SeqCst);
-    let result = catch_unwind(AssertUnwindSafe(job)).map_err(|payload| panicked("blocking work", &*payload));
-    shared.busy.fetch_sub(1, SeqCst);
-    watch.finished();
-    shared.lock().idle += 1;
-    shared.give_back(permit);
-    // Nobody listens when the caller has gone.
-    let _ = done.send(result);
 }
 
 impl Shared {

@@ -26,7 +26,7 @@ pub mod system;
 mod template;
 pub mod validate;
 
-pub use blocking::{BlockingPool, BlockingTool, Lent, PoolCensus, ThreadLife};
+pub use blocking::{BlockingPool, BlockingTool, Lent, PoolCensus, PoolJob, PoolThread, StartThread};
 pub use command::{CommandSpec, CommandTool};
 pub use function::FunctionTool;
 pub use http::{HttpSpec, HttpTool};

@@ -1,7 +1,7 @@
 //! Whoever asked for an operation: their thread or loop, their context variables, their way to stop it.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ambidex_core::Context;
@@ -10,6 +10,7 @@ use ambidex_core::context::Caller as CoreCaller;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::bridge::loop_bridge::LoopBridge;
 use crate::bridge::{tasks, within};
 use crate::held::Held;
 use crate::process::process;
-use crate::{failure, gate};
+use crate::{failure, gate, threads};
 
 /// Sync calls within sync calls, at most. Each waits on a thread of its own.
 const NESTED_AT_MOST: usize = 16;
@@ -43,6 +44,8 @@ pub(crate) struct Caller {
     task_ended: Notify,
     cause: Mutex<Option<PyErr>>,
     raised: Mutex<Option<PyErr>>,
+    /// Something was asked for that an ending process cannot do.
+    refused: AtomicBool,
 }
 
 /// Where the caller's async functions run.
@@ -80,6 +83,7 @@ impl Caller {
             task_ended: Notify::new(),
             cause: Mutex::default(),
             raised: Mutex::default(),
+            refused: AtomicBool::new(false),
         }))
     }
 
@@ -168,29 +172,29 @@ impl Caller {
         })
     }
 
-    /// Calls something on a thread reserved for it, with a copy of the caller's context variables to run it in.
+    /// Calls something on a thread reserved for it, with a copy of the caller's context variables. `prepare` gives the
+    /// callable and its arguments, and `take` looks at its result, both on that thread.
     pub(crate) async fn on_thread<T: Send + 'static>(
         self: &Arc<Self>,
         thread: Box<dyn BlockingThread>,
         call: Option<Context>,
-        work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
+        prepare: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send + 'static,
+        take: impl FnOnce(Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
     ) -> PyResult<T> {
         self.refuse_at_exit()?;
         let (sender, receiver) = oneshot::channel();
         let caller = self.clone();
         let job = move || {
-            let before = NESTED.replace(caller.nested + 1);
-            let result = gate::attach(|py| {
-                let result = caller.copied_context(py, call).and_then(|context| work(py, &context));
-                drop(caller);
-                if let Ok(process) = process() {
-                    process.releases().empty(py);
-                }
-                result
+            let nested = caller.nested + 1;
+            let prepare = move |py: Python<'_>| {
+                NESTED.set(nested);
+                caller.in_copied_context(py, call, prepare)
+            };
+            threads::leave(prepare, move |result: PyResult<Bound<'_, PyAny>>| {
+                NESTED.set(0);
+                // Nobody listens when the call was cancelled.
+                let _ = sender.send(result.and_then(take));
             });
-            NESTED.set(before);
-            // Nobody listens when the call was cancelled.
-            let _ = sender.send(result.unwrap_or_else(|| Err(ending())));
         };
         thread.run(Box::new(job)).await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         receiver.await.unwrap_or_else(|_| Err(ending()))
@@ -200,15 +204,17 @@ impl Caller {
     pub(crate) async fn on_own_thread<T: Send + 'static>(
         self: &Arc<Self>,
         call: Option<Context>,
-        work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
+        prepare: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send + 'static,
+        take: impl FnOnce(Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
     ) -> PyResult<T> {
         let (sender, receiver) = oneshot::channel();
         let caller = self.clone();
         let job = move |py: Python<'_>| {
             let before = NESTED.replace(caller.nested + 1);
-            let result = caller.copied_context(py, call).and_then(|context| work(py, &context));
+            let called =
+                caller.in_copied_context(py, call, prepare).and_then(|call| called(call.into_bound(py)));
             NESTED.set(before);
-            let _ = sender.send(result);
+            let _ = sender.send(called.and_then(take));
         };
         match &self.home {
             Home::Thread(errands) => errands.add(Box::new(job)),
@@ -221,10 +227,26 @@ impl Caller {
         receiver.await.unwrap_or_else(|_| Err(ending()))
     }
 
+    /// A call as one of `run` of a copy of the caller's context variables.
+    fn in_copied_context(
+        &self,
+        py: Python<'_>,
+        call: Option<Context>,
+        prepare: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>>,
+    ) -> PyResult<Py<PyTuple>> {
+        let run = self.copied_context(py, call)?.getattr(pyo3::intern!(py, "run"))?;
+        let prepared = prepare(py)?.into_bound(py);
+        let mut all = Vec::with_capacity(prepared.len() + 1);
+        all.push(run);
+        all.extend(prepared.iter());
+        PyTuple::new(py, all).map(Bound::unbind)
+    }
+
     /// When the gate is closed only exit handlers run, on the main thread; other threads cannot help them.
     fn refuse_at_exit(&self) -> PyResult<()> {
         if gate::is_closed() {
-            self.raise(ending());
+            self.refused.store(true, SeqCst);
+            self.token.cancel();
             return Err(ending());
         }
         Ok(())
@@ -247,6 +269,9 @@ impl Caller {
     }
 
     pub(crate) fn taken_raise(&self, _py: Python<'_>) -> Option<PyErr> {
+        if self.refused.load(SeqCst) {
+            return Some(ending());
+        }
         self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -270,6 +295,12 @@ fn keep_first(place: &Mutex<Option<PyErr>>, error: PyErr) {
         drop(kept);
         drop(error);
     }
+}
+
+/// Calls the first with the rest.
+fn called(call: Bound<'_, PyTuple>) -> PyResult<Bound<'_, PyAny>> {
+    let function = call.get_item(0)?;
+    function.call1(call.get_slice(1, call.len()))
 }
 
 /// Sync calls from here on count as nested this deep. For a thread that only serves one depth.

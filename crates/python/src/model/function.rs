@@ -156,16 +156,15 @@ async fn called(
         return asked.caller().task(Some(context.clone()), make, |value| plain(&value)).await;
     }
     let thread = context.thread().await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-    let call = move |py: Python<'_>, variables: &Bound<'_, PyAny>| {
+    let prepare = move |py: Python<'_>| {
         let start = slot.get(py)?.getattr(pyo3::intern!(py, "start"))?;
-        let arguments = (start, PythonRequest(request), push);
-        let value = variables.call_method1(pyo3::intern!(py, "run"), arguments)?;
-        match is_awaitable(&value) {
-            true => Ok(Given::Awaitable(Held::new(value.unbind()))),
-            false => plain(&value).map(Given::Reply),
-        }
+        (start, PythonRequest(request), push).into_pyobject(py).map(Bound::unbind)
     };
-    match asked.caller().on_thread(thread, Some(context.clone()), call).await? {
+    let given = |value: Bound<'_, PyAny>| match is_awaitable(&value) {
+        true => Ok(Given::Awaitable(Held::new(value.unbind()))),
+        false => plain(&value).map(Given::Reply),
+    };
+    match asked.caller().on_thread(thread, Some(context.clone()), prepare, given).await? {
         Given::Reply(reply) => Ok(reply),
         Given::Awaitable(value) => {
             let make = move |py: Python<'_>| awaiting(&value.bind(py)).map(Bound::unbind);

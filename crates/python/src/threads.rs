@@ -1,0 +1,118 @@
+//! Threads for functions that are not async. Their lowest frames are Python's, and none of ours stand below a function
+//! while it runs: before 3.14 CPython ends a thread that wakes while the process ends by unwinding it, and a Rust frame
+//! would abort the process then. So a job only says what is to be called, and a loop in Python calls it.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ambidex_tools::{PoolJob, PoolThread, StartThread};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::gate::{self, Inside};
+use crate::process;
+
+/// What is called, as a tuple of a callable and its arguments.
+type Prepare = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send>;
+/// Takes what came of it.
+type Finish = Box<dyn FnOnce(PyResult<Bound<'_, PyAny>>) + Send>;
+
+/// A call that a job leaves to its thread's loop.
+struct Call {
+    prepare: Prepare,
+    finish: Finish,
+}
+
+thread_local! {
+    static LEFT: RefCell<Option<Call>> = const { RefCell::new(None) };
+}
+
+/// From inside of a job: has its thread call something next.
+pub(crate) fn leave(
+    prepare: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send + 'static,
+    finish: impl FnOnce(PyResult<Bound<'_, PyAny>>) + Send + 'static,
+) {
+    LEFT.set(Some(Call { prepare: Box::new(prepare), finish: Box::new(finish) }));
+}
+
+/// Threads that Python starts.
+pub(crate) struct PythonThreads;
+
+impl StartThread for PythonThreads {
+    fn start(&self, name: String, thread: PoolThread) -> std::io::Result<()> {
+        let worker = Worker { thread: Mutex::new(thread), under_way: Mutex::default() };
+        let started = gate::attach(|py| {
+            py.import("ambidex._bridge")?.call_method1("start_thread", (worker, name)).map(drop)
+        });
+        match started {
+            Some(started) => started.map_err(|error| std::io::Error::other(error.to_string())),
+            None => Err(std::io::Error::other("the interpreter is ending")),
+        }
+    }
+}
+
+/// One thread of the pool, for the loop that drives it.
+#[pyclass(frozen)]
+struct Worker {
+    thread: Mutex<PoolThread>,
+    under_way: Mutex<Option<(PoolJob, Finish)>>,
+}
+
+#[pymethods]
+impl Worker {
+    /// Waits for something to call: a tuple of a callable and its arguments. None: the thread should end.
+    fn next<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyTuple>> {
+        process::block_signals();
+        loop {
+            let inside = Inside::attached(py);
+            let (job, call) = inside.outside(py, || {
+                let mut job = lock(&self.thread).next()?;
+                job.carry_out();
+                Some((job, LEFT.take()))
+            })?;
+            // Without a call it was a job of Rust's alone, and has been carried out.
+            let Some(Call { prepare, finish }) = call else { continue };
+            match prepare(py) {
+                Ok(call) => {
+                    *lock(&self.under_way) = Some((job, finish));
+                    return Some(call.into_bound(py));
+                }
+                Err(error) => finish(Err(error)),
+            }
+        }
+    }
+
+    /// What the callable returned.
+    fn done(&self, value: Bound<'_, PyAny>) {
+        self.finish(value.py(), Ok(value.clone()));
+    }
+
+    /// What it raised.
+    fn failed(&self, error: Bound<'_, PyAny>) {
+        self.finish(error.py(), Err(PyErr::from_value(error.clone())));
+    }
+}
+
+impl Worker {
+    fn finish<'py>(&self, py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) {
+        let _inside = Inside::attached(py);
+        let under_way = lock(&self.under_way).take();
+        if let Some((job, finish)) = under_way {
+            finish(result);
+            // Whoever waits hears of it, and the thread is free.
+            drop(job);
+        }
+        if let Some(process) = process::existing() {
+            process.releases().empty(py);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pool's way to start threads.
+pub(crate) fn starter() -> Arc<dyn StartThread> {
+    Arc::new(PythonThreads)
+}
