@@ -12,6 +12,7 @@ from typing import Any
 from .checks import SLACK
 from .child import Children, Ended
 from .scenario import Scenario
+from .standstill import Standstill, undisturbed
 from .witness import UpstreamProcess
 
 HELD, FAILED, NOT_RUN, NOT_APPLICABLE = "held", "failed", "not run", "not applicable"
@@ -148,12 +149,22 @@ def run_all(
 ) -> list[Outcome]:
     """Runs each scenario `repeat` times, `jobs` at a time, and shows each, in order, when it is done."""
     outcomes = [Outcome(scenario) for scenario in scenarios]
-    with UpstreamProcess() as upstream, ThreadPoolExecutor(jobs) as pool, Children() as children:
+    with (
+        UpstreamProcess() as upstream,
+        Standstill() as standstill,
+        ThreadPoolExecutor(jobs) as pool,
+        Children() as children,
+    ):
         stopped = False
 
         def one(outcome: Outcome) -> None:
             if not stopped:
-                outcome.attempts.append(attempt(outcome.scenario, upstream, children, slack))
+                tried = undisturbed(
+                    lambda: attempt(outcome.scenario, upstream, children, slack),
+                    lambda tried: tried.verdict == FAILED,
+                    standstill,
+                )
+                outcome.attempts.append(tried)
 
         # An attempt that was not run once would not be run twenty times either.
         waiting: dict[Future[None], Outcome] = {

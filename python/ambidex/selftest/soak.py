@@ -15,6 +15,7 @@ from typing import Any
 from .checks import Failed
 from .child import Children, Ended, end_on_sigterm
 from .runner import number
+from .standstill import Standstill, undisturbed
 from .stress import OPTIONS
 from .witness import UpstreamProcess
 
@@ -44,6 +45,7 @@ class Stage:
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
             self.upstream = stack.enter_context(UpstreamProcess())
+            self.standstill = stack.enter_context(Standstill())
             self.children = stack.enter_context(Children())
             self.stack = stack.pop_all()
         return self
@@ -84,7 +86,12 @@ def exits(stage: Stage, options: argparse.Namespace) -> Part:
         return ended, ""
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        ended = list(pool.map(one, range(options.exits)))
+        ended = list(
+            pool.map(
+                lambda i: undisturbed(lambda: one(i), lambda end: bool(end[1]), stage.standstill),
+                range(options.exits),
+            )
+        )
     bad = [why for _, why in ended if why]
     slowest = max(end.exit_seconds for end, _ in ended)
     lines = [f"{len(ended) - len(bad)} of {len(ended)} processes ended cleanly with work in flight"]

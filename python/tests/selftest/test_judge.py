@@ -15,6 +15,7 @@ import pytest
 from ambidex.selftest.child import Child, Children, Ended
 from ambidex.selftest.runner import HELD, NOT_RUN, attempt, judge
 from ambidex.selftest.scenario import Scenario
+from ambidex.selftest.standstill import Standstill, undisturbed
 from ambidex.selftest.witness import UpstreamProcess
 
 HELD_REPORT: dict[str, Any] = {"result": "held", "ended": 100.0}
@@ -149,3 +150,42 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class StoodStill(Standstill):
+    """A machine that stood still during the first so many attempts."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__()
+        self.left = attempts
+
+    def since(self, start: float) -> float:
+        self.left -= 1
+        return 15.0 if self.left >= 0 else 0.0
+
+
+@pytest.mark.parametrize(("still", "tries"), [(0, 1), (1, 2), (3, 4), (99, 5)])
+def test_what_fails_while_the_machine_stands_still_is_tried_again(still: int, tries: int) -> None:
+    made: list[str] = []
+
+    def fails() -> str:
+        made.append("failed")
+        return made[-1]
+
+    assert undisturbed(fails, lambda tried: tried == "failed", StoodStill(still)) == "failed"
+    assert len(made) == tries
+
+
+def test_what_holds_is_not_tried_again() -> None:
+    made: list[str] = []
+    undisturbed(lambda: made.append("held"), lambda tried: False, StoodStill(99))
+    assert len(made) == 1
+
+
+def test_a_standstill_is_noticed() -> None:
+    with Standstill() as standstill:
+        start = time.monotonic()
+        assert standstill.since(start) < 5
+        standstill.times.append((start + 1, start + 9))
+        assert standstill.since(start) == 8.0
+        assert standstill.since(start + 10) < 5
