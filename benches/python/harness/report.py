@@ -262,10 +262,10 @@ def tool(results: Results) -> str:
         rows.append([title, cell(few), cell(many), spread(tool_adds(results, blocking), 1)])
     return (
         "## A Python tool call\n\n"
-        f"Runs of three rounds with 2 and with 10 calls in each, {TOOL_CONCURRENCY} at once, ambidex. The "
+        f"Runs of three rounds with 2 and with 4 calls in each, {TOOL_CONCURRENCY} at once, ambidex. The "
         "difference by call is all that one more call costs: its arguments are streamed, parsed and checked, "
         "the function is called, its result is recorded and sent.\n\n"
-        + table(["tools", "6 calls, µs", "30 calls, µs", "one more call, µs"], rows)
+        + table(["tools", "6 calls, µs", "12 calls, µs", "one more call, µs"], rows)
     )
 
 
