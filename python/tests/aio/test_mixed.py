@@ -226,3 +226,34 @@ def test_a_run_is_tried_again_where_its_error_says_so() -> None:
 
     assert asyncio.run(ask()) == "fine"
     assert attempts == 3
+
+
+def test_a_stream_that_is_read_without_awaiting_blocks_its_loop_and_is_seen() -> None:
+    main_thread = threading.current_thread().name
+    seen = threading.Event()
+
+    def blocked() -> ax.aio.LoopHealth:
+        (found,) = [
+            loop
+            for loop in ax.aio.health().loops
+            if loop.name.startswith(f"{main_thread} (") and not loop.closed
+        ]
+        return found
+
+    async def answers(messages: Any) -> str:
+        # On the background loop, while the stream's reader waits.
+        while True:
+            now = blocked().blocked_now
+            if now is not None and (now.who or "").startswith(f"{__file__}:"):
+                seen.set()
+                return "seen"
+            await asyncio.sleep(0.005)
+
+    async def main() -> None:
+        agent = ax.Agent("s", model=ax.models.function(answers))
+        for event in agent.stream("go"):
+            if event.type == "run.finished":
+                assert event.data["text"] == "seen"
+
+    asyncio.run(main())
+    assert seen.is_set()

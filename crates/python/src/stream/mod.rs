@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::RunStart;
 use crate::asked::Asked;
-use crate::bridge::{self, Answer, Caller, Failure, Standing};
+use crate::bridge::{self, Answer, Caller, Failure, LoopBridge, Standing};
 use crate::event::Event;
 use crate::model::{CallStart, Reply};
 use crate::result::RunResult;
+use crate::watch::Holding;
 use crate::{failure, gate, loop_warning};
 
 use call::CallEvents;
@@ -49,6 +50,8 @@ pub(crate) struct EventStream {
     shared: Arc<Shared>,
     /// Whose stream it is; known with the first read.
     standing: Mutex<Option<Arc<Standing>>>,
+    /// Has the loop watched whose thread reads without awaiting.
+    watched: Mutex<Option<Holding>>,
 }
 
 struct Shared {
@@ -88,7 +91,11 @@ impl Answer for Batch {
 impl EventStream {
     pub(crate) fn new(start: Start) -> Self {
         let shared = Shared { state: Mutex::new(State::New(start)), token: CancellationToken::new() };
-        Self { shared: Arc::new(shared), standing: Mutex::default() }
+        Self { shared: Arc::new(shared), standing: Mutex::default(), watched: Mutex::default() }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Option<Holding>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn standing(&self, make: impl FnOnce() -> PyResult<Standing>) -> PyResult<Arc<Standing>> {
@@ -106,12 +113,18 @@ impl EventStream {
     /// The next events, as many as there are; None at the end. A run that failed raises after its last event.
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let standing = self.standing(|| {
-            loop_warning::check_stream(py)?;
+            if loop_warning::check_stream(py)? {
+                *self.watched() = LoopBridge::running(py).and_then(|bridge| bridge.hold()).ok();
+            }
             Standing::of_thread(py)
         })?;
         let shared = self.shared.clone();
         let of = standing.caller().clone();
-        standing.wait(py, move |caller| async move { shared.read(&of, &caller).await })
+        let batch = standing.wait(py, move |caller| async move { shared.read(&of, &caller).await });
+        if !batch.as_ref().is_ok_and(|batch| !batch.is_none()) {
+            *self.watched() = None;
+        }
+        batch
     }
 
     /// Like `read`. `home` reaches a loop of another kind for as long as the stream lives, `host` for this read.
@@ -132,6 +145,7 @@ impl EventStream {
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (shared, standing) = (self.shared.clone(), self.standing(|| Standing::of_thread(py))?);
         shared.token.cancel();
+        *self.watched() = None;
         standing.wait(py, move |_| async move { shared.drain().await })
     }
 
