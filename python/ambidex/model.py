@@ -55,7 +55,7 @@ class Model:
     Building one opens nothing: connections are shared by the process, and opened when they are needed.
     """
 
-    __slots__ = ("__weakref__", "_config", "_core")
+    __slots__ = ("__weakref__", "_config", "_core", "_label")
 
     def __init__(
         self,
@@ -107,6 +107,7 @@ class Model:
             provider["base_url"] = str(base_url)
         if headers:
             provider["headers"] = dict(headers)
+        self._label = ""
         self._config: tuple[Any, ...] | None = (
             name,
             {name: _plain(value) for name, value in settings.items() if value is not None},
@@ -116,10 +117,12 @@ class Model:
         self._core = _core.Model.configured(*self._config)
 
     @classmethod
-    def _of(cls, core: _core.Model) -> Model:
+    def _of(cls, core: _core.Model, label: str) -> Model:
+        """A model that is no name. It shows itself by the label, which is told without making it."""
         model = cls.__new__(cls)
         model._core = core
         model._config = None
+        model._label = label
         return model
 
     @property
@@ -200,7 +203,7 @@ class Model:
 
     def __repr__(self) -> str:
         if self._config is None:
-            return f"<Model {self.name!r}>"
+            return f"<Model {self._label}>"
         settings = ", ".join(f"{name}={value!r}" for name, value in self._config[1].items())
         return f"Model({self._config[0]!r}{', ' if settings else ''}{settings})"
 

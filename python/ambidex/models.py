@@ -138,7 +138,9 @@ def _route(
         options["breaker"] = {key: seconds(it) if key == "open_for" else it for key, it in breaker.items()}
     options |= {"strategy": strategy, "retry": retry_options(retry), "timeout": timeout_options(timeout)}
     plain = {key: it for key, it in options.items() if it is not None}
-    return Model._of(_core.Model.route(name or strategy, plain, [target._core for target in targets]))
+    core = _core.Model.route(name or strategy, plain, [target._core for target in targets])
+    inner = ", ".join(map(repr, targets))
+    return Model._of(core, f"{name or strategy}({inner})")
 
 
 # -- scripts -----------------------------------------------------------------------------------------------
@@ -177,7 +179,8 @@ def scripted(
     if not isinstance(script, Iterable) or isinstance(script, str) or hasattr(script, "__fspath__"):
         import os
 
-        return Model._of(_core.Model.script_file(os.fspath(script)))  # type: ignore[arg-type]
+        path = os.fspath(script)  # type: ignore[arg-type]
+        return Model._of(_core.Model.script_file(path), f"script {path}")
     turns = list(script)
     if any(callable(turn) for turn in (*turns, default)):
         return _script_of_functions(turns, default, name)
@@ -189,7 +192,7 @@ def scripted(
     for key, time in (("delay", delay), ("pace", pace)):
         if time is not None:
             plain[key] = seconds(time)
-    return Model._of(_core.Model.script(plain))
+    return Model._of(_core.Model.script(plain), f"{name}, {len(turns)} turns")
 
 
 def _turn(turn: Any) -> dict[str, Any]:
@@ -308,7 +311,7 @@ def human(queue: str | None = None, *, timeout: float | None = None, name: str |
     """
     number("ax.models.human", "timeout", timeout, least=0)
     asked = queue or name or "human"
-    return Model._of(_core.Model.human(name or asked, asked, timeout))
+    return Model._of(_core.Model.human(name or asked, asked, timeout), f"person {asked!r}")
 
 
 # -- functions ---------------------------------------------------------------------------------------------
@@ -329,7 +332,7 @@ def function(fn: Callable[..., Any], *, name: str | None = None) -> Model:
         raise UsageError(f"ax.models.function is for functions, not {fn!r}")
     call = _FunctionCall(fn)
     known = str(name or getattr(fn, "__name__", "function"))
-    return Model._of(_core.Model.function(known, call, call.is_async))
+    return Model._of(_core.Model.function(known, call, call.is_async), f"function {known}")
 
 
 class _FunctionCall:

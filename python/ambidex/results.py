@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -178,6 +178,13 @@ class Result(Generic[T_co]):
 
     def __len__(self) -> int:
         return len(_NAMES)
+
+    def __reduce__(self) -> NoReturn:
+        from .errors import UsageError
+
+        raise UsageError(
+            "a result cannot be pickled; send result.to_dict(), or the part of it that is wanted"
+        )
 
     def __str__(self) -> str:
         return self.text

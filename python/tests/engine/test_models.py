@@ -372,3 +372,12 @@ def test_a_reply_shows_itself() -> None:
     assert (changed.text, changed.tool_calls, changed.finish) == ("other", [], "stop")
     with pytest.raises(ValueError, match="tool_calls"):
         ax.Reply(tool_calls=[{"nome": "t"}])
+
+
+def test_a_model_shows_what_it_is_without_being_made() -> None:
+    route = ax.fallback("nobody:m", ax.models.function(fails), ax.models.human("desk"), name="safe")
+    assert repr(route) == "<Model safe(Model('nobody:m'), <Model function fails>, <Model person 'desk'>)>"
+    assert repr(ax.models.scripted(["a", "b"])) == "<Model script, 2 turns>"
+    assert (
+        repr(ax.Model("openai:m", temperature=0.5, api_key="secret")) == "Model('openai:m', temperature=0.5)"
+    )

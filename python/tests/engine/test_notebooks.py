@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from typing import Any
 
@@ -49,18 +50,25 @@ def test_live_text_grows_and_begins_anew() -> None:
 
 def test_a_stream_is_shown_while_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     updates: list[str] = []
+    shown = threading.Event()
 
     class Handle:
         def update(self, what: str) -> None:
             updates.append(what)
+            shown.set()
+
+    def one_by_one(messages: Any) -> Any:
+        yield "one "
+        assert shown.wait(20)
+        yield "two"
 
     fake: Any = types.ModuleType("IPython.display")
     fake.HTML = lambda text: text
     fake.display = lambda what, display_id: Handle()
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", fake)
-    agent = ax.Agent("n", model=ax.models.scripted(["one two three"], pace=0.001))
-    agent.stream("go")._ipython_display_()
-    assert "one two three" in updates[-1]
+    ax.Agent("n", model=ax.models.function(one_by_one)).stream("go")._ipython_display_()
+    assert "one" in updates[0]
+    assert "two" not in updates[0]
+    assert "one two" in updates[-1]
     assert "succeeded" in updates[-1]
-    assert any("one" in update and "three" not in update for update in updates)

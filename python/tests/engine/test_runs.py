@@ -404,3 +404,8 @@ def test_a_run_that_waits_for_its_turn_can_be_cancelled() -> None:
 
 async def _events(stream: Any) -> list[ax.Event]:
     return [event async for event in stream]
+
+
+def test_a_result_that_is_sent_away_says_what_to_send() -> None:
+    with pytest.raises(ax.UsageError, match=r"result\.to_dict\(\)"):
+        pickle.dumps(ax.Agent("e", model=echo).run("x"))
