@@ -15,7 +15,9 @@ use super::target::Target;
 use crate::meter::Meter;
 
 pub(super) struct Attempt {
-    stream: Option<BoxStream<'static, Result<Chunk, Error>>>,
+    /// First, so that its connection is closed before what only listens to its token is told.
+    pub(super) stream: BoxStream<'static, Result<Chunk, Error>>,
+    own: Own,
     pub(super) meter: Meter,
     pub(super) target: Arc<Target>,
     /// Counts from 1 within the call.
@@ -24,8 +26,17 @@ pub(super) struct Attempt {
     pub(super) held: Few<Chunk>,
     pub(super) first_token: Option<Duration>,
     began: Instant,
-    /// Its own, where others may run beside it: what a drop does not reach is told by its token.
-    own: Option<CancellationToken>,
+}
+
+/// The token of an attempt, where others may run beside it: what a drop does not reach is told by it.
+struct Own(Option<CancellationToken>);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(token) = &self.0 {
+            token.cancel();
+        }
+    }
 }
 
 impl Attempt {
@@ -40,28 +51,28 @@ impl Attempt {
     ) -> Self {
         target.busy.fetch_add(1, Relaxed);
         Self {
-            stream: Some(target.model.stream(request, context)),
+            stream: target.model.stream(request, context),
+            own: Own(own),
             meter: Meter::new(counts),
             target,
             number,
             held: Few::new(),
             first_token: None,
             began,
-            own,
         }
     }
 
     pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         self.meter.asked = true;
-        self.pass(cx)
+        self.stream.as_mut().poll_next(cx)
     }
 
-    /// Polls it again.
-    #[inline]
-    pub(super) fn pass(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        match &mut self.stream {
-            Some(stream) => stream.as_mut().poll_next(cx),
-            None => Poll::Ready(None),
+    /// Takes note of one chunk.
+    pub(super) fn see(&mut self, chunk: &Chunk) {
+        self.meter.see(chunk);
+        if self.meter.whole {
+            // Nothing is left to cancel.
+            self.own.0 = None;
         }
     }
 
@@ -89,13 +100,6 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // The connection first, then what only listens to its token.
-        self.stream = None;
         self.target.busy.fetch_sub(1, Relaxed);
-        if let Some(own) = &self.own
-            && !self.meter.whole
-        {
-            own.cancel();
-        }
     }
 }

@@ -88,19 +88,17 @@ impl Stream for RouteStream {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // Nearly all chunks pass here as they lie, so each route on the way costs little. One value is
-        // returned in one place, and is so never copied.
-        let mut polled;
-        match this.running.first_mut() {
-            Some(winner) if this.passes => {
-                polled = winner.pass(cx);
-                if !winner.meter.sees(&polled) {
-                    this.look(&mut polled, cx);
-                }
+        // Nearly all chunks pass here as they lie, so each route on the way costs little.
+        if this.passes
+            && let Some(winner) = this.running.first_mut()
+        {
+            let polled = winner.stream.as_mut().poll_next(cx);
+            if winner.meter.sees(&polled) {
+                return polled;
             }
-            _ => polled = this.poll_slowly(cx),
+            return this.look(polled, cx);
         }
-        polled
+        this.poll_slowly(cx)
     }
 }
 
@@ -108,24 +106,23 @@ impl Stream for RouteStream {
 impl RouteStream {
     /// Looks at what the winner said.
     #[inline(never)]
-    fn look(&mut self, polled: &mut Poll<Option<Item>>, cx: &mut std::task::Context<'_>) {
-        let Some(winner) = self.running.first_mut() else { return };
-        match polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(chunk))) if !matches!(chunk, Chunk::End(_)) => {
-                winner.meter.see(chunk);
-                if let Chunk::Usage(usage) = chunk
+    fn look(&mut self, polled: Poll<Option<Item>>, cx: &mut std::task::Context<'_>) -> Poll<Option<Item>> {
+        let Some(winner) = self.running.first_mut() else { return polled };
+        let item = match ready!(polled) {
+            Some(Ok(mut chunk)) if !matches!(chunk, Chunk::End(_)) => {
+                winner.see(&chunk);
+                if let Chunk::Usage(usage) = &mut chunk
                     && let Some(trouble) = &self.trouble
                 {
                     usage.add(&trouble.spent);
                 }
+                return Poll::Ready(Some(Ok(chunk)));
             }
-            Poll::Ready(item) => {
-                *polled = match self.ended(item.take()) {
-                    Some(note) => Poll::Ready(Some(Ok(note))),
-                    None => self.poll_slowly(cx),
-                }
-            }
+            item => item,
+        };
+        match self.ended(item) {
+            Some(note) => Poll::Ready(Some(Ok(note))),
+            None => self.poll_slowly(cx),
         }
     }
 
@@ -288,7 +285,7 @@ impl RouteStream {
     fn take(&mut self, place: usize, chunk: Chunk) {
         let win = self.rules.win;
         let Some(attempt) = self.running.get_mut(place) else { return };
-        attempt.meter.see(&chunk);
+        attempt.see(&chunk);
         if attempt.first_token.is_none() && chunk.is_content() {
             attempt.first_token = Some(attempt.took());
         }
@@ -376,7 +373,7 @@ impl RouteStream {
         let winner = self.running.first_mut()?;
         let error = match item {
             Some(Ok(end)) => {
-                winner.meter.see(&end);
+                winner.see(&end);
                 self.ready.push(Ok(end));
                 return self.answered();
             }
