@@ -108,7 +108,8 @@ impl Pulse {
         let _ = self.stamp.compare_exchange(0, self.now().max(1), SeqCst, Relaxed);
     }
 
-    /// The loop takes a turn. On its thread; `is_trusted` tells whether somebody watched and was in time himself.
+    /// The loop takes a turn. On its thread; `is_trusted` tells whether somebody watched and was in time himself. A
+    /// block that nobody saw counts only then.
     pub(crate) fn turns(&self, is_trusted: impl FnOnce() -> bool) {
         self.thread.store(this_thread(), Relaxed);
         let now = self.now();
@@ -121,7 +122,7 @@ impl Pulse {
         let waited = Duration::from_nanos(now.saturating_sub(stamp));
         if waited < BLOCKED {
             self.lag.add(waited);
-        } else if is_trusted() {
+        } else if self.is_seen(stamp) || is_trusted() {
             self.lag.add(waited);
             self.blocked(stamp, waited);
         }
@@ -166,12 +167,19 @@ impl Pulse {
         goes_on
     }
 
+    fn is_seen(&self, stamp: u64) -> bool {
+        self.blocks().seen.as_ref().is_some_and(|seen| seen.0 == stamp)
+    }
+
     pub(crate) fn waits(&self, stamp: u64) -> Duration {
         Duration::from_nanos(self.now().saturating_sub(stamp))
     }
 
-    /// Time passed in which nobody could have come: what waits, waits from now.
+    /// Time passed in which nobody could have come: what waits, waits from now. Not where it was seen why.
     pub(crate) fn forgive(&self) {
+        if self.is_seen(self.stamp.load(SeqCst)) {
+            return;
+        }
         let now = self.now().max(1);
         let _ = self.stamp.fetch_update(SeqCst, SeqCst, |stamp| (stamp != 0).then_some(now));
     }

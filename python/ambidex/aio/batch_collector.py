@@ -167,8 +167,9 @@ class ThreadCollector:
                     batch[0].context.run(self._carry_out, batch)
                 # Not held while it is idle.
                 del batch
-            with self._changed:
-                self._idle += 1
+                # Before others may take its place: one that is about to be idle is as good as one that is.
+                with self._changed:
+                    self._idle += 1
 
     def _collect(self) -> bool:
         """Waits until a batch is due. False when this thread should end."""

@@ -338,7 +338,8 @@ threading.Thread(target=run, daemon=True).start()
 while not any(loop.blocked_now for loop in aio.health().loops):
     time.sleep(0.005)
 print("ok")
-"""
+""",
+        developer=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("ok\n", "", 0)
 
