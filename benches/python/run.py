@@ -30,7 +30,7 @@ PACKAGES = [
 def main() -> None:
     arguments = parse()
     options = Options(
-        machinery=Machinery(arguments.python, arguments.upstream),
+        machinery=Machinery(arguments.python, arguments.upstream, arguments.events_per_write),
         contenders=arguments.contenders,
         tables=arguments.only,
         concurrency=arguments.concurrency or ([16] if arguments.quick else [1, 64, 512]),
@@ -66,6 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=590, help="seconds after which no repetition begins")
     parser.add_argument("--python", type=Path, default=ROOT / "target/python/bench-venv/bin/python")
     parser.add_argument("--upstream", type=Path, default=ROOT / "target/release/ambidex-benches")
+    parser.add_argument("--events-per-write", type=int, default=16, help="of the upstream's streams")
     parser.add_argument("--save", type=Path, help="write every sample to this file, as JSON")
     return parser.parse_args()
 

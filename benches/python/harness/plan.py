@@ -3,10 +3,10 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.job import Job
-from harness.sample import Machinery, Sample
+from harness.sample import RUST, Machinery, Sample
 from harness.upstream import Upstream
 
 OURS = "ambidex"
@@ -35,7 +35,10 @@ MODELS = {"chat": "chat-20", "agent": "agent-3x2", "tokens": "chat-200"}
 # The same run with more calls in each round: what it costs more, it costs for these. Each call comes twice in a
 # round, which is no repetition yet that a run would be warned of.
 MORE_CALLS = "agent-3x4"
-TOOL_CONCURRENCY = 16
+TOOL_CONCURRENCY = 64
+# More runs at once than this are measured once.
+MANY = 64
+STARTS = 3
 TABLES = ["chat", "agent", "tokens", "waiting", "start", "building", "tool", "doors"]
 
 IMPORT = "{line}\nprint()\nprint(open('/proc/self/status').read())"
@@ -84,7 +87,7 @@ class Options:
     repetitions: int
     waiting: int
     seconds: float
-    # No repetition is begun that would not end within so many seconds of the whole run.
+    # No repetition is begun that is not expected to end within so many seconds of the whole run.
     budget: float
 
 
@@ -105,66 +108,86 @@ def carry_out(options: Options) -> Results:
     for name in options.contenders:
         # Byte code is compiled and files are read before anything counts.
         options.machinery.start(IMPORT.format(line=f"import contenders.{name}"), None)
-    longest = 0.0
-    for repetition in range(options.repetitions):
-        elapsed = time.monotonic() - begin
-        if repetition and elapsed + longest > options.budget:
-            say(f"no repetition {repetition + 1}: {elapsed:.0f} s of {options.budget:.0f} s are used")
-            break
-        for step in steps(options, repetition):
+    took: dict[str, float] = {}
+    for number, (block, repetition) in enumerate(order(options)):
+        start = time.monotonic()
+        if number and start - begin + took.get(block, 0) > options.budget:
+            say(f"no repetition {repetition + 1} of {block}: the time is used")
+            continue
+        for step in BLOCKS[block](options, repetition):
             step(results)
-        longest = time.monotonic() - begin - elapsed
+        took[block] = time.monotonic() - start
     results.seconds = time.monotonic() - begin
     return results
 
 
-def steps(options: Options, repetition: int) -> Iterator[Step]:
-    """One repetition. Contenders take turns, and begin with another one each time."""
-    turn = repetition % len(options.contenders)
-    contenders = options.contenders[turn:] + options.contenders[:turn]
-    for kind in ("chat", "agent", "tokens"):
-        if kind in options.tables:
-            for concurrency in options.concurrency:
-                # The largest takes most of the time and shows the least: once.
-                if concurrency <= 64 or repetition == 0:
-                    for name in contenders:
-                        if not (kind == "agent" and name in WITHOUT_AGENTS):
-                            yield measured(
-                                options, Job(kind, name, kind, MODELS[kind], concurrency, options.seconds)
-                            )
-    if OURS in contenders:
+def order(options: Options) -> list[tuple[str, int]]:
+    """Blocks of measurements. What targets are set for is repeated most; what takes longest is done once."""
+    first = [("several", 0), ("alone", 0), ("once", 0)]
+    again = [("several", number) for number in range(1, options.repetitions)]
+    return first + again + [("alone", number) for number in range(1, options.repetitions - 1)]
+
+
+def several(options: Options, repetition: int) -> Iterator[Step]:
+    """Some runs at once, and what Ambidex is compared with itself for."""
+    yield from contest(options, repetition, [number for number in options.concurrency if 1 < number <= MANY])
+    if OURS in options.contenders:
         yield from of_ours(options)
-    if repetition > 0:
+
+
+def alone(options: Options, repetition: int) -> Iterator[Step]:
+    """One run at a time."""
+    yield from contest(options, repetition, [number for number in options.concurrency if number == 1])
+
+
+def once(options: Options, repetition: int) -> Iterator[Step]:
+    """Many runs at once, and processes that are started."""
+    yield from contest(options, repetition, [number for number in options.concurrency if number > MANY])
+    for name in options.contenders:
+        if "waiting" in options.tables and name not in WITHOUT_AGENTS:
+            yield measured(options, Job("waiting", name, "waiting", "wait-600000", options.waiting))
+        if "building" in options.tables and name not in NOTHING_TO_BUILD:
+            yield measured(options, Job("building", name, "building", "chat-20", seconds=options.seconds / 2))
+    if "start" not in options.tables:
         return
-    if "waiting" in options.tables:
-        for name in contenders:
-            if name not in WITHOUT_AGENTS:
-                yield measured(options, Job("waiting", name, "waiting", "wait-600000", options.waiting))
-    if "building" in options.tables:
-        for name in contenders:
-            if name not in NOTHING_TO_BUILD:
-                yield measured(
-                    options, Job("building", name, "building", "chat-20", seconds=options.seconds / 2)
-                )
-    if "start" in options.tables:
-        for _ in range(min(3, options.repetitions)):
-            yield started(options, "python", "nothing")
-            for name in contenders:
+    for number in range(STARTS):
+        yield started(options, "python", "nothing")
+        for name in options.contenders:
+            # Those that take seconds are steady enough to be started once.
+            if number == 0 or name in (OURS, BY_HAND):
                 yield started(options, name, "import")
                 yield started(options, name, "first answer")
-            if OURS in contenders:
-                yield started(options, OURS, "first answer, sync")
+        if OURS in options.contenders:
+            yield started(options, OURS, "first answer, sync")
+
+
+BLOCKS = {"several": several, "alone": alone, "once": once}
+
+
+def contest(options: Options, repetition: int, concurrency: list[int]) -> Iterator[Step]:
+    """Contenders take turns, and another one begins each time."""
+    turn = repetition % len(options.contenders)
+    for kind in ("chat", "agent", "tokens"):
+        for number in concurrency if kind in options.tables else []:
+            for name in options.contenders[turn:] + options.contenders[:turn]:
+                if not (kind == "agent" and name in WITHOUT_AGENTS):
+                    yield measured(options, Job(kind, name, kind, MODELS[kind], number, options.seconds))
 
 
 def of_ours(options: Options) -> Iterator[Step]:
     """What is compared with itself: a run with more tool calls, the two doors."""
     if "tool" in options.tables:
-        for blocking in (False, True):
-            for model in (MODELS["agent"], MORE_CALLS):
-                job = Job(
-                    "tool", OURS, "agent", model, TOOL_CONCURRENCY, options.seconds, blocking_tools=blocking
-                )
-                yield measured(options, job)
+        for contender, kind, model, blocking in (
+            (RUST, "chat", MODELS["chat"], False),
+            (RUST, "agent", MODELS["agent"], False),
+            (OURS, "chat", MODELS["chat"], False),
+            (OURS, "agent", MODELS["agent"], False),
+            (OURS, "agent", MORE_CALLS, False),
+            (OURS, "agent", MODELS["agent"], True),
+            (OURS, "agent", MORE_CALLS, True),
+        ):
+            job = Job("tool", contender, kind, model, TOOL_CONCURRENCY, options.seconds)
+            yield measured(options, replace(job, blocking_tools=blocking))
     if "doors" in options.tables:
         for kind in ("chat", "agent"):
             for concurrency in (1, 64):

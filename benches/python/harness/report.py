@@ -17,7 +17,7 @@ from harness.plan import (
     Results,
     Start,
 )
-from harness.sample import Sample
+from harness.sample import RUST, Sample
 
 MEBIBYTE = 1024 * 1024
 TITLES = {
@@ -25,6 +25,8 @@ TITLES = {
     "agent": "An agent run: three rounds of two Python tools, then an answer",
     "tokens": "A streamed token, of a reply of 200",
 }
+# Calls of an agent run, and how many more there are with twice as many in each round.
+TOOL_CALLS = 6
 # How many times less than the fastest Python library.
 FEWER_TIMES = {"chat": 20, "agent": 30, "tokens": 50}
 
@@ -238,34 +240,57 @@ def building(options: Options, results: Results) -> str:
     )
 
 
-def tool_series(results: Results, blocking: bool, model: str) -> list[Sample]:
-    wanted = ("tool", blocking, model)
-    return series(results, lambda job: (job.table, job.blocking_tools, job.model) == wanted)
+def tool_series(results: Results, contender: str, model: str, blocking: bool = False) -> list[Sample]:
+    wanted = ("tool", contender, model, blocking)
+    return series(results, lambda job: (job.table, job.contender, job.model, job.blocking_tools) == wanted)
 
 
-def tool_adds(results: Results, blocking: bool) -> list[float]:
-    """What one more call of a turn costs, with all that goes with it, within each repetition."""
-    few = tool_series(results, blocking, MODELS["agent"])
-    many = tool_series(results, blocking, MORE_CALLS)
-    return [
-        (more.microseconds - less.microseconds) / (more.job.tool_calls - less.job.tool_calls)
-        for less, more in zip(few, many, strict=False)
-        if not (less.failure or more.failure)
-    ]
+def together(*all_series: list[Sample]) -> list[list[float]]:
+    """The figures of each repetition side by side, where none failed."""
+    rows = zip(*all_series, strict=False)
+    return [[each.microseconds for each in row] for row in rows if not any(each.failure for each in row)]
+
+
+def one_more(results: Results, blocking: bool) -> list[float]:
+    """What one more call of a turn costs, with all that goes with it."""
+    few = tool_series(results, OURS, MODELS["agent"], blocking)
+    many = tool_series(results, OURS, MORE_CALLS, blocking)
+    return [(more - less) / TOOL_CALLS for less, more in together(few, many)]
+
+
+def python_adds(results: Results, blocking: bool) -> list[float]:
+    """What a tool costs more for being in Python. The door is paid once by run, and is known from a chat."""
+    found = together(
+        tool_series(results, OURS, MODELS["agent"], blocking),
+        tool_series(results, RUST, MODELS["agent"]),
+        tool_series(results, OURS, MODELS["chat"]),
+        tool_series(results, RUST, MODELS["chat"]),
+    )
+    return [((agent - rust) - (chat - rust_chat)) / TOOL_CALLS for agent, rust, chat, rust_chat in found]
 
 
 def tool(results: Results) -> str:
-    rows = []
+    rows = [
+        ["a chat: Rust", cell(tool_series(results, RUST, MODELS["chat"])), "-", "-", "-"],
+        ["a chat: Python", cell(tool_series(results, OURS, MODELS["chat"])), "-", "-", "-"],
+        ["tools in Rust", cell(tool_series(results, RUST, MODELS["agent"])), "-", "-", "-"],
+    ]
     for blocking, title in ((False, "`async def`"), (True, "`def`")):
-        few = tool_series(results, blocking, MODELS["agent"])
-        many = tool_series(results, blocking, MORE_CALLS)
-        rows.append([title, cell(few), cell(many), spread(tool_adds(results, blocking), 1)])
+        rows.append(
+            [
+                f"tools as {title}",
+                cell(tool_series(results, OURS, MODELS["agent"], blocking)),
+                spread(python_adds(results, blocking), 1),
+                cell(tool_series(results, OURS, MORE_CALLS, blocking)),
+                spread(one_more(results, blocking), 1),
+            ]
+        )
     return (
-        "## A Python tool call\n\n"
-        f"Runs of three rounds with 2 and with 4 calls in each, {TOOL_CONCURRENCY} at once, ambidex. The "
-        "difference by call is all that one more call costs: its arguments are streamed, parsed and checked, "
-        "the function is called, its result is recorded and sent.\n\n"
-        + table(["tools", "6 calls, µs", "12 calls, µs", "one more call, µs"], rows)
+        f"## A Python tool call\n\nAmbidex alone, {TOOL_CONCURRENCY} runs at once, `arun`; in Rust: the client of "
+        "the Rust benches. What Python adds to a call is the difference between the runs, less that between "
+        "the chats (the door), by call. One more call in a round costs more than that: its arguments are "
+        "streamed, parsed and checked, its result is recorded and sent.\n\n"
+        + table(["", "6 calls, µs", "Python adds to each, µs", "12 calls, µs", "one more call, µs"], rows)
     )
 
 
@@ -275,16 +300,10 @@ def door_series(results: Results, kind: str, concurrency: int, sync_door: bool) 
 
 
 def door_difference(results: Results, kind: str, concurrency: int) -> list[float]:
-    pairs = zip(
-        door_series(results, kind, concurrency, False),
-        door_series(results, kind, concurrency, True),
-        strict=False,
+    pairs = together(
+        door_series(results, kind, concurrency, False), door_series(results, kind, concurrency, True)
     )
-    return [
-        ours.microseconds - theirs.microseconds
-        for ours, theirs in pairs
-        if not (ours.failure or theirs.failure)
-    ]
+    return [awaited - blocked for awaited, blocked in pairs]
 
 
 def doors(results: Results) -> str:
@@ -322,8 +341,8 @@ def targets(options: Options, results: Results) -> str:
     for sample in once(results, "building", OURS):
         rows.append(below("building an agent, µs", 20, figures([sample])))
     if "tool" in options.tables:
-        rows.append(below("a Python tool call adds, `async def`, µs", 30, tool_adds(results, False)))
-        rows.append(below("a Python tool call adds, `def`, µs", 30, tool_adds(results, True)))
+        rows.append(below("a Python tool call adds, `async def`, µs", 30, python_adds(results, False)))
+        rows.append(below("a Python tool call adds, `def`, µs", 30, python_adds(results, True)))
     if "doors" in options.tables:
         for kind in ("chat", "agent"):
             rows.append(

@@ -15,6 +15,8 @@ from harness.upstream import Upstream
 FOLDER = Path(__file__).resolve().parent.parent
 # After that, a process is ended and its failure shown.
 LONGEST_SECONDS = 90
+# Not in Python: Ambidex as a Rust program, with tools in Rust.
+RUST = "rust"
 # What the documentation of each library says to turn off so that it sends nothing elsewhere.
 QUIET = {
     "AGNO_TELEMETRY": "false",
@@ -55,12 +57,30 @@ class Machinery:
     def sample(self, job: Job) -> Sample:
         with Upstream(self.upstream, self.events_per_write) as upstream:
             job = replace(job, upstream=upstream.address)
-            command = [str(self.python), "-m", "harness.client", job.to_json()]
-            found, failure = self.run(command)
+            if job.contender == RUST:
+                found, failure = self.run(self.rust(job))
+            else:
+                found, failure = self.run([str(self.python), "-m", "harness.client", job.to_json()])
+        if job.contender == RUST and found:
+            runs = found["operations"]
+            found |= {"runs": runs, "warm": upstream.seen["requests"] // job.requests - runs}
         sample = Sample(job, found, upstream.seen, failure)
         if not failure:
             sample.failure = wrong(sample)
         return sample
+
+    def rust(self, job: Job) -> list[str]:
+        """The same work by the Rust benches' own client."""
+        operations = {"chat": 10_000, "agent": 2_500}[job.kind] * job.seconds
+        given = {
+            "contender": "ambidex",
+            "scenario": job.kind,
+            "upstream": job.upstream,
+            "concurrency": job.concurrency,
+            "operations": max(int(operations), job.concurrency),
+        }
+        options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        return [str(self.upstream), "client", *options]
 
     def run(self, command: list[str]) -> tuple[dict[str, Any], str]:
         """The JSON of the last line a child prints, or why there is none."""
