@@ -1,7 +1,7 @@
 //! What is passed down to every effect. Never global.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -26,7 +26,8 @@ pub struct Context {
     thread: Option<Reserved>,
     in_retry: bool,
     asking: Option<Arc<dyn Asking>>,
-    place: Option<Arc<dyn Place>>,
+    /// Weak: whoever keeps a context keeps no place.
+    place: Option<Weak<dyn Place>>,
     beside: bool,
 }
 
@@ -191,18 +192,19 @@ impl Context {
 
     /// The same context for a call that holds a place among others.
     #[must_use]
-    pub fn holding(self, place: Arc<dyn Place>) -> Self {
-        Self { place: Some(place), ..self }
+    pub fn holding(self, place: &Arc<dyn Place>) -> Self {
+        Self { place: Some(Arc::downgrade(place)), ..self }
     }
 
     /// Gives the call's place to others while it only waits: for a run that it started, and whose calls may need
     /// that very place.
     #[must_use]
     pub fn lend(&self) -> Lent {
-        if let Some(place) = &self.place {
+        let place = self.place.as_ref().and_then(Weak::upgrade);
+        if let Some(place) = &place {
             place.lend();
         }
-        Lent(self.place.clone())
+        Lent(place)
     }
 
     /// How many runs this one's is inside of.

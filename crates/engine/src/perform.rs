@@ -229,7 +229,7 @@ pub(crate) async fn tool(
     };
     let mut call = ToolInvocation { id: context.effect().to_owned(), name, arguments };
     let (places, thread) = permit.into_parts();
-    let context = context.holding(places.as_place());
+    let context = context.holding(&places.as_place());
     let context = match thread {
         Some(thread) => context.with_thread(thread),
         None => context,

@@ -113,3 +113,19 @@ async fn a_run_ends_with_the_call_it_is_part_of() {
     handle.cancel();
     tokio::time::timeout(Duration::from_secs(10), engine.idle()).await.unwrap();
 }
+
+#[tokio::test]
+async fn whoever_keeps_a_context_keeps_no_place() {
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let own = Own::default();
+    let keeping = kept.clone();
+    let tool = FunctionTool::dynamic(spec(), move |_, context: Context| {
+        keeping.lock().unwrap().push(context);
+        std::future::ready(Ok::<_, Error>("done".into()))
+    });
+    let agent = agent(&Engine::default(), 3, tool, &own);
+    for _ in 0..3 {
+        tokio::time::timeout(Duration::from_secs(10), agent.run("go")).await.unwrap().unwrap();
+    }
+    assert_eq!(kept.lock().unwrap().len(), 9);
+}
