@@ -26,7 +26,7 @@ class LeakCheck:
     package itself are bounded and are left out. What comes to an end within `grace` seconds is no leak.
     """
 
-    def __init__(self, *, threads: int = 0, fds: int = 0, grace: float = 2.0) -> None:
+    def __init__(self, *, threads: int = 0, fds: int = 0, grace: float = 5.0) -> None:
         _begin()
         #: More of them that may stay.
         self.threads = threads

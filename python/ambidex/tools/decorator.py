@@ -42,7 +42,10 @@ OnError = Literal["tell", "raise"]
 Thread = Literal["pool", "caller"]
 
 _MARKS = {
-    "_is_coroutine_marker": ("inspect", "_is_coroutine_mark" if sys.version_info >= (3, 13) else "_is_coroutine_marker"),
+    "_is_coroutine_marker": (
+        "inspect",
+        "_is_coroutine_mark" if sys.version_info >= (3, 13) else "_is_coroutine_marker",
+    ),
     "_is_coroutine": ("asyncio.coroutines", "_is_coroutine"),
 }
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
