@@ -28,10 +28,7 @@ class TrioCall:
             call.cancel()
             return Abort.FAILED
 
-        try:
-            value, error = await wait_task_rescheduled(abort)
-        finally:
-            del call
+        value, error = await wait_task_rescheduled(abort)
         if error is None:
             return value
         if self._raise_cancel is not None:
