@@ -476,7 +476,8 @@ class Agent(Generic[T]):
         """Goes on with a run of this agent that waits or is paused; ``run`` is its result or id.
 
         A run that is paused is granted something: ``iterations`` (as many as before, where nothing is said) or
-        more of its ``budget``. This process remembers runs that rest, another one does not.
+        more of its ``budget``. This process remembers the latest 1,024 runs
+        that rest, another one does not.
         """
         call = self._resume_call(run, iterations, budget, timeout)
         return self._result(self._core.resume, call)

@@ -108,7 +108,7 @@ impl RunStart {
             None => agent.run_with(task, options).await,
             Some(turn) => turn.run(&agent, task, options).await,
         };
-        asked.settle(ended)
+        asked.settle_run(ended)
     }
 
     /// Starts the run as a task of the engine, with its events to watch.

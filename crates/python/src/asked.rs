@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ambidex_core::context::Caller as CoreCaller;
 use ambidex_core::{Context, Error, ErrorKind};
-use ambidex_engine::{RunError, RunOptions};
+use ambidex_engine::{RunError, RunOptions, RunResult};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Caller, Failure};
 use crate::held::Held;
+use crate::resting;
 
 /// Exceptions that are kept for the failure they may turn out to be the cause of.
 const CAUSES: usize = 8;
@@ -114,8 +115,15 @@ impl Asked {
         error
     }
 
-    /// How the run ended for whoever waits for it.
-    pub(crate) fn settle<T>(&self, ended: Result<T, RunError>) -> Result<T, Failure> {
+    /// How the run came to rest for whoever waits for it.
+    pub(crate) fn settle_run(&self, ended: Result<RunResult, RunError>) -> Result<RunResult, Failure> {
+        if let Ok(result) = &ended {
+            resting::heard(result);
+        }
+        self.settle(ended)
+    }
+
+    fn settle<T>(&self, ended: Result<T, RunError>) -> Result<T, Failure> {
         if let Some(raised) = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Failure::Python(raised));
         }

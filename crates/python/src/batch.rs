@@ -74,7 +74,7 @@ impl BatchStart {
             }
             let cause = ended.as_ref().err().and_then(|failed| asked.cause_of(&failed.error));
             if let Some(item) = items.get_mut(index) {
-                *item = Some(Item { ended: asked.settle(ended), cause });
+                *item = Some(Item { ended: asked.settle_run(ended), cause });
             }
         }
         Ok(BatchAnswer(items))

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ambidex_core::{Error, Message};
 use ambidex_core::message::History;
+use ambidex_core::{Error, Message};
 use ambidex_engine::{Agent, Conversation, RunError, RunOptions, RunResult, Task};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

@@ -101,7 +101,8 @@ fn value(object: &Bound<'_, PyAny>, depth: usize) -> Result<Value, Fault> {
     if let Ok(list) = object.cast::<PyList>() {
         return items(list.iter(), list.len(), depth);
     }
-    if let Ok(tuple) = object.cast::<PyTuple>() {
+    // One with names is more than its items.
+    if let Ok(tuple) = object.cast_exact::<PyTuple>() {
         return items(tuple.iter(), tuple.len(), depth);
     }
     Err(Fault::of_type(object))

@@ -28,6 +28,7 @@ mod project;
 mod pulse;
 mod python_tool;
 mod request;
+mod resting;
 mod result;
 mod resume;
 mod seam;
@@ -67,6 +68,8 @@ mod _core {
     use super::probe::{_call, _sleep, _yielded, acall, asleep, ayielded};
     #[pymodule_export]
     use super::process::_loop_settings;
+    #[pymodule_export]
+    use super::threads::Worker;
     #[pymodule_export]
     use super::request::Request;
     #[pymodule_export]

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::bridge::Background;
 use crate::held::Releases;
 use crate::project::Projects;
+use crate::resting::Resting;
 use crate::watch::Watch;
 use crate::{failure, fork, project, threads};
 
@@ -28,6 +29,7 @@ pub(crate) struct Process {
     engine: Engine,
     store: Arc<MemoryStore>,
     projects: Projects,
+    resting: Resting,
     threads: BlockingPool,
     client: Client,
     background: Background,
@@ -62,6 +64,7 @@ impl Process {
             engine: Engine::builder().store(store.clone()).threads(Arc::new(threads.clone())).build(),
             store,
             projects: Projects::default(),
+            resting: Resting::default(),
             threads,
             client,
             background: Background::default(),
@@ -85,6 +88,11 @@ impl Process {
     /// The engine's store.
     pub(crate) fn store(&self) -> &Arc<MemoryStore> {
         &self.store
+    }
+
+    /// Runs that wait or are paused, of which the store keeps so many.
+    pub(crate) fn resting(&self) -> &Resting {
+        &self.resting
     }
 
     /// What the configuration builds.

@@ -6,7 +6,7 @@ use ambidex_core::{BoxFuture, Context, Error, ErrorKind, Tool, ToolOutput, ToolS
 use futures_util::FutureExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde_json::Value;
 
 use crate::asked::Asked;
@@ -41,6 +41,8 @@ pub(crate) struct PythonTool {
     pub(crate) runs: Runs,
     /// Its exceptions end the run; else they are told to the model.
     pub(crate) raises: bool,
+    /// Whether it asks for its call's context, or says things on the way.
+    pub(crate) wants_context: bool,
 }
 
 /// What a function gave.
@@ -118,8 +120,7 @@ impl PythonTool {
         asked: Arc<Asked>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let compiled = self.slot.get(py)?;
-        let (arguments, context) = (convert::to_python(py, arguments)?, ToolContext::new(context, asked));
-        let context = Bound::new(py, context)?;
+        let (arguments, context) = (convert::to_python(py, arguments)?, self.shown(py, context, asked)?);
         let begun = compiled.call_method1(pyo3::intern!(py, "call"), (arguments, &context))?;
         if self.kind == Kind::AsyncGenerator {
             static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -127,6 +128,19 @@ impl PythonTool {
             return drain.call1((begun, compiled, context));
         }
         Ok(begun)
+    }
+
+    /// What the function may know of its call; none where it does not ask.
+    fn shown<'py>(
+        &self,
+        py: Python<'py>,
+        context: Context,
+        asked: Arc<Asked>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.wants_context {
+            true => Ok(Bound::new(py, ToolContext::new(context, asked))?.into_any()),
+            false => Ok(py.None().into_bound(py)),
+        }
     }
 
     /// What is called for a function that is not async.
@@ -138,7 +152,7 @@ impl PythonTool {
         asked: Arc<Asked>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let compiled = self.slot.get(py)?;
-        let context = Bound::new(py, ToolContext::new(context, asked))?;
+        let context = self.shown(py, context, asked)?;
         let arguments = convert::to_python(py, arguments)?;
         if self.kind == Kind::Generator {
             static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -223,12 +237,16 @@ pub(crate) fn written(value: &Bound<'_, PyAny>) -> PyResult<ToolOutput> {
     convert::from_python(&made).map(ToolOutput::Json)
 }
 
-/// Whether it is a coroutine or the like.
+/// Whether it is a coroutine or the like. What most functions return is known not to be without asking it.
 pub(crate) fn is_awaitable(value: &Bound<'_, PyAny>) -> bool {
-    if value.is_none() || value.cast_exact::<PyString>().is_ok() {
-        return false;
-    }
-    value.hasattr(pyo3::intern!(value.py(), "__await__")).unwrap_or(false)
+    let plain = value.is_none()
+        || value.cast_exact::<PyString>().is_ok()
+        || value.cast_exact::<PyInt>().is_ok()
+        || value.cast_exact::<PyDict>().is_ok()
+        || value.cast_exact::<PyList>().is_ok()
+        || value.cast_exact::<PyFloat>().is_ok()
+        || value.cast_exact::<PyBool>().is_ok();
+    !plain && value.hasattr(pyo3::intern!(value.py(), "__await__")).unwrap_or(false)
 }
 
 /// A coroutine that awaits it.

@@ -10,6 +10,7 @@ use ambidex_engine::{Agent, Engine, RunOptions};
 
 use crate::asked::Asked;
 use crate::bridge::{Caller, Failure};
+use crate::process;
 use crate::result::RunResult;
 
 /// Answers a question of a run.
@@ -37,5 +38,8 @@ pub(crate) async fn resume(
     let inputs = grant.map(Input::Resume).into_iter().collect();
     let resumed = agent.resume(&run, inputs, asked.options(options)).await;
     let handle = resumed.map_err(|error| Failure::Core(error.context(format!("run `{run}`"))))?;
-    asked.settle(handle.outcome().await).map(RunResult::new)
+    if let Some(process) = process::existing() {
+        process.resting().resumed(&run);
+    }
+    asked.settle_run(handle.outcome().await).map(RunResult::new)
 }

@@ -25,9 +25,21 @@ pub(crate) struct Tool {
 }
 
 enum Recipe {
-    Function { slot: Arc<Slot>, spec: Arc<ToolSpec>, kind: Kind, runs: Runs, raises: bool },
-    Http { name: String, spec: Box<HttpSpec> },
-    Configured { name: String },
+    Function {
+        slot: Arc<Slot>,
+        spec: Arc<ToolSpec>,
+        kind: Kind,
+        runs: Runs,
+        raises: bool,
+        wants_context: bool,
+    },
+    Http {
+        name: String,
+        spec: Box<HttpSpec>,
+    },
+    Configured {
+        name: String,
+    },
 }
 
 #[pymethods]
@@ -63,7 +75,9 @@ impl Tool {
             }
         };
         let slot = Slot::new(compiled.clone().unbind());
-        Ok(Self::of(Recipe::Function { slot, spec: Arc::new(spec), kind, runs, raises }))
+        let says = matches!(kind, Kind::Generator | Kind::AsyncGenerator);
+        let wants_context = says || !compiled.getattr("wants_context")?.is_none();
+        Ok(Self::of(Recipe::Function { slot, spec: Arc::new(spec), kind, runs, raises, wants_context }))
     }
 
     /// An HTTP endpoint, described by plain data.
@@ -117,14 +131,17 @@ impl Tool {
             return Ok(tool.clone());
         }
         let made = match &self.recipe {
-            Recipe::Function { slot, spec, kind, runs, raises } => Registered::new(Arc::new(PythonTool {
-                slot: slot.clone(),
-                spec: spec.clone(),
-                kind: *kind,
-                runs: *runs,
-                raises: *raises,
-            }))
-            .map(Arc::new)?,
+            Recipe::Function { slot, spec, kind, runs, raises, wants_context } => {
+                Registered::new(Arc::new(PythonTool {
+                    slot: slot.clone(),
+                    spec: spec.clone(),
+                    kind: *kind,
+                    runs: *runs,
+                    raises: *raises,
+                    wants_context: *wants_context,
+                }))
+                .map(Arc::new)?
+            }
             Recipe::Http { name, spec } => {
                 // Of its own client: which addresses may be reached is a rule of the client.
                 Registered::new(Arc::new(HttpTool::new(name, (**spec).clone())?)).map(Arc::new)?

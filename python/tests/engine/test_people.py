@@ -122,3 +122,14 @@ def test_answers_that_are_not_taken(sender: ax.Agent[Any]) -> None:
         sender.answer(question)
     with pytest.raises(ax.AmbidexError, match="run_nothing"):
         sender.resume("run_nothing")
+
+
+def test_the_latest_runs_that_rest_are_remembered_and_older_ones_are_not() -> None:
+    agent = ax.Agent(
+        "p", model=ax.models.scripted([], default=ax.ToolCall("send", {"to": "bob"})), tools=[send]
+    )
+    first, *_, last = agent.batch(["go"] * 1025, max_iterations=1, concurrency=1)
+    assert (first.status, last.status) == ("paused", "paused")
+    assert agent.resume(last, iterations=1).status == "paused"
+    with pytest.raises(ax.StoreError):
+        agent.resume(first)

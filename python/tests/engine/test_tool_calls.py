@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -374,3 +374,16 @@ def test_mcp_says_what_to_do_instead() -> None:
     with pytest.raises(ax.ConfigError, match="wrap what you need") as raised:
         ax.tools.mcp(command=["server"])
     assert raised.value.code == "unsupported"
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+def test_a_tuple_with_names_is_told_with_its_names() -> None:
+    def where() -> Point:
+        """W."""
+        return Point(1, 2)
+
+    assert results(agent_of(where).run("go")) == [("where", '{"x":1,"y":2}', False)]

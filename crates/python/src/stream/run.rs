@@ -69,7 +69,7 @@ impl Source for RunStream {
                 RunState::Failed(failed) => Err(failed),
                 RunState::Beginning(_) => Err(ambidex_core::Error::cancelled().into()),
             };
-            asked.settle(ended).map(|result| End::Run(RunResult::new(result)))
+            asked.settle_run(ended).map(|result| End::Run(RunResult::new(result)))
         }
         .boxed()
     }
