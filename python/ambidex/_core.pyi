@@ -53,6 +53,14 @@ def run_coroutine(coroutine: Coroutine[Any, Any, _T]) -> _T: ...
 # The watch of loops.
 
 @final
+class Worker:
+    """A thread for functions that are not async, for the loop that drives it."""
+
+    def next(self) -> tuple[Any, ...] | None: ...
+    def done(self, value: object) -> None: ...
+    def failed(self, error: BaseException) -> None: ...
+
+@final
 class LoopWatch:
     """Has the watcher look at a loop also when nothing of ours waits for it."""
 

@@ -52,8 +52,8 @@ impl StartThread for PythonThreads {
 }
 
 /// One thread of the pool, for the loop that drives it.
-#[pyclass(frozen)]
-struct Worker {
+#[pyclass(frozen, module = "ambidex._core")]
+pub(crate) struct Worker {
     thread: Mutex<PoolThread>,
     under_way: Mutex<Option<(PoolJob, Finish)>>,
 }
