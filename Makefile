@@ -8,8 +8,9 @@ SHELL := /bin/bash
 
 # Runs per upstream and wire format.
 RUNS ?= 200
-# Attempts at each scenario.
-REPEAT ?= 1
+# Attempts at each scenario, on the CPythons that PYTHONS names (tests/python/scenarios.sh).
+REPEAT ?= 20
+PYTHONS ?= venv
 # The libraries are installed below target/ when they are first measured.
 FAULTS ?= --peers
 CARGO ?= cargo
@@ -52,7 +53,7 @@ test: tools build ## all tests, the table of faults, real upstreams, Python, lic
 	@$(STEP) faults $(BIN)/ambidex-faults
 	@$(STEP) upstreams tests/upstreams/runs.py $(BIN)/ambidex --fake $(BIN)/fake-provider --runs $(RUNS)
 	@$(STEP) python-suites tests/python/suites.sh
-	@$(STEP) scenarios env $(PYTHON_HERE) -m ambidex.selftest --require-all
+	@$(STEP) scenarios tests/python/scenarios.sh -j 2
 	@$(STEP) soak env $(PYTHON_HERE) -m ambidex.selftest.soak --seconds 60 --awaits 200000 --runs 2000 --exits 40
 	@$(STEP) wheels tests/python/wheels.sh
 	@$(STEP) licences $(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph \
@@ -63,8 +64,8 @@ python: ## the extension module into python/ambidex: for PYTHONPATH=python
 	tests/python/build.sh
 
 .PHONY: scenarios
-scenarios: tools python ## where sync meets async: each scenario in a process of its own, as a table; REPEAT=20 times
-	$(PYTHON_HERE) -m ambidex.selftest --require-all --repeat $(REPEAT)
+scenarios: tools python ## where sync meets async: each scenario in a process of its own, as a table; REPEAT=N times
+	PYTHONS='$(PYTHONS)' tests/python/scenarios.sh --repeat $(REPEAT)
 
 .PHONY: soak
 soak: wheels ## a million awaits, 10,000 runs at once, exits with work in flight, half an hour of all
