@@ -201,6 +201,15 @@ pub(crate) fn truncated(what: &str) -> Error {
     Error::new(ErrorKind::StreamTruncated, format!("the answer is not whole: {what}"))
 }
 
+/// Reads an event's JSON. Whether it is UTF-8 is looked at once for the whole of it: string by string costs more.
+pub(crate) fn read_json<'a, T: Deserialize<'a>>(data: &'a [u8]) -> serde_json::Result<T> {
+    match str::from_utf8(data) {
+        Ok(text) => serde_json::from_str(text),
+        // Harmless in a field that nobody reads.
+        Err(_) => serde_json::from_slice(data),
+    }
+}
+
 /// Levels of JSON an event may have.
 const MAX_DEPTH: usize = 64;
 /// Events below this many bytes are not looked at: no depth they can reach does harm.

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::FORMAT;
 use super::calls::Calls;
 use super::event::{CallDelta, Choice, Delta, Event, First};
-use super::token::Token;
-use crate::adapter::{Decoder, Seen, Text, check_depth, malformed, truncated};
+use super::token::Tokens;
+use crate::adapter::{Decoder, Seen, Text, check_depth, malformed, read_json, truncated};
 use crate::failure::WireError;
 
 /// Reads one reply.
@@ -23,6 +23,7 @@ pub(super) struct ChatDecoder {
     refusal: Option<u32>,
     reasoning: Option<u32>,
     details: String,
+    tokens: Tokens,
     calls: Calls,
     finish: Option<Finish>,
     done: bool,
@@ -59,7 +60,7 @@ impl ChatDecoder {
         if let Some(seen) = self.token(data, out)? {
             return Ok(seen);
         }
-        let event: Event<'_> = serde_json::from_slice(data)
+        let event: Event<'_> = read_json(data)
             .map_err(|error| malformed(&format!("an event is not the JSON of this format: {error}")))?;
         if let Some(error) = event.error.filter(|error| error.get() != "null") {
             return Err(WireError::of_json(error.get().as_bytes()).into_error());
@@ -87,7 +88,7 @@ impl ChatDecoder {
     /// The short way, for the events between the first and the last.
     fn token(&mut self, data: &[u8], out: &mut Vec<Chunk>) -> Result<Option<Seen>, Error> {
         let between = self.started && self.finish.is_none();
-        let Some(token) = (if between { Token::read(data) } else { None }) else {
+        let Some(token) = (if between { self.tokens.read(data) } else { None }) else {
             return Ok(None);
         };
         let before = out.len();

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::event::CallDelta;
 use crate::adapter::Text;
@@ -31,7 +32,7 @@ pub(super) struct TokenEvent<'a> {
     #[serde(rename = "usage", default)]
     _usage: (),
     #[serde(borrow)]
-    choices: One<Choice<'a>>,
+    choices: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -84,15 +85,45 @@ pub(super) struct Token<'a> {
     pub(super) finish: Option<Text<'a>>,
 }
 
-impl<'a> Token<'a> {
+/// Reads token events. Those of one stream mostly differ in their choices alone: what stood around the choices
+/// of the last one read is compared, and read again only where it is another.
+#[derive(Default)]
+pub(super) struct Tokens {
+    /// The bytes before the choices, then those after them.
+    around: Vec<u8>,
+    before: usize,
+}
+
+impl Tokens {
     /// Reads an event, if it is of the short shape.
-    pub(super) fn read(data: &'a [u8]) -> Option<Self> {
-        let event: TokenEvent<'a> = serde_json::from_slice(data).ok()?;
-        let Choice { delta, finish_reason, .. } = event.choices.0;
+    pub(super) fn read<'a>(&mut self, data: &'a [u8]) -> Option<Token<'a>> {
+        let choices = match self.choices(data) {
+            Some(choices) => str::from_utf8(choices).ok()?,
+            None => self.whole(data)?,
+        };
+        let One(Choice { delta, finish_reason, .. }) = serde_json::from_str(choices).ok()?;
         let call = delta.tool_calls.map(|One(piece)| {
             CallDelta::piece(piece.index, piece.id, piece.function.name, piece.function.arguments)
         });
-        Some(Self { text: delta.content, call, finish: finish_reason })
+        Some(Token { text: delta.content, call, finish: finish_reason })
+    }
+
+    /// What stands between the known bytes.
+    fn choices<'a>(&self, data: &'a [u8]) -> Option<&'a [u8]> {
+        let (before, after) = self.around.split_at_checked(self.before)?;
+        if before.is_empty() { None } else { data.strip_prefix(before)?.strip_suffix(after) }
+    }
+
+    /// Reads all of an event, and keeps what stands around its choices.
+    fn whole<'a>(&mut self, data: &'a [u8]) -> Option<&'a str> {
+        let TokenEvent { choices, .. } = serde_json::from_str(str::from_utf8(data).ok()?).ok()?;
+        let choices = choices.get();
+        let start = choices.as_ptr().addr() - data.as_ptr().addr();
+        self.around.clear();
+        self.around.extend_from_slice(&data[..start]);
+        self.around.extend_from_slice(&data[start + choices.len()..]);
+        self.before = start;
+        Some(choices)
     }
 }
 

@@ -211,6 +211,28 @@ fn any_chunking_of_the_bytes_gives_the_same() {
     }
 }
 
+/// Most events of a stream differ in little, and what they share need not be read again: with a blank more in
+/// every other event they share less, and say the same.
+#[test]
+fn events_say_the_same_whatever_the_last_one_looked_like() {
+    for case in streams(Format::OpenAiChat) {
+        let bytes = std::fs::read(&case).unwrap();
+        let apart: Vec<u8> = bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .enumerate()
+            .flat_map(|(line, text)| match text.strip_prefix(b"data: {") {
+                Some(rest) if line % 4 == 0 => [b"data: { ", rest].concat(),
+                _ => text.to_vec(),
+            })
+            .collect();
+        let adapter = Format::OpenAiChat.adapter();
+        let (chunks, error) = decode(adapter, std::iter::once(bytes.as_slice()));
+        let (alone, same) = decode(adapter, std::iter::once(apart.as_slice()));
+        assert_eq!(chunks, alone, "{}", case.display());
+        assert_eq!(error.map(|it| it.kind()), same.map(|it| it.kind()), "{}", case.display());
+    }
+}
+
 /// Bytes changed at random, the same in each run: an error or chunks, but neither a panic nor chunks
 /// that do not fit together.
 #[test]
