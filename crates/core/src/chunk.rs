@@ -75,6 +75,22 @@ impl Chunk {
                 | Self::Arguments { .. }
         )
     }
+
+    /// Takes in the next chunk where both are pieces of one part.
+    pub fn join(&mut self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Text { part, text }, Self::Text { part: of, text: more })
+            | (Self::Reasoning { part, text }, Self::Reasoning { part: of, text: more })
+            | (Self::Refusal { part, text }, Self::Refusal { part: of, text: more })
+            | (Self::Arguments { part, text }, Self::Arguments { part: of, text: more })
+                if part == of =>
+            {
+                text.push_str(more);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a reply ended.

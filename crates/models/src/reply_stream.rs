@@ -1,5 +1,6 @@
 //! One attempt of one call, as a stream: send, read, decode, under the limits of time.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -29,14 +30,18 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 /// How long the body's end is waited for after the reply's, so that its connection can be used again.
 const END_TIME: Duration = Duration::from_millis(100);
+/// Events read before what they gave is passed on.
+const EVENTS_AT_ONCE: usize = 64;
 /// Bytes per token where the provider counts none.
 const BYTES_PER_TOKEN: u64 = 4;
 
 pub(crate) struct ReplyStream {
     shared: Arc<Shared>,
     state: State,
-    /// Chunks to be given, the next one last.
-    ready: Vec<Chunk>,
+    /// Chunks of the event under way.
+    fresh: Vec<Chunk>,
+    /// Chunks to be given.
+    ready: VecDeque<Chunk>,
     /// Given after them.
     error: Option<Error>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -85,7 +90,8 @@ impl ReplyStream {
         Self {
             shared,
             state: State::Start { request, context },
-            ready: Vec::new(),
+            fresh: Vec::new(),
+            ready: VecDeque::new(),
             error: None,
             deadline: None,
             request_id: None,
@@ -109,19 +115,15 @@ impl ReplyStream {
         Ok(())
     }
 
-    /// Counts and prices what one event gave, and turns it round: the next one to give is the last.
+    /// Counts and prices what one event gave. Pieces of one part that came in together are one.
     ///
     /// # Errors
     /// The reply came to its end, but is none: the end is not given.
     fn take(&mut self) -> Result<(), Error> {
-        let mut at = 0;
-        while let Some(chunk) = self.ready.get_mut(at) {
-            if let Err(error) = self.calls.take(chunk) {
-                self.ready.truncate(at);
-                self.ready.reverse();
-                return Err(error);
-            }
-            match chunk {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let taken = fresh.drain(..).try_for_each(|mut chunk| {
+            self.calls.take(&chunk)?;
+            match &mut chunk {
                 Chunk::Text { text, .. }
                 | Chunk::Reasoning { text, .. }
                 | Chunk::Refusal { text, .. }
@@ -132,15 +134,17 @@ impl ReplyStream {
                 }
                 Chunk::End(_) if !self.counted => {
                     self.counted = true;
-                    let usage = self.estimate();
-                    self.ready.insert(at, Chunk::Usage(usage));
+                    self.ready.push_back(Chunk::Usage(self.estimate()));
                 }
                 _ => {}
             }
-            at += 1;
-        }
-        self.ready.reverse();
-        Ok(())
+            if !self.ready.back_mut().is_some_and(|last| last.join(&chunk)) {
+                self.ready.push_back(chunk);
+            }
+            Ok(())
+        });
+        self.fresh = fresh;
+        taken
     }
 
     /// The usage of a reply whose provider counted nothing.
@@ -172,23 +176,20 @@ impl ReplyStream {
         Poll::Ready(Error::new(ErrorKind::Timeout, text))
     }
 
-    /// Reads events until there is something to give.
+    /// Reads what events there are, and waits for one where there is none.
     fn read(&mut self, mut reading: Box<Reading>, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        loop {
+        for events in 1.. {
             let event = match reading.events.poll_next(cx) {
                 Poll::Ready(event) => event,
+                Poll::Pending if !self.ready.is_empty() => break,
                 Poll::Pending => {
+                    let error = self.poll_deadline(cx);
                     self.state = State::Reading(reading);
-                    return match self.poll_deadline(cx) {
-                        Poll::Ready(error) => {
-                            self.fail(error);
-                            Poll::Ready(())
-                        }
-                        Poll::Pending => Poll::Pending,
-                    };
+                    self.fail(ready!(error));
+                    return Poll::Ready(());
                 }
             };
-            let chunks = &mut self.ready;
+            let chunks = &mut self.fresh;
             let result = match event {
                 Ok(Some(event)) => {
                     reading.any_event = true;
@@ -217,7 +218,7 @@ impl ReplyStream {
             };
             // The first token has come: from now on the idle limit counts.
             if reading.idle.is_some()
-                && self.ready.iter().any(Chunk::is_content)
+                && self.fresh.iter().any(Chunk::is_content)
                 && let Some(limit) = reading.idle.take()
             {
                 reading.events.set_idle(limit);
@@ -236,16 +237,16 @@ impl ReplyStream {
                 }
             }
             if self.received > MAX_ANSWER {
-                self.ready.clear();
                 let text = format!("the answer is over the limit of {MAX_ANSWER} bytes");
                 self.fail(Error::new(ErrorKind::BadUpstream, text));
                 return Poll::Ready(());
             }
-            if !self.ready.is_empty() {
-                self.state = State::Reading(reading);
-                return Poll::Ready(());
+            if events >= EVENTS_AT_ONCE && !self.ready.is_empty() {
+                break;
             }
         }
+        self.state = State::Reading(reading);
+        Poll::Ready(())
     }
 }
 
@@ -255,7 +256,7 @@ impl Stream for ReplyStream {
     fn poll_next(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Some(chunk) = this.ready.pop() {
+            if let Some(chunk) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(chunk)));
             }
             if let Some(error) = this.error.take() {
@@ -280,12 +281,12 @@ impl Stream for ReplyStream {
                         let start = Chunk::Start { request_id: opened.request_id, model: None };
                         match opened.body {
                             OpenedBody::Events(reading) => {
-                                this.ready.push(start);
+                                this.ready.push_back(start);
                                 this.state = State::Reading(reading);
                             }
-                            OpenedBody::Whole(mut chunks, error) => {
-                                chunks.insert(0, start);
-                                this.ready = chunks;
+                            OpenedBody::Whole(chunks, error) => {
+                                this.ready.push_back(start);
+                                this.fresh = chunks;
                                 let taken = this.take();
                                 if let Some(error) = error.or(taken.err()) {
                                     this.fail(error);

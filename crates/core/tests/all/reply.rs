@@ -39,6 +39,35 @@ fn fault(chunks: Vec<Chunk>) -> Error {
 }
 
 #[test]
+fn pieces_that_came_together_make_the_same_reply_when_they_are_joined() {
+    let pieces = [
+        text(0, "On"),
+        text(0, "e"),
+        text(3, "Two"),
+        text(0, "!"),
+        Chunk::Reasoning { part: 4, text: "h".into() },
+        Chunk::Reasoning { part: 4, text: "m".into() },
+        Chunk::Refusal { part: 5, text: "n".into() },
+        Chunk::Refusal { part: 5, text: "o".into() },
+        call(1, "a", "look"),
+        arguments(1, "{\"n\""),
+        arguments(1, ":1}"),
+        call(2, "b", "look"),
+        arguments(2, "{}"),
+        arguments(2, " "),
+        Chunk::End(Finish::ToolCalls),
+    ];
+    let mut joined: Vec<Chunk> = Vec::new();
+    for piece in &pieces {
+        if !joined.last_mut().is_some_and(|last| last.join(piece)) {
+            joined.push(piece.clone());
+        }
+    }
+    assert_eq!(joined.len(), 10, "{joined:?}");
+    assert_eq!(build(joined).unwrap(), build(pieces.to_vec()).unwrap());
+}
+
+#[test]
 fn a_stream_without_its_end_is_an_error() {
     let start = Chunk::Start { request_id: Some("req-1".into()), model: None };
     let error = fault(vec![start, text(0, "Hello"), Chunk::PartEnd { part: 0 }]);

@@ -52,7 +52,7 @@ impl Kept {
                     chunks.push(Chunk::Start { request_id: None, model: model.clone() })
                 }
                 chunk => {
-                    if !chunks.last_mut().is_some_and(|last| join(last, chunk)) {
+                    if !chunks.last_mut().is_some_and(|last| last.join(chunk)) {
                         chunks.push(chunk.clone());
                     }
                 }
@@ -69,21 +69,6 @@ impl Kept {
         chunks.insert(chunks.len() - 1, Chunk::Usage(nothing_used()));
         let bytes: usize = chunks.iter().map(bytes).sum();
         Some(Self { chunks: chunks.into(), since, until, weight: (bytes / PLACE) as u64 + 1 })
-    }
-}
-
-/// Adds a piece to the piece before it, where both are of one part.
-fn join(last: &mut Chunk, chunk: &Chunk) -> bool {
-    match (last, chunk) {
-        (Chunk::Text { part, text }, Chunk::Text { part: of, text: more })
-        | (Chunk::Reasoning { part, text }, Chunk::Reasoning { part: of, text: more })
-        | (Chunk::Arguments { part, text }, Chunk::Arguments { part: of, text: more })
-            if part == of =>
-        {
-            text.push_str(more);
-            true
-        }
-        _ => false,
     }
 }
 
