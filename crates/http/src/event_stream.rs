@@ -1,6 +1,7 @@
 //! A response read as server-sent events, or as lines, under an idle limit.
 
 use std::{
+    collections::VecDeque,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -25,6 +26,10 @@ pub trait ChunkSource {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>>;
 }
 
+/// Chunks, and bytes, that are read before the first of them is decoded.
+const CHUNKS_AT_ONCE: usize = 32;
+const BYTES_AT_ONCE: usize = 16 * 1024;
+
 /// How long a stream may be without content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdleLimit {
@@ -47,6 +52,10 @@ impl Default for IdleLimit {
 /// caller takes between two events. Dropping the stream ends the exchange.
 pub struct EventStream<S> {
     source: S,
+    /// What came in with the chunk under way, and what followed on it. Read at once: reading a chunk and
+    /// decoding it are more code than a core keeps at hand, so each is done to many.
+    arrived: VecDeque<Bytes>,
+    end: Option<Result<Option<Bytes>, HttpError>>,
     decoder: Decoder,
     limit: IdleLimit,
     clock: IdleClock,
@@ -108,7 +117,16 @@ impl<S: ChunkSource> EventStream<S> {
         let now = Instant::now();
         let clock = IdleClock { chunk_at: now, content_at: now, content_before: now, waiting_since: None };
         let limit = IdleLimit::default();
-        Self { source, decoder: Decoder::Sse(SseDecoder::new()), limit, clock, timer: None, ended: false }
+        Self {
+            source,
+            arrived: VecDeque::new(),
+            end: None,
+            decoder: Decoder::Sse(SseDecoder::new()),
+            limit,
+            clock,
+            timer: None,
+            ended: false,
+        }
     }
 
     /// Sets the idle limits.
@@ -174,7 +192,7 @@ impl<S: ChunkSource> EventStream<S> {
                     return Poll::Ready(Ok(Some(event)));
                 }
             }
-            match self.source.poll_chunk(cx) {
+            match self.poll_chunk(cx) {
                 Poll::Ready(Ok(Some(chunk))) => {
                     // What was there at once came with what was there before.
                     if self.clock.waiting_since.take().is_some() {
@@ -193,6 +211,33 @@ impl<S: ChunkSource> EventStream<S> {
                 Poll::Pending => return self.poll_idle(cx).map(Err),
             }
         }
+    }
+
+    /// The next chunk, with those behind it that are there.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
+        if let Some(chunk) = self.arrived.pop_front() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(end);
+        }
+        let Some(first) = ready!(self.source.poll_chunk(cx))? else { return Poll::Ready(Ok(None)) };
+        let mut bytes = first.len();
+        self.arrived.reserve(CHUNKS_AT_ONCE);
+        while self.arrived.len() < CHUNKS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            match self.source.poll_chunk(cx) {
+                Poll::Ready(Ok(Some(chunk))) => {
+                    bytes += chunk.len();
+                    self.arrived.push_back(chunk);
+                }
+                Poll::Ready(end) => {
+                    self.end = Some(end);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(Some(first)))
     }
 
     fn last_event(&mut self) -> Result<Option<SseItem>, HttpError> {

@@ -38,6 +38,8 @@ pub(crate) struct Http1 {
     connection: Option<Box<http1::Connection<TokioIo<Transport>, WireBody>>>,
     signal: Arc<Signal>,
     waker: Waker,
+    /// Whether what was last wanted of it is still waited for: nothing is new before a wake-up.
+    waits: bool,
     /// Set for plain http through a proxy, which wants absolute URLs.
     pub(crate) forward: Option<Forward>,
 }
@@ -91,7 +93,7 @@ impl Http1 {
     ) -> Self {
         let signal = Arc::new(Signal { state: AtomicU8::new(0), task: AtomicWaker::new(), pool });
         let waker = Waker::from(signal.clone());
-        Self { sender, connection: Some(Box::new(connection)), signal, waker, forward }
+        Self { sender, connection: Some(Box::new(connection)), signal, waker, waits: false, forward }
     }
 
     /// Sends. The error gives the request back when nothing of it was written.
@@ -109,18 +111,24 @@ impl Http1 {
         matches!(timeout(READY, ready).await, Ok(Ok(())))
     }
 
-    /// Drives the connection until `wanted` has what it wants of it.
+    /// Drives the connection until `wanted` has what it wants of it. While that is pending, nothing else may be
+    /// wanted.
     pub(crate) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut wanted: impl FnMut(&mut http1::SendRequest<WireBody>, &mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         self.signal.task.register(cx.waker());
+        if self.waits && !self.signal.is_woken() {
+            return Poll::Pending;
+        }
+        self.waits = false;
         for _ in 0..ROUNDS {
             self.drive();
             let polled = wanted(&mut self.sender, &mut Context::from_waker(&self.waker));
             let before = self.signal.state.fetch_and(!POLLED, AcqRel);
             if polled.is_ready() || before & WOKEN == 0 {
+                self.waits = polled.is_pending();
                 return polled;
             }
         }

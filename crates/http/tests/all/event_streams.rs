@@ -156,6 +156,34 @@ async fn after_an_error_the_stream_is_over() {
     assert!(stream.next().await.unwrap().is_none());
 }
 
+/// A source whose chunks are all there at once.
+struct AtOnce {
+    chunks: usize,
+    taken: usize,
+}
+
+impl ChunkSource for AtOnce {
+    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
+        if self.taken == self.chunks {
+            return Poll::Ready(Ok(None));
+        }
+        self.taken += 1;
+        Poll::Ready(Ok(Some(Bytes::from_static(EVENT.as_bytes()))))
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_at_once_is_read_ahead_a_little_and_given_in_full() {
+    let mut stream = EventStream::new(AtOnce { chunks: 1_000, taken: 0 });
+    let mut events = 0;
+    while stream.next().await.unwrap().is_some() {
+        events += 1;
+        let ahead = stream.source().taken - events;
+        assert!(ahead <= 32, "{ahead} chunks ahead");
+    }
+    assert_eq!(events, 1_000);
+}
+
 #[tokio::test]
 async fn events_come_over_a_socket_as_they_are_sent_and_a_cut_is_an_error() {
     let server = Server::start(|mut stream, number| async move {
