@@ -140,9 +140,11 @@ impl RunLoop {
                 Phase::New | Phase::Running | Phase::Paused(_) => {}
             }
             self.start_open();
-            // A question may have been answered before this process took the run over.
-            while let Some(Some(done)) = self.in_flight.next().now_or_never() {
-                self.ready.push(done);
+            if self.ready.is_empty() && self.at_rest() {
+                // A question may have been answered before this process took the run over.
+                while let Some(Some(done)) = self.in_flight.next().now_or_never() {
+                    self.ready.push(done);
+                }
             }
             if self.ready.is_empty() && self.at_rest() {
                 // What was taken is kept.
