@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::AgentDefinition;
-use crate::message::History;
+use crate::message::{Arguments, History, PlacedCall};
 use crate::question::{Question, Why};
 use crate::record::Outcome;
 use crate::tool::EffectClass;
@@ -71,6 +71,44 @@ impl Intent {
     }
 }
 
+/// A call of a reply, which stays where it stands, and what a person made of its arguments.
+#[derive(Clone, Debug)]
+pub struct CallToMake {
+    call: PlacedCall,
+    edited: Option<Value>,
+}
+
+impl CallToMake {
+    /// None where there is nothing to call it with: the arguments are no JSON.
+    pub(crate) fn new(call: PlacedCall, edited: Option<Value>) -> Option<Self> {
+        let made = Self { call, edited };
+        made.parts().is_some().then_some(made)
+    }
+
+    fn parts(&self) -> Option<(&str, &Value)> {
+        let call = self.call.get()?;
+        match (&self.edited, &call.arguments) {
+            (Some(edited), _) => Some((&call.name, edited)),
+            (None, Arguments::Json(arguments)) => Some((&call.name, arguments)),
+            (None, Arguments::Invalid { .. }) => None,
+        }
+    }
+
+    /// The tool's name.
+    pub fn name(&self) -> &str {
+        self.parts().map_or("", |(name, _)| name)
+    }
+
+    pub fn arguments(&self) -> &Value {
+        self.parts().map_or(&Value::Null, |(_, arguments)| arguments)
+    }
+
+    /// Whether a person changed the arguments since they were checked.
+    pub fn is_edited(&self) -> bool {
+        self.edited.is_some()
+    }
+}
+
 /// An intent with everything needed to perform it, made from the state when it is performed.
 #[derive(Clone, Debug)]
 pub struct Effect {
@@ -89,11 +127,8 @@ pub enum Work {
     Summarise {
         history: History,
     },
-    /// `edited` where a person changed the arguments since they were checked.
     Tool {
-        name: String,
-        arguments: Value,
-        edited: bool,
+        call: CallToMake,
         class: EffectClass,
     },
     FinishHook {

@@ -81,6 +81,32 @@ pub struct ToolCall {
     pub state: Option<ProviderState>,
 }
 
+/// A tool call where it stands in its message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacedCall {
+    message: Arc<Message>,
+    part: usize,
+}
+
+impl PlacedCall {
+    /// The calls of a message, in their order.
+    pub fn all(message: &Arc<Message>) -> impl Iterator<Item = Self> {
+        let calls = message.parts.iter().enumerate().filter(|(_, part)| matches!(part, Part::ToolCall(_)));
+        calls.map(|(part, _)| Self { message: message.clone(), part })
+    }
+
+    pub fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    pub fn get(&self) -> Option<&ToolCall> {
+        match self.message.parts.get(self.part) {
+            Some(Part::ToolCall(call)) => Some(call),
+            _ => None,
+        }
+    }
+}
+
 /// Arguments as they were after the reply's end: JSON, or text that is none and is never run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ambidex_core::chunk::{Chunk, RouteNote};
+use ambidex_core::effect::CallToMake;
 use ambidex_core::event::EventKind;
 use ambidex_core::message::History;
 use ambidex_core::question::Answer;
@@ -211,57 +212,67 @@ pub(crate) async fn question(answered: BoxFuture<'static, Answer>, context: Cont
 /// may have changed since the reply was checked are checked again.
 pub(crate) async fn tool(
     agent: Arc<AgentRuntime>,
-    name: String,
-    arguments: Value,
-    edited: bool,
+    call: CallToMake,
     class: EffectClass,
     context: Context,
     permit: Option<Permit>,
 ) -> Ended {
-    let Some(registered) = agent.tools.get(&name) else {
-        return Err(registry::unknown_tool(&name, agent.tools.keys().map(String::as_str))).into();
+    let name = call.name();
+    let Some(registered) = agent.tools.get(name) else {
+        return Err(registry::unknown_tool(name, agent.tools.keys().map(String::as_str))).into();
     };
     let token = context.token().clone();
     let permit = tokio::select! {
         biased;
         () = token.cancelled() => return Err(Error::cancelled()).into(),
-        permit = admitted(&agent, &name, permit) => permit,
+        permit = admitted(&agent, name, permit) => permit,
     };
-    let mut call = ToolInvocation { id: context.effect().to_owned(), name, arguments };
     let (places, thread) = permit.into_parts();
     let context = context.holding(&places.as_place());
     let context = match thread {
         Some(thread) => context.with_thread(thread),
         None => context,
     };
-    for hook in &agent.hooks {
-        let decided = tokio::select! {
-            biased;
-            () = token.cancelled() => return Err(Error::cancelled()).into(),
-            decided = guard(ErrorKind::HookFailed, || hook.before_tool(&context, call.clone())) => decided,
-        };
-        match decided {
-            Ok(ToolDecision::Run(changed)) => call = changed,
-            Ok(ToolDecision::Answer(output)) => return Ok(Output::Tool(output)).into(),
-            Err(error) => return Err(error).into(),
+    // Hooks get a copy.
+    let mut hooked = (!agent.hooks.is_empty()).then(|| ToolInvocation {
+        id: context.effect().to_owned(),
+        name: name.to_owned(),
+        arguments: call.arguments().clone(),
+    });
+    if let Some(hooked) = &mut hooked {
+        for hook in &agent.hooks {
+            let decided = tokio::select! {
+                biased;
+                () = token.cancelled() => return Err(Error::cancelled()).into(),
+                decided = guard(ErrorKind::HookFailed, || hook.before_tool(&context, hooked.clone())) => decided,
+            };
+            match decided {
+                Ok(ToolDecision::Run(changed)) => *hooked = changed,
+                Ok(ToolDecision::Answer(output)) => return Ok(Output::Tool(output)).into(),
+                Err(error) => return Err(error).into(),
+            }
         }
     }
-    if (edited || !agent.hooks.is_empty())
-        && let Err(error) = registered.check(&call.arguments)
+    let arguments = hooked.as_ref().map_or(call.arguments(), |hooked| &hooked.arguments);
+    if (call.is_edited() || hooked.is_some())
+        && let Err(error) = registered.check(arguments)
     {
         return Err(error).into();
     }
-    let mut result = match attempts(&agent.engine, registered, &call, class, context.clone(), &places).await {
+    let attempted = attempts(&agent.engine, registered, arguments, class, context.clone(), &places).await;
+    let mut result = match attempted {
         Attempted::Result(result) => result,
         Attempted::Lost => return Ended::Lost,
     };
-    for hook in &agent.hooks {
-        // The hook first: a result that is there is seen by it, also when the run is being cancelled.
-        result = tokio::select! {
-            biased;
-            result = guard(ErrorKind::HookFailed, || hook.after_tool(&context, &call, result)) => result,
-            () = token.cancelled() => Err(cancelled(class)),
-        };
+    if let Some(hooked) = &hooked {
+        for hook in &agent.hooks {
+            // The hook first: a result that is there is seen by it, also when the run is being cancelled.
+            result = tokio::select! {
+                biased;
+                result = guard(ErrorKind::HookFailed, || hook.after_tool(&context, hooked, result)) => result,
+                () = token.cancelled() => Err(cancelled(class)),
+            };
+        }
     }
     drop(places);
     result.map(|output| Output::Tool(keep(output))).into()
@@ -284,8 +295,7 @@ pub(crate) async fn call(
 ) -> Result<ToolOutput, Error> {
     registered.check(&arguments)?;
     let spec = registered.spec();
-    let call = ToolInvocation { id: context.effect().to_owned(), name: spec.name.clone(), arguments };
-    match attempts(engine, registered, &call, spec.effect, context, &Places::default()).await {
+    match attempts(engine, registered, &arguments, spec.effect, context, &Places::default()).await {
         Attempted::Result(result) => result,
         Attempted::Lost => Err(timed_out(registered, spec.effect)),
     }
@@ -299,7 +309,7 @@ enum Attempted {
 async fn attempts(
     engine: &Engine,
     registered: &Registered,
-    call: &ToolInvocation,
+    arguments: &Value,
     class: EffectClass,
     mut context: Context,
     places: &Places,
@@ -308,7 +318,7 @@ async fn attempts(
     let attempts = if class.repeatable() { policy.attempts } else { 1 };
     let mut attempt = 1;
     loop {
-        let result = match once(registered, call, &context).await {
+        let result = match once(registered, arguments, &context).await {
             Ok(result) => result,
             Err(Unfinished::Cancelled) => return Attempted::Result(Err(cancelled(class))),
             Err(Unfinished::TimedOut) if class == EffectClass::Once => return Attempted::Lost,
@@ -353,13 +363,13 @@ enum Unfinished {
 /// One attempt. When its time is over it is told, given its grace, and dropped.
 async fn once(
     registered: &Registered,
-    call: &ToolInvocation,
+    arguments: &Value,
     context: &Context,
 ) -> Result<Result<ToolOutput, Error>, Unfinished> {
     let own = context.child();
     let token = own.token().clone();
     let mut calling =
-        Box::pin(guard(ErrorKind::ToolFailed, || registered.tool().call(call.arguments.clone(), own)));
+        Box::pin(guard(ErrorKind::ToolFailed, || registered.tool().call(arguments.clone(), own)));
     let why = tokio::select! {
         biased;
         () = token.cancelled() => Unfinished::Cancelled,

@@ -246,10 +246,9 @@ impl RunLoop {
             let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
             let done = move |ended| Done { effect: id, attempt, ended };
             match effect.work {
-                Work::Tool { name, arguments, edited, class } => {
+                Work::Tool { call, class } => {
                     let permit = self.permits.take(&done_id(&context));
-                    let call =
-                        perform::tool(self.agent.clone(), name, arguments, edited, class, context, permit);
+                    let call = perform::tool(self.agent.clone(), call, class, context, permit);
                     if at < last {
                         self.tools.spawn(call.map(done));
                     } else {

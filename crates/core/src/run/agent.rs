@@ -11,9 +11,9 @@ use crate::budget::{Budget, BudgetKind, Grant};
 use crate::cap;
 use crate::chunk::Finish;
 use crate::definition::{AgentDefinition, Approval, Mode};
-use crate::effect::{EffectId, Intent, Task, Work};
+use crate::effect::{CallToMake, EffectId, Intent, Task, Work};
 use crate::error::{Error, ErrorKind};
-use crate::message::{Arguments, History, Message, Part, ToolCall, ToolResult};
+use crate::message::{Arguments, History, Message, Part, PlacedCall, ToolCall, ToolResult};
 use crate::record::{Outcome, Output, Pause};
 use crate::reply::Reply;
 use crate::tool::EffectClass;
@@ -46,12 +46,11 @@ pub struct Agent {
     hooked: bool,
 }
 
-/// A call of the last reply: the message it stands in and its place there.
+/// A call of the last reply.
 #[derive(Clone, Debug, PartialEq)]
 struct OpenCall {
     id: EffectId,
-    reply: Arc<Message>,
-    part: usize,
+    placed: PlacedCall,
     answer: Option<Arc<Message>>,
     failed: bool,
 }
@@ -183,14 +182,10 @@ impl Agent {
     }
 
     pub(super) fn work(&self, id: &EffectId, edited: Option<&Value>) -> Option<Work> {
-        if let Some(call) = self.calls.iter().find(|call| call.id == *id).and_then(OpenCall::call) {
-            let class = self.definition.tool(&call.name).map_or(EffectClass::Once, |tool| tool.spec.effect);
-            let arguments = match (edited, &call.arguments) {
-                (Some(edited), _) => edited.clone(),
-                (None, Arguments::Json(arguments)) => arguments.clone(),
-                (None, Arguments::Invalid { .. }) => return None,
-            };
-            return Some(Work::Tool { name: call.name.clone(), arguments, edited: edited.is_some(), class });
+        if let Some(open) = self.calls.iter().find(|call| call.id == *id) {
+            let call = CallToMake::new(open.placed.clone(), edited.cloned())?;
+            let class = self.definition.tool(call.name()).map_or(EffectClass::Once, |tool| tool.spec.effect);
+            return Some(Work::Tool { call, class });
         }
         match &self.done {
             Some(outcome) => Some(Work::FinishHook { outcome: outcome.clone() }),
@@ -278,14 +273,11 @@ impl Agent {
 
     fn open_calls(&mut self, reply: &Reply) {
         let turn = self.turn - 1;
-        let parts = reply.message.parts.iter().enumerate();
-        let calls = parts.filter(|(_, part)| matches!(part, Part::ToolCall(_)));
-        self.calls = calls
+        self.calls = PlacedCall::all(&reply.message)
             .enumerate()
-            .map(|(index, (part, _))| OpenCall {
+            .map(|(index, placed)| OpenCall {
                 id: EffectId::new(format!("t{turn}.{index}")),
-                reply: reply.message.clone(),
-                part,
+                placed,
                 answer: None,
                 failed: false,
             })
@@ -498,7 +490,7 @@ impl Agent {
         let Some(stopping) = self.calls.iter().find(stops) else {
             return;
         };
-        let said = stopping.reply.text();
+        let said = stopping.placed.message().text();
         let answer = || stopping.result().map(|result| result.text.clone()).unwrap_or_default();
         let text = if said.trim().is_empty() { answer() } else { said };
         self.done = Some(Outcome::Succeeded { text, output: None, completed: false });
@@ -550,10 +542,7 @@ impl Agent {
 
 impl OpenCall {
     fn call(&self) -> Option<&ToolCall> {
-        match self.reply.parts.get(self.part) {
-            Some(Part::ToolCall(call)) => Some(call),
-            _ => None,
-        }
+        self.placed.get()
     }
 
     fn result(&self) -> Option<&ToolResult> {

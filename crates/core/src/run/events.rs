@@ -58,8 +58,9 @@ impl Run {
             Task::Tool { .. } => {
                 say(EventKind::StepStarted { kind: StepKind::Tool });
                 let edited = self.approved.get(id).and_then(Option::as_ref);
-                if let Some(Work::Tool { name, arguments, .. }) = self.agent.work(id, edited) {
-                    say(EventKind::ToolCalled { id: id.to_string(), name, args: arguments });
+                if let Some(Work::Tool { call, .. }) = self.agent.work(id, edited) {
+                    let (name, args) = (call.name().to_owned(), call.arguments().clone());
+                    say(EventKind::ToolCalled { id: id.to_string(), name, args });
                 }
             }
             Task::Summarise { .. } => say(EventKind::StepStarted { kind: StepKind::Summarise }),

@@ -181,7 +181,7 @@ impl Run {
     /// The question an asking effect puts to a person.
     fn question(&self, id: &EffectId, about: &EffectId, why: Why) -> Question {
         let (tool, args) = match self.agent.work(about, self.approved.get(about).and_then(Option::as_ref)) {
-            Some(Work::Tool { name, arguments, .. }) => (name, arguments),
+            Some(Work::Tool { call, .. }) => (call.name().to_owned(), call.arguments().clone()),
             _ => (about.to_string(), Value::Null),
         };
         Question {

@@ -174,7 +174,7 @@ impl Machine {
     /// Arguments a tool call would be run with now.
     pub fn arguments(&self, id: &str) -> Value {
         match self.effect(id).work {
-            Work::Tool { arguments, .. } => arguments,
+            Work::Tool { call, .. } => call.arguments().clone(),
             work => panic!("{work:?}"),
         }
     }

@@ -186,13 +186,14 @@ impl World {
     }
 
     fn call(&mut self, effect: &Effect) -> Result<Output, Error> {
-        let Work::Tool { name, arguments, .. } = &effect.work else { panic!("{effect:?}") };
+        let Work::Tool { call, .. } = &effect.work else { panic!("{effect:?}") };
+        let (name, arguments) = (call.name(), call.arguments());
         let token = Default::default();
         let context = Context::new(self.scope.clone(), effect.id.shared(), effect.attempt, token, None);
         let key = context.idempotency_key();
         let known = self.keys.entry(effect.id.to_string()).or_insert_with(|| key.clone());
         assert_eq!(*known, key, "a repeat has the same key");
-        match name.as_str() {
+        match name {
             "look" => Ok(Output::Tool(ToolOutput::Text(format!("seen {arguments}")))),
             _ if hash((self.seed, effect.id.as_str())).is_multiple_of(5) => {
                 Err(Error::new(ErrorKind::ToolFailed, format!("{name} failed")))
