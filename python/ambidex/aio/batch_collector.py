@@ -136,9 +136,6 @@ class ThreadCollector:
             self._flush = True
             self._changed.notify_all()
 
-    def waiting(self) -> int:
-        return len(self._waiting)
-
     def _find_collector(self) -> None:
         if self._idle:
             self._changed.notify_all()
@@ -234,9 +231,6 @@ class LoopCollector:
         self._flush = True
         if self._collector is not None:
             self._collector.wake()
-
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     def is_busy(self) -> bool:
         return bool(self._waiting or self._under_way)

@@ -238,8 +238,7 @@ class BatchProcessor(Generic[T, R]):
     @property
     def waiting(self) -> int:
         """Items that no batch has taken yet."""
-        with self._lock:
-            return self._threads.waiting() + sum(home.waiting() for home in self._loops.values())
+        return sum(not future.running() for future in list(self._open))
 
     @property
     def batches(self) -> int:
