@@ -142,6 +142,11 @@ def _is_own(file: str) -> bool:
     return file.startswith(_PACKAGE) and not file.startswith(_PACKAGE + "selftest")
 
 
+def raise_again(error: BaseException) -> None:
+    """Has the loop that calls this handle an error as it handles those of any callback."""
+    raise error
+
+
 async def awaited(start: Callable[..., Any], *args: Any) -> Any:
     """Awaits an operation of the core on the loop that runs: asyncio's or a compatible one, or trio's."""
     if "trio" in sys.modules and _in_trio():

@@ -68,11 +68,37 @@ impl Pending {
             (std::mem::take(&mut state.callbacks), state.awaitable.take())
         };
         if let Some(awaitable) = awaitable {
+            let at_once = self.bridge.may_call(py).unwrap_or(false);
             for (callback, context) in callbacks {
-                self.bridge.call_soon(py, &callback, awaitable.bind(py), context.as_ref())?;
+                if at_once {
+                    self.call_now(py, &callback, awaitable.bind(py), context.as_ref())?;
+                } else {
+                    self.bridge.call_soon(py, &callback, awaitable.bind(py), context.as_ref())?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Calls a callback within the turn of the bridge: a loop's iteration less, with its wait for events. No task runs
+    /// then, so one may step. What it raises is the loop's to handle, as ever.
+    fn call_now(
+        &self,
+        py: Python<'_>,
+        callback: &Py<PyAny>,
+        awaitable: &Bound<'_, PyAny>,
+        context: Option<&Py<PyAny>>,
+    ) -> PyResult<()> {
+        let called = match context {
+            Some(context) => {
+                context.bind(py).call_method1(pyo3::intern!(py, "run"), (callback, awaitable))
+            }
+            None => callback.bind(py).call1((awaitable,)),
+        };
+        let Err(error) = called else { return Ok(()) };
+        static RAISE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let raise = RAISE.import(py, "ambidex._bridge", "raise_again")?;
+        self.bridge.call_soon(py, &raise.clone().unbind(), &error.into_value(py).into_bound(py).into_any(), None)
     }
 
     /// The loop is closed: the work stops, and nothing is held for it.

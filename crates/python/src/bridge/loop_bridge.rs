@@ -97,6 +97,7 @@ impl LoopBridge {
         } else {
             let _ = bridge.turn.set(py, turn.into_any().unbind());
         }
+        py.import("ambidex._blocked")?.call_method1("prepare", (event_loop,))?;
         watch.add(&bridge, watched.then(|| bridge.wakeup.clone()));
         Ok(bridge)
     }
@@ -166,6 +167,16 @@ impl LoopBridge {
                 }
             });
         }
+    }
+
+    /// Whether callbacks may be called within a turn: no task runs, as one does where loops are nested, and nobody
+    /// wants each callback timed.
+    pub(crate) fn may_call(&self, py: Python<'_>) -> PyResult<bool> {
+        static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let Some(event_loop) = self.event_loop(py) else { return Ok(false) };
+        let current = CURRENT.import(py, "asyncio", "current_task")?;
+        Ok(current.call1((&event_loop,))?.is_none()
+            && !event_loop.call_method0(pyo3::intern!(py, "get_debug"))?.is_truthy()?)
     }
 
     /// Calls something in the loop's next iteration. Only from its thread.
