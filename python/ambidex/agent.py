@@ -514,6 +514,8 @@ class Agent(Generic[T]):
 
         Conversations go on. Returns the tool, or all of them.
         """
+        if self.closed:
+            raise UsageError(f"agent {self.name!r} is closed; make a new one with these tools")
         added = listed("tools", tools)
         config = {**self._config, "tools": (*self._config["tools"], *added)}
         before, self._config = self._config, config

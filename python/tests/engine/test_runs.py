@@ -312,6 +312,8 @@ def test_a_closed_agent_refuses() -> None:
         asyncio.run(agent.arun("hi"))
     with pytest.raises(ax.ConfigError, match="closed"):
         agent.stream("hi")
+    with pytest.raises(ax.UsageError, match="make a new one"):
+        agent.register(add)
 
     async def main() -> None:
         async with ax.Agent("c", model="demo") as other:

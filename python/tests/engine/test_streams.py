@@ -82,6 +82,31 @@ def test_a_stream_under_trio() -> None:
     trio.run(main)
 
 
+def test_async_tools_of_a_stream_run_on_the_loop_that_reads() -> None:
+    import trio
+
+    where: list[str] = []
+
+    async def nap() -> str:
+        """N."""
+        await (trio.sleep(0) if where == [] else asyncio.sleep(0))
+        where.append("asyncio" if where else "trio")
+        return "rested"
+
+    agent = ax.Agent("a", model=calls(("nap", {})), tools=[nap])
+
+    async def read() -> str:
+        stream = agent.astream("go")
+        await events_of(stream)
+        text: str = stream.result.messages[2].tool_results[0].text
+        return text
+
+    assert trio.run(read) == "rested"
+    assert asyncio.run(read()) == "rested"
+    list(agent.stream("go"))
+    assert where == ["trio", "asyncio", "asyncio"]
+
+
 def test_what_an_event_says() -> None:
     events = {event.type: event for event in adder().stream("go", thread="t")}
     called = events["tool.called"]
