@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Union
 
@@ -147,7 +147,7 @@ class FaultModel(ObservedModel):
     def __init__(
         self,
         model: Model | str | PathLike[str] | Iterable[Any],
-        faults: Mapping[int, AnyFault] | Iterable[AnyFault | None] = (),
+        faults: Mapping[int, AnyFault] | Sequence[AnyFault | None] = (),
         *,
         always: AnyFault | None = None,
     ) -> None:
@@ -166,7 +166,7 @@ def _fault(given: AnyFault) -> Fault:
     return given if isinstance(given, Fault) else Fault(given)
 
 
-def _numbered(faults: Mapping[int, AnyFault] | Iterable[AnyFault | None]) -> dict[int, Fault]:
+def _numbered(faults: Mapping[int, AnyFault] | Sequence[AnyFault | None]) -> dict[int, Fault]:
     if isinstance(faults, (str, Fault)):
         raise UsageError(f"say on which call: FaultModel(..., {{1: {faults!r}}})")
     pairs = faults.items() if isinstance(faults, Mapping) else enumerate(faults, 1)

@@ -12,6 +12,9 @@ from .observer import ObservedModel, Observer
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from .._core import Reply
+    from ..messages import ToolCall
+
 __all__ = ["ScriptedModel"]
 
 
@@ -35,7 +38,7 @@ class ScriptedModel(ObservedModel):
 
     def __init__(
         self,
-        script: str | PathLike[str] | Iterable[Any] = (),
+        script: str | PathLike[str] | ToolCall | Reply | Iterable[Any] = (),
         *,
         default: Any = None,
         name: str = "script",

@@ -244,7 +244,7 @@ class Tool(Generic[P, R_co]):
             return result.to_json(value)
         except result.Unwritable as problem:
             raise ToolError(
-                f"the result of tool `{self.name}` ({self._place()}) cannot be written as JSON:"
+                f"the result of tool `{self.name}` cannot be written as JSON:"
                 f" {problem.place()}: {problem.problem}; return text, numbers, lists, dicts, dataclasses or"
                 " Pydantic models"
             ) from problem.__cause__

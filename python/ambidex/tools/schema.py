@@ -170,12 +170,11 @@ _WRAPPERS = {"Final", "ClassVar", "Required", "NotRequired", "ReadOnly"}
 
 
 class _Definition:
-    __slots__ = ("name", "recursive", "shape", "uses")
+    __slots__ = ("name", "shape", "uses")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.shape: Shape | None = None
-        self.recursive = False
         self.uses = 0
 
 
@@ -525,8 +524,6 @@ class Shapes:
             except BaseException:
                 del self.definitions[key]
                 raise
-        elif definition.shape is None:
-            definition.recursive = True
         definition.uses += 1
         reference: Schema = {"$ref": f"#/$defs/{definition.name}"}
         known = definition
@@ -553,7 +550,7 @@ class Shapes:
         apart: Schema = dict(self.lifted)
         for definition in self.definitions.values():
             if definition.shape is not None:
-                target = apart if definition.recursive or definition.uses > 1 else here
+                target = apart if definition.uses > 1 else here
                 target[f"{definition.name}"] = definition.shape.schema
         finished: Schema = self.placed(schema, here)
         if apart:

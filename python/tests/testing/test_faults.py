@@ -113,6 +113,8 @@ def test_wrong_replies_and_errors_together() -> None:
     agent = ax.Agent("sums", model=ax.fallback(model, retry={"attempts": 3, "base": 0}), tools=[add])
     assert agent.run("1 + 2?").text == "It is 3."
     assert codes(model) == ["overloaded", None, None, None, "rate_limited", None]
+    called = [[call.name for call in asked.tool_calls] for asked in model.calls]
+    assert called == [[], ["add"], ["add"], ["no_such_add"], [], []]
 
 
 def test_an_empty_reply_is_asked_for_again() -> None:

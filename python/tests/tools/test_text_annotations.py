@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import pytest
 import typing_extensions
@@ -37,6 +37,7 @@ class Move(TypedDict):
 
 class Wider(Move, total=False):
     z: Later
+    w: Annotated[typing_extensions.Required[int], "How wide."]
 
 
 class Point(NamedTuple):
@@ -55,9 +56,9 @@ def test_members_of_classes() -> None:
     def f(move: Wider, point: Point) -> object:
         return move, point
 
-    assert f.schema["properties"]["move"]["required"] == ["x"]
-    assert f.call({"move": {"x": 1, "y": "2026-01-31"}, "point": {"when": "2026-01-31"}}) == (
-        {"x": 1, "y": datetime.date(2026, 1, 31)},
+    assert f.schema["properties"]["move"]["required"] == ["x", "w"]
+    assert f.call({"move": {"x": 1, "y": "2026-01-31", "w": 2}, "point": {"when": "2026-01-31"}}) == (
+        {"x": 1, "y": datetime.date(2026, 1, 31), "w": 2},
         Point(datetime.date(2026, 1, 31)),
     )
 
