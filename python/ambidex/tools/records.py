@@ -108,7 +108,7 @@ def _documented(kind: type, *generated: str) -> tuple[str, dict[str, str]]:
     """What the class's own docstring says; not one that was generated for it."""
     text = kind.__dict__.get("__doc__")
     # Since 3.15 what `dataclass` generates is no text before it is asked for.
-    if not text or not isinstance(text, str) or any(text.startswith(start) for start in generated):
+    if not isinstance(text, str) or not text or any(text.startswith(start) for start in generated):
         return "", {}
     return parse(text)
 
