@@ -397,6 +397,9 @@ class Shapes:
     # -- classes -------------------------------------------------------------------------------------------
 
     def of_class(self, kind: type, parameters: tuple[Any, ...]) -> Shape:
+        make = _CLASSES.get((kind.__module__, kind.__qualname__))
+        if make is not None:
+            return make(kind)
         if records.is_enum(kind):
             return self.enum(kind)
         if records.is_pydantic(kind):
