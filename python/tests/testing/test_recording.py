@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,55 @@ def test_an_empty_recording_says_so(path: Path) -> None:
     record(path, ScriptedModel("Hello."))
     with pytest.raises(ax.ModelError, match="which is empty; record it anew"):
         replay(path).chat("hi")
+
+
+class Provider(BaseHTTPRequestHandler):
+    """Speaks Chat Completions: first a call of a tool, then words."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if body["messages"][-1]["role"] == "user":
+            call = {
+                "index": 0,
+                "id": "call_abc",
+                "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'},
+            }
+            pieces = [({"tool_calls": [call]}, None), ({}, "tool_calls")]
+        else:
+            pieces = [({"content": "It "}, None), ({"content": "is 3."}, None), ({}, "stop")]
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for delta, finish in pieces:
+            chunk = {
+                "id": "c1",
+                "model": "any-1",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            }
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on the screen."""
+
+
+def test_a_provider_is_recorded_and_not_needed_any_more(path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            real = ax.Model(
+                "openai:any", base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="sk-secret"
+            )
+            first = ax.Agent("sums", model=record(path, real), tools=[add]).run("1 + 2?")
+        finally:
+            server.shutdown()
+            thread.join()
+    again = replay(path)
+    second = ax.Agent("sums", model=again, tools=[add]).run("1 + 2?")
+    assert first.text == second.text == "It is 3."
+    assert first.messages == second.messages
+    assert first.usage == second.usage
+    assert again.name == "openai:any"
+    assert [call.id for call in again.calls[0].tool_calls] == ["call_abc"]
+    assert "sk-secret" not in path.read_text()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import pathlib
+import weakref
 from typing import Any
 
 import pytest
@@ -136,3 +138,19 @@ def test_it_takes_part_in_routes() -> None:
     broken, good = ScriptedModel([{"faults": [{"kind": "overloaded"}]}]), ScriptedModel("Hello.")
     assert ax.fallback(broken, good).chat("hi").text == "Hello."
     assert [len(broken.calls), len(good.calls)] == [1, 1]
+
+
+def test_models_are_let_go_with_their_agents() -> None:
+    gone = []
+
+    def used() -> None:
+        model = ScriptedModel(SUM)
+        agent = ax.Agent("sums", model=model, tools=[add])
+        agent.run("1 + 2?")
+        observer = model._observer
+        observer.cycle = agent  # type: ignore[attr-defined]
+        gone.append(weakref.ref(observer))
+
+    used()
+    gc.collect()
+    assert gone[0]() is None
