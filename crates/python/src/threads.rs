@@ -66,7 +66,7 @@ impl Worker {
         loop {
             let inside = Inside::attached(py);
             let (job, call) = inside.outside(py, || {
-                let mut job = lock(&self.thread).next()?;
+                let mut job = lock(&self.thread).next_job()?;
                 job.carry_out();
                 Some((job, LEFT.take()))
             })?;

@@ -53,7 +53,7 @@ pub struct PoolCensus {
 
 /// Starts the threads of a pool.
 pub trait StartThread: Send + Sync {
-    /// Starts one that carries out jobs for as long as [`PoolThread::next`] gives some.
+    /// Starts one that carries out jobs for as long as [`PoolThread::next_job`] gives some.
     ///
     /// # Errors
     /// No thread can be started.
@@ -66,7 +66,7 @@ struct PlainThreads;
 impl StartThread for PlainThreads {
     fn start(&self, name: String, mut thread: PoolThread) -> std::io::Result<()> {
         let life = move || {
-            while let Some(mut job) = thread.next() {
+            while let Some(mut job) = thread.next_job() {
                 job.carry_out();
             }
         };
@@ -243,7 +243,7 @@ pub struct PoolThread {
 impl PoolThread {
     /// Waits for a job; none when the thread should end. Called on the thread itself, after the job before has
     /// ended.
-    pub fn next(&mut self) -> Option<PoolJob> {
+    pub fn next_job(&mut self) -> Option<PoolJob> {
         let work = match self.first.take() {
             Some(first) => {
                 OWN_POOL.set(Some(Arc::downgrade(&self.shared)));

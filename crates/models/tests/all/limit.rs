@@ -8,7 +8,6 @@ use std::time::Duration;
 use ambidex_core::context::{EventSink, RunScope};
 use ambidex_core::event::EventKind;
 use ambidex_core::model::{ModelInfo, Settings};
-use ambidex_core::wire::WireCache;
 use ambidex_core::{BoxStream, Chunk, Context, Error, ErrorKind, Finish, Model, Request, Usage};
 use ambidex_models::limit::{Limit, Limiter, Limits};
 use futures_util::{FutureExt, StreamExt, stream};

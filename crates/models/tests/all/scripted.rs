@@ -7,7 +7,6 @@ use ambidex_core::message::Message;
 use ambidex_core::model::{Model, OutputSchema, Request};
 use ambidex_core::reply::{Reply, ReplyBuilder};
 use ambidex_core::tool::ToolSpec;
-use ambidex_core::wire::WireCache;
 use ambidex_core::{Chunk, Error};
 use ambidex_models::scripted::ScriptedModel;
 use futures_util::StreamExt;

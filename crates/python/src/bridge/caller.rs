@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ambidex_core::Context;
 use ambidex_core::blocking::BlockingThread;
-use ambidex_core::context::Caller as CoreCaller;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -30,7 +29,7 @@ thread_local! {
     static NESTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// One operation's surroundings: made at the door, travels as the run's [`CoreCaller`].
+/// One operation's surroundings: made at the door, travels with what runs for it.
 pub(crate) struct Caller {
     home: Home,
     /// The `contextvars.Context` of the caller, copied for each call into Python; let go with the operation's end.
@@ -43,7 +42,6 @@ pub(crate) struct Caller {
     tasks: AtomicUsize,
     task_ended: Notify,
     cause: Mutex<Option<PyErr>>,
-    raised: Mutex<Option<PyErr>>,
     /// Something was asked for that an ending process cannot do.
     refused: AtomicBool,
 }
@@ -82,7 +80,6 @@ impl Caller {
             tasks: AtomicUsize::new(0),
             task_ended: Notify::new(),
             cause: Mutex::default(),
-            raised: Mutex::default(),
             refused: AtomicBool::new(false),
         }))
     }
@@ -95,11 +92,6 @@ impl Caller {
     /// The call that this operation is part of.
     pub(crate) fn parent(&self) -> Option<&Context> {
         self.parent.as_ref()
-    }
-
-    /// As runs carry it.
-    pub(crate) fn as_core(self: &Arc<Self>) -> CoreCaller {
-        CoreCaller::new(self.clone())
     }
 
     /// A copy of the caller's context variables, for code that is part of a call; one can be entered once.
@@ -258,20 +250,10 @@ impl Caller {
         keep_first(&self.cause, error);
     }
 
-    /// Something that must pass through, such as `SystemExit`: cancels the operation, and the door raises it.
-    pub(crate) fn raise(&self, error: PyErr) {
-        keep_first(&self.raised, error);
-        self.token.cancel();
-    }
-
     pub(crate) fn taken_cause(&self, _py: Python<'_>) -> Option<PyErr> {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub(crate) fn taken_raise(&self, _py: Python<'_>) -> Option<PyErr> {
-        if self.refused.load(SeqCst) {
-            return Some(ending());
-        }
         self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

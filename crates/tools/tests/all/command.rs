@@ -250,10 +250,7 @@ impl Script {
 
     fn context(&self) -> Context {
         let context = Context::detached();
-        let scope = ambidex_core::context::RunScope {
-            run: "run".into(),
-            ..Default::default()
-        };
+        let scope = ambidex_core::context::RunScope { run: "run".into(), ..Default::default() };
         Context::new(Arc::new(scope), context.effect().into(), 1, self.token.clone(), None)
     }
 

@@ -182,8 +182,7 @@ impl EventSink for Emitted {
 async fn call(node: &Node, model: &dyn Model, told: &[Arc<Told>], wholes: &[String], patience: Duration) {
     let before: Vec<u32> = told.iter().map(|told| told.calls()).collect();
     let sink = Arc::new(Emitted::default());
-    let scope =
-        RunScope { run: "r".into(), sink: Some(sink.clone()), ..RunScope::default() };
+    let scope = RunScope { run: "r".into(), sink: Some(sink.clone()), ..RunScope::default() };
     let context = Context::new(Arc::new(scope), "m0".into(), 1, Default::default(), None);
     let mut stream = model.stream(Request::user("Hi"), context);
     let mut items = Items::new();
