@@ -1,11 +1,13 @@
-"""What the thread of a blocked loop is doing. Called by the watcher of loops, from a thread of its own."""
+"""What the thread of a blocked loop is doing. Called by the watcher of loops, from a thread of its own.
+
+That thread may be at it when the process ends, so it must not be long: nothing heavy is imported for it, and what
+debug mode needs is imported before (`prepare`).
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import traceback
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,6 @@ from ambidex._bridge import setting
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-
-_log = logging.getLogger("ambidex.loops")
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
@@ -24,6 +24,13 @@ _said: set[str] = set()
 def is_debugged(loop: AbstractEventLoop) -> bool:
     """Whether its user wants to be told: by `loop.set_debug`, or by `runtime.debug_loops`."""
     return setting("DEBUG_LOOPS", 1) or loop.get_debug()
+
+
+def prepare(loop: AbstractEventLoop) -> None:
+    """Before the loop is watched."""
+    if is_debugged(loop):
+        import logging  # noqa: F401
+        import traceback  # noqa: F401
 
 
 def look(thread: int, with_stack: bool) -> tuple[str, str | None, bool] | None:
@@ -41,7 +48,11 @@ def look(thread: int, with_stack: bool) -> tuple[str, str | None, bool] | None:
     place = _place(frame or innermost)
     if frame not in (None, innermost) and not innermost.f_code.co_filename.startswith(_PACKAGE):
         place = f"{place}, in {_place(innermost)}"
-    return place, "".join(traceback.format_stack(innermost)) if with_stack else None, False
+    if not with_stack:
+        return place, None, False
+    import traceback
+
+    return place, "".join(traceback.format_stack(innermost)), False
 
 
 def warn(loop: str, place: str, stack: str | None, seconds: float) -> None:
@@ -49,7 +60,9 @@ def warn(loop: str, place: str, stack: str | None, seconds: float) -> None:
     if stack is None or place in _said:
         return
     _said.add(place)
-    _log.warning(
+    import logging
+
+    logging.getLogger("ambidex.loops").warning(
         "the event loop %s has been blocked for %.0f ms by %s; what blocks belongs on a thread "
         "(asyncio.to_thread), or has an async counterpart to await\n%s",
         loop,

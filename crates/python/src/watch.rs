@@ -192,6 +192,9 @@ fn see(bridge: &Weak<LoopBridge>, pulse: &Pulse, stamp: u64) {
                 pulse.pause();
                 return Ok(());
             }
+            if gate::is_closed() {
+                return Ok(());
+            }
             let debug: bool = module.getattr("is_debugged")?.call1((event_loop,))?.extract()?;
             let seen = module.getattr("look")?.call1((pulse.thread(), debug))?;
             let Some((place, stack, again)) = seen.extract::<Option<(String, Option<String>, bool)>>()?
