@@ -432,6 +432,7 @@ class Tool(Generic[P, R_co]):
         """The tool as a method of this object."""
         bound: Tool[..., R_co] = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
+        bound.__dict__.pop("_ambidex_core", None)  # what an agent made of the other
         bound._instance = instance
         bound._owner_binds = False
         bound._function = types.MethodType(self._function, instance)

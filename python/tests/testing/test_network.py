@@ -10,6 +10,7 @@ import pytest
 import ambidex as ax
 import ambidex.model
 from ambidex.testing import NetworkRefused, ScriptedModel, no_network
+from ambidex.tools import endpoint
 
 
 def test_models_of_providers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +49,18 @@ def test_servers_of_this_machine_are_reached() -> None:
     assert not isinstance(raised.value.__cause__, NetworkRefused)
 
 
+def test_http_tools_are_refused() -> None:
+    with no_network():
+        far = ax.tools.http("far", "https://api.example.com/items/{id}", input={"id": "integer"})
+        near = ax.tools.http("near", "http://127.0.0.1:9/", allow_private=True)
+        with pytest.raises(ax.ToolError, match=r"the tool 'far' was to ask api\.example\.com") as raised:
+            ax.Agent("any", model=ScriptedModel([ax.ToolCall("far", {"id": 1})]), tools=[far]).run("hi")
+        model = ScriptedModel([ax.ToolCall("near"), "It is not there."])
+        assert ax.Agent("any", model=model, tools=[near]).run("hi").text == "It is not there."
+        assert "connect" in model.last.messages[-1].tool_results[0].text
+    assert isinstance(raised.value.__cause__, NetworkRefused)
+
+
 def test_sockets_of_python_are_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, no_network():
         socket.create_connection(server.getsockname()).close()
@@ -59,7 +72,12 @@ def test_sockets_of_python_are_refused() -> None:
 
 
 def test_it_ends() -> None:
-    before = (socket.socket.connect, socket.socket.connect_ex, ambidex.model._core)
+    before = (socket.socket.connect, socket.socket.connect_ex, ambidex.model._core, endpoint._core)
     with no_network(), no_network():
-        assert (socket.socket.connect, socket.socket.connect_ex, ambidex.model._core) != before
-    assert (socket.socket.connect, socket.socket.connect_ex, ambidex.model._core) == before
+        assert (
+            socket.socket.connect,
+            socket.socket.connect_ex,
+            ambidex.model._core,
+            endpoint._core,
+        ) != before
+    assert (socket.socket.connect, socket.socket.connect_ex, ambidex.model._core, endpoint._core) == before
