@@ -13,6 +13,8 @@ Nothing here is bound to a loop when it is made.
 
 from __future__ import annotations
 
+# Its exit hook must be there before any thread of ours calls into Python.
+from .. import _bridge as _bridge
 from .batch_processor import BatchProcessor
 from .both import Both, both
 from .gather import gather

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from .._bridge import sync_call_under_loop
 from ..errors import CancelledError
 from .backend import require_asyncio, running_backend
 from .batch_collector import Entry, LoopCollector, Plan, ThreadCollector, now
@@ -292,8 +293,6 @@ class BatchProcessor(Generic[T, R]):
 
     def _warn_of_loop(self, name: str, instead: str) -> None:
         if running_backend() is not None:
-            from .._bridge import sync_call_under_loop
-
             sync_call_under_loop(f"BatchProcessor.{name}", instead)
 
     def _after_fork(self) -> None:

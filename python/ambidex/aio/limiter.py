@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .._bridge import sync_call_under_loop
 from .backend import running_backend
 from .wakeup import ThreadWakeup, Wakeup, async_wakeup
 
@@ -119,8 +120,6 @@ class Limiter:
         try:
             self._post(_Operation.ENTER, waiter)
             if waiter.state is _State.WAITING and running_backend() is not None:
-                from .._bridge import sync_call_under_loop
-
                 sync_call_under_loop("`with limiter:`", "async with limiter:")
             while waiter.state is _State.WAITING:
                 wakeup.wait(self._time_to_wait(waiter))

@@ -11,6 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .._bridge import sync_call_under_loop
 from ..errors import AmbidexError
 from .backend import running_backend, sleep
 from .function_kind import is_async_function, name_of, without_partial
@@ -107,8 +108,6 @@ class _Policy:
                 return result
             if wait > 0:
                 if running_backend() is not None:
-                    from .._bridge import sync_call_under_loop
-
                     sync_call_under_loop(f"{name_of(function)}, a `def` that is tried again,", "async def")
                 time.sleep(wait)
             attempt += 1

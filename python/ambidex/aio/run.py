@@ -7,6 +7,8 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import _core
+from .._bridge import sync_call_under_loop
 from .backend import running_backend
 from .function_kind import name_of
 
@@ -49,9 +51,6 @@ def run_with(coro: Awaitable[T], name: str, instead: str, timeout: float | None 
     if timeout is not None and not (math.isfinite(timeout) and timeout >= 0):
         _close(coro)
         raise ValueError(f"run: timeout is a time of 0 or more seconds, or None, not {timeout!r}")
-    from .. import _core
-    from .._bridge import sync_call_under_loop
-
     carried = _carried(coro, timeout)
     try:
         if running_backend() is not None:
