@@ -44,14 +44,15 @@ class Check:
         self.text = answer(job.answer_tokens)
         self.pieces = job.answer_tokens if job.kind == "tokens" else None
         self.tool_calls = job.tool_calls
-        self.fewest = sys.maxsize
+        self.seen_pieces = self.answers = 0
 
     def answer(self, given: Any) -> None:
         text, pieces = given if self.pieces is not None else (given, None)
         if text != self.text:
             raise AssertionError(f"the answer is {text!r:.80}, not {self.text!r:.80}")
         if pieces is not None:
-            self.fewest = min(self.fewest, pieces)
+            self.seen_pieces += pieces
+            self.answers += 1
 
     def calls(self, runs: int) -> None:
         calls = self.setup.calls()
@@ -119,7 +120,7 @@ def operations_sync(operation: Callable[[], Any], concurrency: int, seconds: flo
 def figures(runs: int, cpu: float, wall: float, check: Check, warm: int) -> dict[str, Any]:
     found = {"runs": runs, "warm": warm, "cpu_seconds": cpu, "wall_seconds": wall}
     if check.pieces is not None:
-        found["pieces"] = check.fewest
+        found["pieces"] = round(check.seen_pieces / check.answers, 1)
     return found
 
 

@@ -163,7 +163,7 @@ def witnessed(options: Options, results: Results, kind: str) -> str:
             "streamed",
             "connections",
             "bytes of body",
-            "pieces, at least",
+            "pieces each",
         ],
         rows,
     )
