@@ -90,15 +90,18 @@ impl Pending {
         context: Option<&Py<PyAny>>,
     ) -> PyResult<()> {
         let called = match context {
-            Some(context) => {
-                context.bind(py).call_method1(pyo3::intern!(py, "run"), (callback, awaitable))
-            }
+            Some(context) => context.bind(py).call_method1(pyo3::intern!(py, "run"), (callback, awaitable)),
             None => callback.bind(py).call1((awaitable,)),
         };
         let Err(error) = called else { return Ok(()) };
         static RAISE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let raise = RAISE.import(py, "ambidex._bridge", "raise_again")?;
-        self.bridge.call_soon(py, &raise.clone().unbind(), &error.into_value(py).into_bound(py).into_any(), None)
+        self.bridge.call_soon(
+            py,
+            &raise.clone().unbind(),
+            &error.into_value(py).into_bound(py).into_any(),
+            None,
+        )
     }
 
     /// The loop is closed: the work stops, and nothing is held for it.

@@ -254,7 +254,9 @@ impl Caller {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Why the operation could not do what it was asked, in a process that is ending.
+    pub(crate) fn refusal(&self) -> Option<PyErr> {
+        self.refused.load(SeqCst).then(ending)
     }
 
     /// Ready when no Python task of this operation is under way.

@@ -113,6 +113,9 @@ impl Ending {
     /// cancellation error.
     pub(crate) fn into_python(self, py: Python<'_>, caller: &Caller) -> PyResult<Py<PyAny>> {
         caller.ended(py);
+        if let Some(error) = caller.refusal() {
+            return Err(error);
+        }
         match self {
             Self::Answer(make) => make(py),
             Self::Failure(failure) => Err(failure::raised(py, failure, caller.taken_cause(py))),
