@@ -101,7 +101,7 @@ pub(crate) struct RunStart {
 }
 
 impl RunStart {
-    pub(crate) async fn to_rest(self, asked: &Arc<Asked>) -> Result<CoreResult, Failure> {
+    pub(crate) async fn rest(self, asked: &Arc<Asked>) -> Result<CoreResult, Failure> {
         let Self { agent, task, options, turn } = self;
         let options = asked.options(options);
         let ended = match turn {
@@ -126,7 +126,7 @@ impl RunStart {
     }
 
     async fn result(self, caller: Arc<Caller>) -> Result<RunResult, Failure> {
-        self.to_rest(&Asked::new(&caller)).await.map(RunResult::new)
+        self.rest(&Asked::new(&caller)).await.map(RunResult::new)
     }
 }
 

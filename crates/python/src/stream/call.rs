@@ -164,6 +164,6 @@ impl Source for CallEvents {
             (Some(reply), None) => Ok(reply),
             (None, None) => Err(Error::cancelled()),
         };
-        std::future::ready(asked.settle_call(ended).map(|reply| End::Call(Reply(reply)))).boxed()
+        std::future::ready(asked.settle_call(ended).map(|reply| End::Call(Box::new(Reply(reply))))).boxed()
     }
 }

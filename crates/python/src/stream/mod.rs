@@ -41,7 +41,7 @@ trait Source: Send {
 /// What a stream comes to.
 enum End {
     Run(RunResult),
-    Call(Reply),
+    Call(Box<Reply>),
 }
 
 /// What `ambidex.Stream` reads. Nothing begins before the first read; dropped, it stops what it reads from.
@@ -191,7 +191,7 @@ impl End {
     fn again(&self) -> Self {
         match self {
             Self::Run(result) => Self::Run(result.again()),
-            Self::Call(reply) => Self::Call(Reply(reply.0.clone())),
+            Self::Call(reply) => Self::Call(Box::new(Reply(reply.0.clone()))),
         }
     }
 }
