@@ -107,13 +107,23 @@ def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
         (lambda: ax.fallback(), "ax.fallback has no models"),
         (lambda: ax.fallback("demo", brekers={}), "did you mean 'breaker'"),  # type: ignore[arg-type]
         (lambda: ax.race("demo", winner="frist_token"), "first_token"),
+        (
+            lambda: ax.race("demo", after_first_token="fail"),
+            "It takes winner, retry, timeout, breaker, name.",
+        ),  # type: ignore[arg-type]
+        (lambda: ax.Model("openai:m", api_key=7), "api_key is a text, not int"),  # type: ignore[arg-type]
+        (lambda: ax.Model("openai:m", retry="3"), "retry is '3'; give it a number of attempts"),  # type: ignore[arg-type]
+        (lambda: ax.Model("demo").chat("a\ud800"), "holds '\\ud800' at 1"),
+        (lambda: ax.Model("demo").chat("x", timeout="3s"), "timeout is '3s'; give it seconds"),  # type: ignore[arg-type]
+        (lambda: ax.models.human(queu="editors"), "did you mean 'queue'"),  # type: ignore[arg-type]
+        (lambda: ax.models.scripted("hello"), "a list of what is to be said"),
         (lambda: ax.hedge("demo", "demo", stagger="soon"), "stagger"),
         (lambda: ax.balance("demo", weights=[1, 2]), "2 weights for 1 models"),
         (lambda: ax.fallback("demo", 7), "give it a name such as"),  # type: ignore[arg-type]
         (lambda: ax.models.function(7), "is for functions"),  # type: ignore[arg-type]
         (lambda: ax.models.scripted([7]), "a model's answer is a text"),
         (lambda: ax.models.scripted([{"txt": "x"}]), "txt"),
-        (lambda: ax.models.scripted("missing.toml"), "cannot be read"),
+        (lambda: ax.models.scripted("missing.toml"), "missing.toml"),
         (lambda: ax.models.scripted("builtin:tuor"), "builtin:tour"),
     ],
 )
