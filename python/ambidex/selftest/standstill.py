@@ -48,9 +48,10 @@ class Standstill:
 
 def undisturbed(try_once: Callable[[], T], failed: Callable[[T], bool], standstill: Standstill) -> T:
     """Tries again what failed while the machine stood still, which says nothing about what was tried."""
-    for tries in range(1, TRIES + 1):
+    tries = 0
+    while True:
+        tries += 1
         start = time.monotonic()
         tried = try_once()
         if not failed(tried) or tries == TRIES or not standstill.since(start):
-            break
-    return tried
+            return tried

@@ -144,8 +144,10 @@ def runs(up: Upstream) -> dict[str, Any]:
     asyncio.run(main())
     equal(up.counts()["peak"], count, "requests at the upstream at once")
     at_most(facts["threads"], 20, f"threads more for {count} runs")
-    # How many idle connections the pool keeps depends on the order in which they end.
-    no_leak({**facts["grown"], "fds": 0}, objects=500, megabytes=30)
+    # How many idle connections the pool keeps depends on the order in which they end. What the allocator keeps for
+    # later is not the same each time either: a third of what the first wave took would be a leak.
+    megabytes = max(30, facts["kb_each"] * count / 3000)
+    no_leak({**facts["grown"], "fds": 0}, objects=500, megabytes=megabytes)
     return facts
 
 
