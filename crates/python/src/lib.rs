@@ -69,8 +69,6 @@ mod _core {
     #[pymodule_export]
     use super::process::_loop_settings;
     #[pymodule_export]
-    use super::threads::Worker;
-    #[pymodule_export]
     use super::request::Request;
     #[pymodule_export]
     use super::result::RunResult;
@@ -78,6 +76,8 @@ mod _core {
     use super::seam::{Call, CallResult, Finish};
     #[pymodule_export]
     use super::stream::EventStream;
+    #[pymodule_export]
+    use super::threads::Worker;
     #[pymodule_export]
     use super::tool::Tool;
     #[pymodule_export]

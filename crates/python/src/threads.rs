@@ -3,6 +3,7 @@
 //! would abort the process then. So a job only says what is to be called, and a loop in Python calls it.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambidex_tools::{PoolJob, PoolThread, StartThread};
@@ -40,7 +41,11 @@ pub(crate) struct PythonThreads;
 
 impl StartThread for PythonThreads {
     fn start(&self, name: String, thread: PoolThread) -> std::io::Result<()> {
-        let worker = Worker { thread: Mutex::new(thread), under_way: Mutex::default() };
+        let worker = Worker {
+            begun: AtomicBool::new(false),
+            thread: Mutex::new(thread),
+            under_way: Mutex::default(),
+        };
         let started = gate::attach(|py| {
             py.import("ambidex._bridge")?.call_method1("start_thread", (worker, name)).map(drop)
         });
@@ -54,6 +59,7 @@ impl StartThread for PythonThreads {
 /// One thread of the pool, for the loop that drives it.
 #[pyclass(frozen, module = "ambidex._core")]
 pub(crate) struct Worker {
+    begun: AtomicBool,
     thread: Mutex<PoolThread>,
     under_way: Mutex<Option<(PoolJob, Finish)>>,
 }
@@ -62,7 +68,9 @@ pub(crate) struct Worker {
 impl Worker {
     /// Waits for something to call: a tuple of a callable and its arguments. None: the thread should end.
     fn next<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyTuple>> {
-        process::block_signals();
+        if !self.begun.swap(true, SeqCst) {
+            process::block_signals();
+        }
         loop {
             let inside = Inside::attached(py);
             let (job, call) = inside.outside(py, || {

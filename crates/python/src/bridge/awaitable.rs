@@ -12,6 +12,7 @@ use crate::bridge::caller::Home;
 use crate::bridge::loop_bridge::LoopBridge;
 use crate::bridge::operation::{Ending, drive};
 use crate::bridge::{Answer, Caller, Failure};
+use crate::held::Held;
 use crate::process::process;
 use crate::{failure, fork, gate};
 
@@ -28,9 +29,11 @@ struct State {
     outcome: Outcome,
     /// Callbacks were called; later ones are called at once.
     told: bool,
-    callbacks: Vec<(Py<PyAny>, Option<Py<PyAny>>)>,
+    callbacks: Vec<(Py<PyAny>, Py<PyAny>)>,
     /// What callbacks are given. Kept alive by those who wait for it.
     awaitable: Option<Py<PyAny>>,
+    /// What the latest cancellation said. AnyIO knows its own by that.
+    message: Option<Held>,
 }
 
 enum Outcome {
@@ -47,8 +50,8 @@ impl Pending {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From any thread; needs no Python.
-    fn complete(self: &Arc<Self>, ending: Ending) {
+    /// From any thread; needs no Python. The loop's thread is who lets go of it: what it holds may be Python's.
+    fn complete(self: Arc<Self>, ending: Ending) {
         {
             let mut state = self.lock();
             if !matches!(state.outcome, Outcome::Pending) {
@@ -56,8 +59,9 @@ impl Pending {
             }
             state.outcome = Outcome::Ended(ending);
         }
-        self.bridge.pulse().call_ended();
-        self.bridge.complete(self.clone());
+        let bridge = self.bridge.clone();
+        bridge.pulse().call_ended();
+        bridge.complete(self);
     }
 
     /// Calls those who wait, on the loop's thread.
@@ -71,9 +75,9 @@ impl Pending {
             let at_once = self.bridge.may_call(py).unwrap_or(false);
             for (callback, context) in callbacks {
                 if at_once {
-                    self.call_now(py, &callback, awaitable.bind(py), context.as_ref())?;
+                    self.call_now(py, &callback, awaitable.bind(py), &context)?;
                 } else {
-                    self.bridge.call_soon(py, &callback, awaitable.bind(py), context.as_ref())?;
+                    self.bridge.call_soon(py, &callback, awaitable.bind(py), Some(&context))?;
                 }
             }
         }
@@ -87,12 +91,9 @@ impl Pending {
         py: Python<'_>,
         callback: &Py<PyAny>,
         awaitable: &Bound<'_, PyAny>,
-        context: Option<&Py<PyAny>>,
+        context: &Py<PyAny>,
     ) -> PyResult<()> {
-        let called = match context {
-            Some(context) => context.bind(py).call_method1(pyo3::intern!(py, "run"), (callback, awaitable)),
-            None => callback.bind(py).call1((awaitable,)),
-        };
+        let called = context.bind(py).call_method1(pyo3::intern!(py, "run"), (callback, awaitable));
         let Err(error) = called else { return Ok(()) };
         static RAISE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let raise = RAISE.import(py, "ambidex._bridge", "raise_again")?;
@@ -115,13 +116,15 @@ impl Pending {
         drop(held);
     }
 
-    fn cancel(&self) -> bool {
-        let state = self.lock();
+    fn cancel(&self, message: Option<Held>) -> bool {
+        let mut state = self.lock();
         if !matches!(state.outcome, Outcome::Pending) {
             return false;
         }
         self.cancelled.store(true, SeqCst);
+        let before = std::mem::replace(&mut state.message, message);
         drop(state);
+        drop(before);
         self.caller.token().cancel();
         true
     }
@@ -138,23 +141,30 @@ impl Pending {
         }
     }
 
+    fn cancellation(&self, py: Python<'_>) -> PyErr {
+        let message = self.lock().message.as_ref().map(|message| message.bind(py).unbind());
+        failure::cancelled(py, message)
+    }
+
     /// The value or error; none while it is pending.
     fn resolved(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        let ending = {
+        let before = {
             let mut state = self.lock();
             match &state.outcome {
                 Outcome::Pending => return None,
                 Outcome::Value(value) => return Some(Ok(value.clone_ref(py))),
                 Outcome::Error(error) => return Some(Err(error.clone_ref(py))),
-                Outcome::Cancelled => return Some(Err(failure::cancelled(py))),
-                Outcome::Ended(_) => {}
+                Outcome::Cancelled | Outcome::Ended(_) => {}
             }
             std::mem::replace(&mut state.outcome, Outcome::Cancelled)
         };
-        let Outcome::Ended(ending) = ending else { return None };
+        let Outcome::Ended(ending) = before else { return Some(Err(self.cancellation(py))) };
         let ending = if self.cancelled.load(SeqCst) { Ending::Cancelled } else { ending };
         let cancelled = ending.is_cancelled();
-        let result = ending.into_python(py, &self.caller);
+        let mut result = ending.into_python(py, &self.caller);
+        if cancelled && self.caller.refusal().is_none() {
+            result = Err(self.cancellation(py));
+        }
         let outcome = match &result {
             Ok(value) => Outcome::Value(value.clone_ref(py)),
             Err(_) if cancelled => Outcome::Cancelled,
@@ -187,7 +197,7 @@ where
     let bridge = LoopBridge::running(py)?;
     let caller = Caller::new(py, Home::Loop(bridge.clone()))?;
     let operation = operation(caller.clone());
-    let state = State { outcome: Outcome::Pending, told: false, callbacks: Vec::new(), awaitable: None };
+    let state = State { outcome: Outcome::Pending, told: false, callbacks: Vec::new(), awaitable: None, message: None };
     let pending = Arc::new(Pending {
         state: Mutex::new(state),
         bridge: bridge.clone(),
@@ -234,7 +244,7 @@ impl Awaitable {
         traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let _ = traceback;
-        self.pending.cancel();
+        self.pending.cancel(None);
         if kind.is_instance_of::<PyBaseException>() {
             return Err(PyErr::from_value(kind));
         }
@@ -246,7 +256,7 @@ impl Awaitable {
     }
 
     fn close(&self) {
-        self.pending.cancel();
+        self.pending.cancel(None);
     }
 
     #[getter(_asyncio_future_blocking)]
@@ -277,9 +287,8 @@ impl Awaitable {
     }
 
     #[pyo3(signature = (msg=None))]
-    fn cancel(&self, msg: Option<Bound<'_, PyAny>>) -> bool {
-        let _ = msg;
-        self.pending.cancel()
+    fn cancel(&self, msg: Option<Py<PyAny>>) -> bool {
+        self.pending.cancel(msg.map(Held::new))
     }
 
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -301,6 +310,11 @@ impl Awaitable {
         callback: Py<PyAny>,
         context: Option<Py<PyAny>>,
     ) -> PyResult<()> {
+        static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let context = match context {
+            Some(context) => context,
+            None => COPY.import(slf.py(), "contextvars", "copy_context")?.call0()?.unbind(),
+        };
         let pending = &slf.get().pending;
         {
             let mut state = pending.lock();
@@ -312,7 +326,7 @@ impl Awaitable {
                 return Ok(());
             }
         }
-        pending.bridge.call_soon(slf.py(), &callback, slf.as_any(), context.as_ref())
+        pending.bridge.call_soon(slf.py(), &callback, slf.as_any(), Some(&context))
     }
 
     /// Gives how many were removed.
@@ -337,8 +351,11 @@ impl Drop for Awaitable {
     fn drop(&mut self) {
         if self.generation == fork::generation() {
             self.pending.bridge.untrack(Arc::as_ptr(&self.pending));
-            self.pending.cancel();
+            self.pending.cancel(None);
             gate::attach(|py| self.pending.caller.ended(py));
+        } else {
+            // The parent's: its end would wake tasks of a runtime that is not here, whose locks may be held.
+            std::mem::forget(self.pending.clone());
         }
     }
 }

@@ -40,18 +40,19 @@ impl Background {
             }
         }
         // Its lowest frames are Python's: CPython may end the thread by unwinding it when the process exits.
-        py.import("ambidex._bridge")?.call_method1("start_background_loop", (event_loop, depth))?;
+        let started =
+            py.import("ambidex._bridge")?.call_method1("start_background_loop", (&event_loop, depth));
+        if let Err(error) = started {
+            // Closed, it is no longer known: nobody waits for a loop that does not run.
+            event_loop.call_method0("close")?;
+            return Err(error);
+        }
         Ok(bridge)
     }
 
     fn known(&self, depth: usize) -> Option<Arc<LoopBridge>> {
         let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
         loops.get(depth).cloned().flatten().filter(|bridge| !bridge.is_closed())
-    }
-
-    /// All that were started.
-    pub(crate) fn all(&self) -> Vec<Arc<LoopBridge>> {
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect()
     }
 }
 

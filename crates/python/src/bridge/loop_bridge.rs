@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
@@ -15,6 +15,7 @@ use crate::bridge::awaitable::Pending;
 use crate::bridge::tasks::Tasks;
 use crate::bridge::wakeup::Wakeup;
 use crate::gate::{self, Inside};
+use crate::held::Held;
 use crate::process::process;
 use crate::pulse::Pulse;
 use crate::watch::Holding;
@@ -37,13 +38,12 @@ pub(crate) struct LoopBridge {
     wakeup: Arc<Wakeup>,
     /// Whether the loop watches file descriptors. One that does not is woken by `call_soon_threadsafe`.
     watched: bool,
-    event_loop: Py<PyAny>,
+    event_loop: Held,
     /// The callback, for a loop that is woken by call.
     turn: PyOnceLock<Py<PyAny>>,
     closed: AtomicBool,
     pending: Mutex<HashMap<usize, Weak<Pending>>>,
     pub(crate) tasks: Tasks,
-    turns: AtomicU64,
     pulse: Arc<Pulse>,
 }
 
@@ -51,22 +51,32 @@ impl LoopBridge {
     /// The bridge of the loop that runs in this thread, made when it is first needed.
     pub(crate) fn running(py: Python<'_>) -> PyResult<Arc<Self>> {
         thread_local! {
-            static LATEST: RefCell<Option<(usize, u64, Arc<LoopBridge>)>> = const { RefCell::new(None) };
+            /// Of the loops that ran in this thread and are open, by address and generation.
+            static KNOWN: RefCell<Vec<((usize, u64), Arc<LoopBridge>)>> = const { RefCell::new(Vec::new()) };
         }
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
         let key = (event_loop.as_ptr() as usize, fork::generation());
-        let known = LATEST.with_borrow(|latest| {
-            let (address, generation, bridge) = latest.as_ref()?;
-            ((*address, *generation) == key && !bridge.is_closed()).then(|| bridge.clone())
+        let known = KNOWN.with_borrow(|known| {
+            let found = known.iter().find(|(of, bridge)| *of == key && !bridge.is_closed());
+            found.map(|(_, bridge)| bridge.clone())
         });
         if let Some(bridge) = known {
             return Ok(bridge);
         }
         let bridge = Self::new(py, &event_loop, name_of(py, &event_loop)?)?;
         bridge.pulse.set_thread();
-        let before = LATEST.replace(Some((key.0, key.1, bridge.clone())));
-        drop(before);
+        let before = KNOWN.take();
+        let (old, mut open): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|(of, bridge)| of.1 != key.1 || bridge.is_closed());
+        open.push((key, bridge.clone()));
+        KNOWN.set(open);
+        for (of, bridge) in old {
+            if of.1 != key.1 {
+                // The parent's: its jobs' end would wake tasks of a runtime that is not here.
+                std::mem::forget(bridge);
+            }
+        }
         Ok(bridge)
     }
 
@@ -80,12 +90,11 @@ impl LoopBridge {
             queue: Mutex::default(),
             wakeup: Arc::new(Wakeup::new()?),
             watched: true,
-            event_loop: weak,
+            event_loop: Held::new(weak),
             turn: PyOnceLock::new(),
             closed: AtomicBool::new(false),
             pending: Mutex::default(),
             tasks: Tasks::default(),
-            turns: AtomicU64::new(0),
             pulse: watch.pulse(name),
         };
         bridge.watched = event_loop.hasattr(pyo3::intern!(py, "add_reader"))? && !is_proactor(event_loop)?;
@@ -93,7 +102,10 @@ impl LoopBridge {
         let bridge = Arc::new(bridge);
         let turn = Bound::new(py, Turn { bridge: bridge.clone(), generation: fork::generation() })?;
         if watched {
-            event_loop.call_method1("add_reader", (descriptor, &turn))?;
+            // The loop keeps the context variables that a callback is added with: not those of whoever came first.
+            let context = py.import("contextvars")?.getattr("Context")?.call0()?;
+            let add = event_loop.getattr("add_reader")?;
+            context.call_method1("run", (add, descriptor, &turn))?;
         } else {
             let _ = bridge.turn.set(py, turn.into_any().unbind());
         }
@@ -119,11 +131,6 @@ impl LoopBridge {
     /// Counts the loop as in use while what is returned lives, as a call on it does.
     pub(crate) fn hold(&self) -> PyResult<Holding> {
         Ok(Holding::new(self.pulse.clone(), process()?))
-    }
-
-    /// Turns so far in which the loop took what was there.
-    pub(crate) fn turns(&self) -> u64 {
-        self.turns.load(SeqCst)
     }
 
     /// Has the loop's thread call this. Forgotten when the loop is closed: nobody is left to hear of it.
@@ -246,7 +253,6 @@ impl LoopBridge {
         if more {
             self.wake_again(py);
         }
-        self.turns.fetch_add(1, SeqCst);
         for job in jobs {
             let done = match job {
                 Job::Complete(pending) => pending.tell(py),
@@ -324,6 +330,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if self.generation == fork::generation() {
             gate::attach(|py| self.bridge.close(py));
+        } else {
+            // The parent's: its jobs' end would wake tasks of a runtime that is not here, whose locks may be held.
+            std::mem::forget(self.bridge.clone());
         }
     }
 }

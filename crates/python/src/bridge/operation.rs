@@ -119,7 +119,7 @@ impl Ending {
         match self {
             Self::Answer(make) => make(py),
             Self::Failure(failure) => Err(failure::raised(py, failure, caller.taken_cause(py))),
-            Self::Cancelled => Err(failure::cancelled(py)),
+            Self::Cancelled => Err(failure::cancelled(py, None)),
             Self::Panicked(text) => Err(failure::panicked(py, &text)),
         }
     }
