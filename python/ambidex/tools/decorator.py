@@ -25,7 +25,8 @@ from ..errors import ToolError, UsageError
 from . import arguments, definition, docstring, result, signature
 from .arguments import Convert, Mismatch
 from .constraints import Notes
-from .schema import Schema, Scope, Shape, Shapes, Unresolved, Unsupported, spelled, with_default
+from .scalar import Schema, Shape
+from .schema import Scope, Shapes, Unresolved, Unsupported, spelled, with_default
 from .signature import MISSING, Parameter, Signature
 
 if TYPE_CHECKING:

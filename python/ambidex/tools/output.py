@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar, overload
 from ..errors import ModelError, UsageError
 from . import arguments
 from .arguments import Convert, Mismatch
-from .schema import Schema, Scope, Shapes, Unsupported, spelled
+from .scalar import Schema
+from .schema import Scope, Shapes, Unsupported, spelled
 
 T = TypeVar("T")
 

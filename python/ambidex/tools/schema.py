@@ -16,19 +16,7 @@ from . import arguments, records
 from .arguments import Convert
 from .constraints import Notes
 from .definition import locals_around
-
-Schema = dict[str, Any]
-
-
-class Shape:
-    """A type as JSON Schema and as a converter. `kinds` are the types of JSON values it takes."""
-
-    __slots__ = ("convert", "kinds", "schema")
-
-    def __init__(self, schema: Schema, convert: Convert, kinds: frozenset[str]) -> None:
-        self.schema = schema
-        self.convert = convert
-        self.kinds = kinds
+from .scalar import ANY, ARRAY, CLASSES, OBJECT, PLAIN, Schema, Shape
 
 
 class Unsupported(Exception):
@@ -75,82 +63,6 @@ class Scope:
             around[parameter.__name__] = parameter
         return Scope(vars(module) if module else self.globals, around, owner)
 
-
-def _kinds(*names: str) -> frozenset[str]:
-    return frozenset(names)
-
-
-_STRING = _kinds("string")
-_OBJECT = _kinds("object")
-_ARRAY = _kinds("array")
-_NULL = Shape({"type": "null"}, arguments.null, _kinds("null"))
-_ANY = Shape({}, arguments.anything, arguments.EVERY_KIND)
-
-_PLAIN: dict[Any, Shape] = {
-    str: Shape({"type": "string"}, arguments.text, _STRING),
-    int: Shape({"type": "integer"}, arguments.integer, _kinds("integer")),
-    float: Shape({"type": "number"}, arguments.number, _kinds("number")),
-    bool: Shape({"type": "boolean"}, arguments.boolean, _kinds("boolean")),
-    None: _NULL,
-    type(None): _NULL,
-    Any: _ANY,
-    object: _ANY,
-    dict: Shape({"type": "object"}, arguments.mapping(None, arguments.anything, None), _OBJECT),
-    list: Shape({"type": "array", "items": {}}, arguments.items(arguments.anything, None), _ARRAY),
-}
-
-_DECIMAL = r"^[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,9})?$"
-
-
-def _text_of(
-    parse: Callable[[Any], Callable[[str], Any]], what: str, **schema: Any
-) -> Callable[[Any], Shape]:
-    def make(kind: Any) -> Shape:
-        return Shape({"type": "string", **schema}, arguments.parsed_text(parse(kind), what), _STRING)
-
-    return make
-
-
-def _moment_of(what: str, name: str) -> Callable[[Any], Shape]:
-    def make(kind: Any) -> Shape:
-        return Shape({"type": "string", "format": name}, arguments.moment(kind.fromisoformat, what), _STRING)
-
-    return make
-
-
-def _derived(base: type) -> Callable[[Any], Shape]:
-    def make(kind: Any) -> Shape:
-        shape = _PLAIN[base]
-        return Shape(shape.schema, arguments.subclass(shape.convert, kind), shape.kinds)
-
-    return make
-
-
-_PATH = _text_of(lambda kind: kind, "a path", format="path")
-
-# By module and name, so that nothing is imported that the user's hints did not bring.
-_CLASSES: dict[tuple[str, str], Callable[[Any], Shape]] = {
-    ("datetime", "datetime"): _moment_of("a date and time like 2026-01-31T12:00:00Z", "date-time"),
-    ("datetime", "date"): _moment_of("a date like 2026-01-31", "date"),
-    ("datetime", "time"): _moment_of("a time like 12:00:00", "time"),
-    ("datetime", "timedelta"): _text_of(
-        lambda kind: arguments.duration, "a duration like PT1H30M", format="duration"
-    ),
-    ("uuid", "UUID"): _text_of(lambda kind: kind, "a UUID", format="uuid"),
-    ("decimal", "Decimal"): _text_of(lambda kind: kind, "a decimal number as text", pattern=_DECIMAL),
-    ("pathlib", "PurePath"): _PATH,
-    ("pathlib._local", "PurePath"): _PATH,
-    ("ipaddress", "IPv4Address"): _text_of(lambda kind: kind, "an IPv4 address", format="ipv4"),
-    ("ipaddress", "IPv6Address"): _text_of(lambda kind: kind, "an IPv6 address", format="ipv6"),
-    ("re", "Pattern"): _text_of(lambda kind: arguments.pattern, "a regular expression", format="regex"),
-    ("builtins", "bytes"): _text_of(lambda kind: arguments.base64, "base64", contentEncoding="base64"),
-    ("builtins", "bytearray"): _text_of(
-        lambda kind: lambda text: bytearray(arguments.base64(text)), "base64", contentEncoding="base64"
-    ),
-    ("builtins", "str"): _derived(str),
-    ("builtins", "int"): _derived(int),
-    ("builtins", "float"): _derived(float),
-}
 
 # Collections by the name of the hint's class: what makes one from a list, and whether items are unique.
 _COLLECTIONS: dict[str, tuple[Callable[[Any], Any] | None, bool]] = {
@@ -199,7 +111,7 @@ class Shapes:
         Raises `Unsupported` where there is none, `Unresolved` where a name in it is unknown.
         """
         try:
-            plain = _PLAIN.get(hint)
+            plain = PLAIN.get(hint)
         except TypeError:  # unhashable metadata
             plain = None
         if plain is not None:
@@ -250,7 +162,7 @@ class Shapes:
                     f"`{spelled(hint)}` has no JSON form; take a name of it, as `str` or `Literal[...]`"
                 )
         if origin.__module__ == "re" and name == "Pattern":
-            return _CLASSES["re", "Pattern"](origin)
+            return CLASSES["re", "Pattern"](origin)
         return self.of_class(origin, parameters)
 
     def special(self, hint: Any) -> Shape:
@@ -268,7 +180,7 @@ class Shapes:
         if kind == "InitVar":
             return self.of(hint.type)
         if getattr(hint, "_name", None) in ("LiteralString", "AnyStr"):
-            return _PLAIN[str]
+            return PLAIN[str]
         raise Unsupported(f"`{spelled(hint)}` has no JSON form")
 
     def variable(self, variable: Any) -> Shape:
@@ -280,7 +192,7 @@ class Shapes:
             return self.of(variable.__bound__)
         if variable.__constraints__:
             return self.union(variable.__constraints__)
-        return _ANY
+        return ANY
 
     def substituted(self, hint: Any) -> Any:
         """The hint with the type variables that are bound here put in."""
@@ -336,25 +248,25 @@ class Shapes:
         schema["items"] = {} if not schemas else schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         if len(schemas) > 1:
             schema["prefixItems"] = [shape.schema for shape in shapes]
-        return Shape(schema, arguments.row([shape.convert for shape in shapes]), _ARRAY)
+        return Shape(schema, arguments.row([shape.convert for shape in shapes]), ARRAY)
 
     def collection(
         self, parameters: tuple[Any, ...], make: Callable[[Any], Any] | None, *, unique: bool
     ) -> Shape:
-        item = self.of(parameters[0]) if parameters else _ANY
+        item = self.of(parameters[0]) if parameters else ANY
         schema: Schema = {"type": "array", "items": item.schema}
         if unique and not self.strict:
             schema["uniqueItems"] = True
-        return Shape(schema, arguments.items(item.convert, make), _ARRAY)
+        return Shape(schema, arguments.items(item.convert, make), ARRAY)
 
     def mapping(self, name: str, origin: Any, parameters: tuple[Any, ...]) -> Shape:
-        key = self.of(parameters[0]) if parameters else _PLAIN[str]
-        value = self.of(parameters[1]) if len(parameters) > 1 else _PLAIN[int] if name == "Counter" else _ANY
+        key = self.of(parameters[0]) if parameters else PLAIN[str]
+        value = self.of(parameters[1]) if len(parameters) > 1 else PLAIN[int] if name == "Counter" else ANY
         schema: Schema = {"type": "object"}
         if value.schema:
             schema["additionalProperties"] = value.schema
         convert_key = None
-        if key is not _PLAIN[str] and key is not _ANY:
+        if key is not PLAIN[str] and key is not ANY:
             convert_key = arguments.key_of(key.convert, key.kinds)
             if convert_key is None:
                 raise Unsupported("keys of JSON objects are text; use `dict[str, ...]`, or a list of pairs")
@@ -369,7 +281,7 @@ class Shapes:
             make = lambda members: origin(factory, members)  # noqa: E731
         elif name in ("OrderedDict", "Counter"):
             make = origin
-        return Shape(schema, arguments.mapping(convert_key, value.convert, make), _OBJECT)
+        return Shape(schema, arguments.mapping(convert_key, value.convert, make), OBJECT)
 
     def alias(self, alias: Any, parameters: tuple[Any, ...]) -> Shape:
         """`type Name = ...`, which may name itself."""
@@ -397,7 +309,7 @@ class Shapes:
     # -- classes -------------------------------------------------------------------------------------------
 
     def of_class(self, kind: type, parameters: tuple[Any, ...]) -> Shape:
-        make = _CLASSES.get((kind.__module__, kind.__qualname__))
+        make = CLASSES.get((kind.__module__, kind.__qualname__))
         if make is not None:
             return make(kind)
         if records.is_enum(kind):
@@ -416,7 +328,7 @@ class Shapes:
         ):
             return self.generic(kind, kind, ())
         for base in kind.__mro__:
-            make = _CLASSES.get((base.__module__, base.__qualname__))
+            make = CLASSES.get((base.__module__, base.__qualname__))
             if make is not None:
                 return make(kind)
         if hasattr(kind, "__get_pydantic_core_schema__") and "pydantic" in sys.modules:
@@ -431,7 +343,7 @@ class Shapes:
         if records.is_flag(kind):
             said = ", ".join(f"{member.value}: {member.name}" for member in members)
             schema = {"type": "integer", "description": f"The sum of {said}"}
-            return Shape(schema, arguments.subclass(arguments.integer, kind), _kinds("integer"))
+            return Shape(schema, arguments.subclass(arguments.integer, kind), PLAIN[int].kinds)
         if not members:
             raise Unsupported(f"`{kind.__qualname__}` has no members")
         if all(type(member.value) in _SCALARS for member in members) or all(
@@ -482,7 +394,7 @@ class Shapes:
         if record.description:
             schema["description"] = record.description
         convert = arguments.record(kind.__name__, converters, frozenset(required), record.make)
-        return Shape(schema, convert, _OBJECT)
+        return Shape(schema, convert, OBJECT)
 
     def pydantic(self, kind: Any, parameters: tuple[Any, ...]) -> Shape:
         model = kind[parameters] if parameters else kind
