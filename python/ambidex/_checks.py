@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .errors import UsageError
@@ -23,7 +23,8 @@ def unknown(where: str, names: Iterable[str], known: Iterable[str]) -> UsageErro
     for name in names:
         near = nearest(name, known)
         texts.append(f"{where} takes no argument {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-    return UsageError(f"{'. '.join(texts)} It takes {', '.join(known)}.".replace("?. ", "? "))
+    said = " ".join(text if text.endswith("?") else f"{text}." for text in texts)
+    return UsageError(f"{said} It takes {', '.join(known)}.")
 
 
 def number(where: str, name: str, value: Any, *, least: float, whole: bool = False) -> Any:
@@ -35,6 +36,14 @@ def number(where: str, name: str, value: Any, *, least: float, whole: bool = Fal
         kind = "a whole number" if whole else "a number"
         raise UsageError(f"{where}: {name} is {value!r}; give it {kind} of at least {least:g}")
     return value
+
+
+def duration(where: str, name: str, value: Any) -> None:
+    """Seconds; None passes."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise UsageError(f"{where}: {name} is {value!r}; give it seconds, more than 0")
 
 
 def choice(where: str, name: str, value: Any, allowed: Iterable[str]) -> Any:
@@ -49,11 +58,25 @@ def choice(where: str, name: str, value: Any, allowed: Iterable[str]) -> Any:
 
 def plain(where: str, name: str, value: Any, known: Iterable[str]) -> dict[str, Any]:
     """A dict whose keys are known."""
-    if not isinstance(value, dict):
+    known = list(known)
+    if not isinstance(value, Mapping):
         raise UsageError(f"{where}: {name} is {value!r}; give it a dict with {', '.join(known)}")
-    wrong = [key for key in value if key not in (known := list(known))]
+    wrong = [key for key in value if key not in known]
     if wrong:
         near = nearest(str(wrong[0]), known)
         hint = f"; did you mean {near!r}?" if near else ""
         raise UsageError(f"{where}: {name} has no {wrong[0]!r}{hint}; it has {', '.join(known)}")
-    return value
+    return dict(value)
+
+
+def sendable(where: str, text: str) -> str:
+    """A text that has a UTF-8 form, which is what everything outside this process is told in."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{where}: the text holds {text[error.start]!r} at {error.start}, half a character that came of a "
+                "wrong decoding; decode it as what it is, or send text.encode('utf-8', 'replace').decode()"
+            ) from None
+    return text

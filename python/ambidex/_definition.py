@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _core
-from ._checks import choice, number, plain
+from ._checks import choice, duration, number, plain
 from .errors import UsageError
 from .model import as_model
 
@@ -30,7 +30,7 @@ def build(
         raise UsageError(f"{where}: instructions are a text, not {kind}")
     number(where, "max_iterations", config["max_iterations"], least=1, whole=True)
     number(where, "tool_concurrency", config["tool_concurrency"], least=1, whole=True)
-    number(where, "timeout", config["timeout"], least=0)
+    duration(where, "timeout", config["timeout"])
     model = as_model(config["model"], where)
     settings: dict[str, Any] = {
         "name": name,
@@ -72,6 +72,10 @@ def core_tool(given: Any) -> _core.Tool:
         return known  # type: ignore[no-any-return]
     if isinstance(given, str):
         return _core.Tool.configured(given)
+    if not callable(given) and not isinstance(given, classmethod):
+        raise UsageError(
+            f"{given!r} is no tool; give a function, ax.tools.http(...), or the name of a tool of ambidex.toml"
+        )
     from .tools import as_tool
 
     tool = as_tool(given)
@@ -127,7 +131,7 @@ def _add_rare(where: str, config: dict[str, Any], settings: dict[str, Any]) -> _
     context = config["context"]
     if context is not None and context is not False:
         members = ("compact_at", "keep_last", "summarise_with", "window")
-        context = {} if context is True else dict(plain(where, "context", dict(context), members))
+        context = {} if context is True else plain(where, "context", context, members)
         with_model = context.pop("summarise_with", None)
         if with_model is not None:
             summariser = as_model(with_model, f"{where}: summarise_with")._core
@@ -136,7 +140,7 @@ def _add_rare(where: str, config: dict[str, Any], settings: dict[str, Any]) -> _
     if approvals is not None:
         if isinstance(approvals, str):
             approvals = dict.fromkeys(_EFFECTS, approvals)
-        for effect, answer in plain(where, "approvals", dict(approvals), _EFFECTS).items():
+        for effect, answer in plain(where, "approvals", approvals, _EFFECTS).items():
             choice(where, f"approvals[{effect!r}]", answer, ("allow", "ask", "deny"))
         settings["approvals"] = dict(approvals)
     if config["settings"] is not None:
@@ -150,12 +154,12 @@ def _add_rare(where: str, config: dict[str, Any], settings: dict[str, Any]) -> _
             "parallel_tool_calls",
             "extra",
         )
-        settings["settings"] = _call_settings(plain(where, "settings", dict(config["settings"]), known))
+        settings["settings"] = _call_settings(plain(where, "settings", config["settings"], known))
     if config["tool_choice"] is not None:
         word = config["tool_choice"]
         settings["tool_choice"] = word if word in ("auto", "none", "required") else {"tool": word}
     if config["stop"] is not None:
-        settings["stop"] = dict(plain(where, "stop", dict(config["stop"]), ("after_tools", "text")))
+        settings["stop"] = plain(where, "stop", config["stop"], ("after_tools", "text"))
     return summariser
 
 
@@ -173,7 +177,7 @@ def _call_settings(given: dict[str, Any]) -> dict[str, Any]:
 
 def budget_plain(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """A budget as the core takes it."""
-    budget = dict(plain(where, "budget", dict(given), ("usd", "tokens", "tool_calls", "wall")))
+    budget = plain(where, "budget", given, ("usd", "tokens", "tool_calls", "wall"))
     for name, value in budget.items():
         number(where, f"budget[{name!r}]", value, least=0)
     if "wall" in budget:

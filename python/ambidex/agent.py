@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from . import _bridge, _core
-from ._checks import number, unknown
+from ._checks import duration, number, sendable, unknown
 from ._conversation import SUMMARY, NothingRan, answer_plain, summary_request
 from ._definition import budget_plain, build, listed, tool_name
 from .errors import AmbidexError, UsageError
@@ -56,6 +56,8 @@ _ARGUMENTS = (
 )
 
 _RUN = ("task", "thread", "max_iterations", "timeout", "files", "images")
+_BATCH = ("tasks", "concurrency", "sequential", "max_iterations", "timeout")
+_RESUME = ("run", "iterations", "budget", "timeout")
 
 
 class Agent(Generic[T]):
@@ -274,6 +276,16 @@ class Agent(Generic[T]):
     ) -> tuple[Any, ...]:
         if unknown_arguments:
             raise unknown("a run", unknown_arguments, _RUN)
+        if thread is not None and not isinstance(thread, str):
+            raise UsageError(f"a run: thread is {thread!r}; give it a text, the name of a conversation")
+        if max_iterations is not None:
+            number("a run", "max_iterations", max_iterations, least=1, whole=True)
+        if timeout is not None:
+            duration("a run", "timeout", timeout)
+        if isinstance(task, str):
+            sendable("a run", task)
+            if (not task or task.isspace()) and not files and not images:
+                raise UsageError("a run: the task is empty; say what is to be done")
         if not isinstance(task, str) or files or images:
             from ._attachments import attached
 
@@ -315,9 +327,7 @@ class Agent(Generic[T]):
 
         :meth:`clear` begins anew. Calls at the same time take turns.
         """
-        call = self._call(
-            task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments
-        )
+        call = self._chat_call(task, max_iterations, timeout, files, images, unknown_arguments)
         return self._result(self._core.run, call)
 
     async def achat(
@@ -331,10 +341,25 @@ class Agent(Generic[T]):
         **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Like :meth:`chat`, awaited on any loop."""
-        call = self._call(
-            task, self._core.chat_thread(), max_iterations, timeout, files, images, unknown_arguments
-        )
+        call = self._chat_call(task, max_iterations, timeout, files, images, unknown_arguments)
         return await self._aresult(self._core.arun, call)
+
+    def _chat_call(
+        self,
+        task: Any,
+        max_iterations: int | None,
+        timeout: float | None,
+        files: Iterable[Attachment],
+        images: Iterable[Attachment],
+        unknown_arguments: Mapping[str, Any],
+    ) -> tuple[Any, ...]:
+        if "thread" in unknown_arguments:
+            raise UsageError(
+                "chat() takes no argument 'thread', for it keeps one of its own; name one with run(task, thread=...)"
+            )
+        if unknown_arguments:
+            raise unknown("chat()", unknown_arguments, [name for name in _RUN if name != "thread"])
+        return self._call(task, self._core.chat_thread(), max_iterations, timeout, files, images, {})
 
     def messages(self, thread: str | None = None) -> list[Message]:
         """What was said on a thread; without one, in the chat."""
@@ -380,13 +405,14 @@ class Agent(Generic[T]):
         sequential: bool = False,
         max_iterations: int | None = None,
         timeout: float | None = None,
+        **unknown_arguments: NoReturn,
     ) -> list[Result[T]]:
         """Runs many tasks, ``concurrency`` of them at once, and gives their results in the order of the tasks.
 
         A failure is a value: its result has ``.error``, and ends no other run. ``sequential=True`` runs one after
         another, each with the conversation before it. ``timeout`` is for each run.
         """
-        call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout)
+        call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout, unknown_arguments)
         return [self._item(item) for item in self._core.batch(*call)]
 
     async def abatch(
@@ -397,9 +423,10 @@ class Agent(Generic[T]):
         sequential: bool = False,
         max_iterations: int | None = None,
         timeout: float | None = None,
+        **unknown_arguments: NoReturn,
     ) -> list[Result[T]]:
         """Like :meth:`batch`, awaited on any loop."""
-        call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout)
+        call = self._batch_call(tasks, concurrency, sequential, max_iterations, timeout, unknown_arguments)
         return [self._item(item) for item in await _bridge.awaited(self._core.abatch, *call)]
 
     def _batch_call(
@@ -409,11 +436,16 @@ class Agent(Generic[T]):
         sequential: bool,
         max_iterations: int | None,
         timeout: float | None,
+        unknown_arguments: Mapping[str, Any],
     ) -> tuple[Any, ...]:
+        if unknown_arguments:
+            raise unknown("batch()", unknown_arguments, _BATCH)
         if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
             raise UsageError(f"batch() takes a list of tasks, not {tasks!r}; for one task use run()")
         number("batch()", "concurrency", concurrency, least=1, whole=True)
-        inputs = [task if isinstance(task, str) else plain_input(task) for task in tasks]
+        number("batch()", "max_iterations", max_iterations, least=1, whole=True)
+        duration("batch()", "timeout", timeout)
+        inputs = [sendable("batch()", task) if isinstance(task, str) else plain_input(task) for task in tasks]
         timeout = self._config["timeout"] if timeout is None else timeout
         return (inputs, concurrency, sequential, max_iterations, timeout)
 
@@ -472,6 +504,7 @@ class Agent(Generic[T]):
         iterations: int | None = None,
         budget: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Goes on with a run of this agent that waits or is paused; ``run`` is its result or id.
 
@@ -479,7 +512,7 @@ class Agent(Generic[T]):
         more of its ``budget``. This process remembers the latest 1,024 runs
         that rest, another one does not.
         """
-        call = self._resume_call(run, iterations, budget, timeout)
+        call = self._resume_call(run, iterations, budget, timeout, unknown_arguments)
         return self._result(self._core.resume, call)
 
     async def aresume(
@@ -489,14 +522,25 @@ class Agent(Generic[T]):
         iterations: int | None = None,
         budget: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Like :meth:`resume`, awaited on any loop."""
-        call = self._resume_call(run, iterations, budget, timeout)
+        call = self._resume_call(run, iterations, budget, timeout, unknown_arguments)
         return await self._aresult(self._core.aresume, call)
 
     def _resume_call(
-        self, run: Any, iterations: int | None, budget: Mapping[str, Any] | None, timeout: float | None
+        self,
+        run: Any,
+        iterations: int | None,
+        budget: Mapping[str, Any] | None,
+        timeout: float | None,
+        unknown_arguments: Mapping[str, Any],
     ) -> tuple[Any, ...]:
+        if unknown_arguments:
+            raise unknown("resume()", unknown_arguments, _RESUME)
+        if not isinstance(run, (str, Result)):
+            raise UsageError(f"resume() takes the result of a run, or its run_id, not {run!r}")
+        duration("resume()", "timeout", timeout)
         paused = isinstance(run, Result) and run.status == "paused"
         grant: dict[str, Any] | None = None
         if paused or iterations is not None or budget is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _bridge, _core
-from ._checks import choice, number, unknown
+from ._checks import duration, number, sendable, unknown
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Model:
             raise UsageError(
                 f"ax.Model: the name is {name!r}; give it 'PROVIDER:MODEL-ID', or a name of ambidex.toml"
             )
+        if api_key is not None and not isinstance(api_key, str):
+            raise UsageError(f"ax.Model: api_key is a text, not {type(api_key).__name__}")
         settings = {
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -283,8 +285,10 @@ def _call(
         plain["temperature"] = number(where, "temperature", temperature, least=0)
     if max_tokens is not None:
         plain["max_tokens"] = number(where, "max_tokens", max_tokens, least=1, whole=True)
-    number(where, "timeout", timeout, least=0)
-    if not isinstance(input, str):
+    duration(where, "timeout", timeout)
+    if isinstance(input, str):
+        sendable(where, input)
+    else:
         from .messages import plain_input
 
         input = plain_input(input)
@@ -318,7 +322,7 @@ def retry_options(retry: Any) -> Any:
         return {"attempts": retry}
     if isinstance(retry, Mapping):
         return {name: value if name == "attempts" else seconds(value) for name, value in retry.items()}
-    return choice("retry", "retry", retry, ("a number of attempts",))
+    raise UsageError(f'retry is {retry!r}; give it a number of attempts, or {{"attempts", "base", "cap"}}')
 
 
 def timeout_options(timeout: Any) -> Any:

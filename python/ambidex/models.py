@@ -42,7 +42,7 @@ def fallback(
     - ``breaker``: ``{"failures": 5, "open_for": 15}``: when a model is left alone, and for how long at first.
     - ``after_first_token``: when an answer breaks off after something of it was shown: ``"restart"`` or ``"fail"``.
     """
-    _no_others("ax.fallback", unknown_arguments, ())
+    _no_others("ax.fallback", unknown_arguments, ("after_first_token",))
     return _route("fallback", models, name, retry, timeout, breaker, {"after_first_token": after_first_token})
 
 
@@ -78,7 +78,7 @@ def hedge(
     Without ``stagger`` that is the time within which 95 of 100 of its latest calls had begun (``"p95"``). The rest
     is as for :func:`fallback`.
     """
-    _no_others("ax.hedge", unknown_arguments, ("stagger",))
+    _no_others("ax.hedge", unknown_arguments, ("stagger", "after_first_token"))
     options = {"stagger": seconds(stagger), "after_first_token": after_first_token}
     return _route("hedge", models, name, retry, timeout, breaker, options)
 
@@ -99,7 +99,7 @@ def balance(
     ``pick`` is ``"round_robin"``, ``"weighted"`` (with ``weights``, a number for each model), ``"least_busy"`` or
     ``"lowest_latency"``; the rest is as for :func:`fallback`.
     """
-    _no_others("ax.balance", unknown_arguments, ("pick", "weights"))
+    _no_others("ax.balance", unknown_arguments, ("pick", "weights", "after_first_token"))
     if weights is not None:
         weights = list(weights)
         if len(weights) != len(models):
@@ -111,7 +111,7 @@ def balance(
     return _route("balance", models, name, retry, timeout, breaker, options)
 
 
-_COMMON = ("retry", "timeout", "breaker", "after_first_token", "name")
+_COMMON = ("retry", "timeout", "breaker", "name")
 
 
 def _no_others(where: str, given: Mapping[str, Any], own: tuple[str, ...]) -> None:
@@ -180,6 +180,11 @@ def scripted(
         import os
 
         path = os.fspath(script)  # type: ignore[arg-type]
+        if isinstance(script, str) and not script.startswith("builtin:") and not os.path.exists(script):
+            raise UsageError(
+                f"ax.models.scripted: there is no file {script!r}; give the path of a script, or a list of what is "
+                "to be said: ax.models.scripted([...])"
+            )
         return Model._of(_core.Model.script_file(path), f"script {path}")
     turns = list(script)
     if any(callable(turn) for turn in (*turns, default)):
@@ -302,13 +307,21 @@ def _script_of_functions(turns: list[Any], default: Any, name: str) -> Model:
 # -- people ------------------------------------------------------------------------------------------------
 
 
-def human(queue: str | None = None, *, timeout: float | None = None, name: str | None = None) -> Model:
+def human(
+    queue: str | None = None,
+    *,
+    timeout: float | None = None,
+    name: str | None = None,
+    **unknown_arguments: NoReturn,
+) -> Model:
     """A person who answers as the model.
 
     ``queue`` says who is asked; ``timeout`` is in seconds from when they are asked, a day where it is not given. A
     run that asks one comes to rest with ``status == "waiting"``; ``agent.answer(question, ...)`` answers, and
     ``agent.resume(run_id)`` goes on.
     """
+    if unknown_arguments:
+        raise unknown("ax.models.human", unknown_arguments, ("queue", "timeout", "name"))
     number("ax.models.human", "timeout", timeout, least=0)
     asked = queue or name or "human"
     return Model._of(_core.Model.human(name or asked, asked, timeout), f"person {asked!r}")

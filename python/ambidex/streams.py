@@ -57,7 +57,8 @@ class Stream(Generic[R_co]):
             )
         if self._cursor is not None:
             raise UsageError(
-                f"this stream was read already, and events come once; keep them in a list, or call {wanted}() again"
+                "this stream is being read or was read already, and events come once; keep them in a list, hand "
+                f"them on with a queue, or call {wanted}() again"
             )
 
     def __iter__(self) -> Iterator[Event]:
