@@ -91,7 +91,13 @@ def run_background_loop(loop: AbstractEventLoop, depth: int) -> None:
 
     _core._enter_background(depth)
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            # A task's: whoever waits for that task raises it. Others wait for this loop, as they do when a task
+            # stops it.
+            pass
 
 
 def setting(name: str, place: int) -> bool:

@@ -47,10 +47,11 @@ class TrioCall:
         finish: Callable[[Any, BaseException | None], None],
         context: Context,
     ) -> None:
+        scope = trio.CancelScope()
+
         async def work() -> None:
             try:
-                with trio.CancelScope() as scope:
-                    self._scopes[id] = scope
+                with scope:
                     value = await make()
                     finish(value, None)
                     return
@@ -58,12 +59,24 @@ class TrioCall:
                 finish(None, RuntimeError("the task was cancelled"))
             except BaseException as error:
                 finish(None, error)
-                if not isinstance(error, Exception):
+                # Whoever waits raises it. Let out of here, it would count as a defect of trio itself, which
+                # wants nothing back but its own.
+                if not isinstance(error, (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)):
                     raise
             finally:
                 self._scopes.pop(id, None)
 
-        self._soon(lambda: trio.lowlevel.spawn_system_task(work, context=context))
+        def begin() -> None:
+            # Known before the task takes its first step: it may be cancelled by then.
+            self._scopes[id] = scope
+            try:
+                trio.lowlevel.spawn_system_task(work, context=context)
+            except RuntimeError as error:
+                # The loop is ending and takes no more tasks.
+                self._scopes.pop(id, None)
+                finish(None, error)
+
+        self._soon(begin)
 
     def cancel(self, id: int) -> None:
         def stop() -> None:

@@ -63,11 +63,14 @@ fn from_core(py: Python<'_>, error: &Error, result: Option<RunResult>) -> PyResu
     Ok(PyErr::from_value(made))
 }
 
-/// The loop's own cancellation error.
-pub(crate) fn cancelled(py: Python<'_>) -> PyErr {
+/// The loop's own cancellation error, with what the cancellation said.
+pub(crate) fn cancelled(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
     static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match CANCELLED.import(py, "asyncio", "CancelledError") {
-        Ok(kind) => PyErr::from_type(kind.clone(), ()),
+        Ok(kind) => match message {
+            Some(message) => PyErr::from_type(kind.clone(), (message,)),
+            None => PyErr::from_type(kind.clone(), ()),
+        },
         Err(error) => error,
     }
 }

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import inspect
+import os
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -115,6 +116,79 @@ def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
 
     for _ in range(50):
         run(main)
+
+
+def test_a_cancellation_arrives_with_what_it_said() -> None:
+    async def waits() -> None:
+        await _core.asleep(30)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(waits())
+        await asyncio.sleep(0.01)
+        task.cancel("enough")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.args == ("enough",)
+        call = _core.asleep(30)
+        call.cancel()
+        for _ in range(2):
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await call
+            assert caught.value.args == ()
+
+    run(main)
+
+
+def test_anyio_takes_its_own_cancellation_back() -> None:
+    anyio = pytest.importorskip("anyio")
+
+    async def main() -> None:
+        with anyio.move_on_after(0.01) as scope:
+            await _core.asleep(30)
+        assert scope.cancelled_caught
+        with pytest.raises(TimeoutError), anyio.fail_after(0.01):
+            await _core.asleep(30)
+
+    run(main)
+
+
+def test_loops_that_take_turns_in_one_thread_keep_their_bridges() -> None:
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+
+    async def calls() -> None:
+        await _core.ayielded()
+
+    try:
+        for loop in loops:
+            loop.run_until_complete(calls())
+        before = len(os.listdir("/dev/fd"))
+        for loop in loops * 5:
+            loop.run_until_complete(calls())
+        assert len(os.listdir("/dev/fd")) == before
+    finally:
+        for loop in loops:
+            loop.close()
+
+
+def test_a_loop_does_not_keep_the_context_of_its_first_call() -> None:
+    class Thing:
+        pass
+
+    variable: contextvars.ContextVar[Thing] = contextvars.ContextVar("variable")
+
+    async def first() -> weakref.ref[Thing]:
+        thing = Thing()
+        variable.set(thing)
+        await _core.ayielded()
+        return weakref.ref(thing)
+
+    async def main() -> None:
+        reference = await asyncio.create_task(first())
+        await asyncio.create_task(asyncio.sleep(0))
+        gc.collect()
+        assert reference() is None
+
+    run(main)
 
 
 def test_callbacks_are_called_once_with_their_context_and_can_be_removed() -> None:

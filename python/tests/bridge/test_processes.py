@@ -122,6 +122,29 @@ def test_a_call_works_inside_an_exit_handler() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "42\n", "")
 
 
+def test_a_background_loop_whose_thread_cannot_be_started_is_not_waited_for() -> None:
+    ended = run_script(
+        """
+        start = _bridge.start_background_loop
+
+        def fails(loop, depth):
+            raise RuntimeError("can't start new thread")
+
+        async def answer():
+            return 42
+
+        _bridge.start_background_loop = fails
+        try:
+            _core._call(answer)
+        except RuntimeError as error:
+            print(error)
+        _bridge.start_background_loop = start
+        print(_core._call(answer))
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "can't start new thread\n42\n", "")
+
+
 def test_a_killed_process_leaves_no_child() -> None:
     script = PRELUDE + "print('ready', flush=True)\n_core._sleep(60)\n"
     process = subprocess.Popen(

@@ -64,6 +64,24 @@ def test_endless_nesting_is_an_error_that_says_what_it_is() -> None:
         nested()
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"]
+)
+def test_a_background_loop_outlives_what_ends_a_loop(error: BaseException) -> None:
+    async def raises() -> None:
+        raise error
+
+    async def stops() -> int:
+        asyncio.get_running_loop().stop()
+        return 7
+
+    with pytest.raises(type(error)):
+        _core._call(raises)
+    assert _core._call(stops) == 7
+    assert _core._call(forty_two) == 42
+
+
 def test_three_hundred_threads_at_once() -> None:
     before = threading.active_count()
     descriptors = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0

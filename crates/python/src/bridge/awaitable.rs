@@ -197,7 +197,13 @@ where
     let bridge = LoopBridge::running(py)?;
     let caller = Caller::new(py, Home::Loop(bridge.clone()))?;
     let operation = operation(caller.clone());
-    let state = State { outcome: Outcome::Pending, told: false, callbacks: Vec::new(), awaitable: None, message: None };
+    let state = State {
+        outcome: Outcome::Pending,
+        told: false,
+        callbacks: Vec::new(),
+        awaitable: None,
+        message: None,
+    };
     let pending = Arc::new(Pending {
         state: Mutex::new(state),
         bridge: bridge.clone(),

@@ -32,6 +32,9 @@ enum Job {
     Call(LoopJob),
 }
 
+/// A bridge by its loop's address and its generation.
+type Known = ((usize, u64), Arc<LoopBridge>);
+
 /// One loop of one thread. Holds the loop weakly: a loop holds its bridge, by the callback that it calls.
 pub(crate) struct LoopBridge {
     queue: Mutex<Vec<Job>>,
@@ -51,8 +54,8 @@ impl LoopBridge {
     /// The bridge of the loop that runs in this thread, made when it is first needed.
     pub(crate) fn running(py: Python<'_>) -> PyResult<Arc<Self>> {
         thread_local! {
-            /// Of the loops that ran in this thread and are open, by address and generation.
-            static KNOWN: RefCell<Vec<((usize, u64), Arc<LoopBridge>)>> = const { RefCell::new(Vec::new()) };
+            /// Of the loops that ran in this thread and are open.
+            static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
         }
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;

@@ -62,9 +62,12 @@ impl From<PyErr> for Failure {
     }
 }
 
+/// Makes an answer a Python object.
+type Made = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
 /// How an operation ended, before it is turned into Python's terms.
 pub(crate) enum Ending {
-    Answer(Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>),
+    Answer(Made),
     Failure(Failure),
     Cancelled,
     Panicked(String),
