@@ -27,6 +27,10 @@ def unknown(where: str, names: Iterable[str], known: Iterable[str]) -> UsageErro
     return UsageError(f"{said} It takes {', '.join(known)}.")
 
 
+# What the core counts with.
+_MOST = 2**32 - 1
+
+
 def number(where: str, name: str, value: Any, *, least: float, whole: bool = False) -> Any:
     """A number of at least `least`; None passes."""
     if value is None:
@@ -35,6 +39,8 @@ def number(where: str, name: str, value: Any, *, least: float, whole: bool = Fal
     if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
         kind = "a whole number" if whole else "a number"
         raise UsageError(f"{where}: {name} is {value!r}; give it {kind} of at least {least:g}")
+    if whole and value > _MOST:
+        raise UsageError(f"{where}: {name} is {value!r}; give it {_MOST} at most")
     return value
 
 
@@ -42,8 +48,8 @@ def duration(where: str, name: str, value: Any) -> None:
     """Seconds; None passes."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise UsageError(f"{where}: {name} is {value!r}; give it seconds, more than 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e9:
+        raise UsageError(f"{where}: {name} is {value!r}; give it seconds, more than 0 and at most 1e9")
 
 
 def choice(where: str, name: str, value: Any, allowed: Iterable[str]) -> Any:

@@ -41,6 +41,16 @@ def summary_request(messages: list[Message]) -> str | None:
 _DECISIONS = ("approve", "edit", "reject", "answer", "repeat", "reply")
 
 
+def question_id(question: Any) -> str:
+    """The id of a question, as an answer names it."""
+    if not isinstance(question, str):
+        raise UsageError(
+            f"answer() takes the id of a question, not {question!r}; give result.questions[0]['id'], or "
+            "event.data['id']"
+        )
+    return question
+
+
 def answer_plain(
     decision: str,
     text: str | None,
@@ -51,6 +61,8 @@ def answer_plain(
     answer: Any,
 ) -> dict[str, Any]:
     """An answer of a person as the core takes it."""
+    if args is not None and not isinstance(args, Mapping):
+        raise UsageError(f"answer(): args are {args!r}; give a dict, the arguments that the call runs with")
     calls = [{"name": call["name"], "arguments": dict(call.get("arguments", {}))} for call in tool_calls]
     if text is not None or calls or output is not None:
         reply: dict[str, Any] = {"decision": "reply", "text": text or "", "tool_calls": calls}

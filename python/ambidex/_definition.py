@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _core
-from ._checks import choice, duration, number, plain
+from ._checks import choice, duration, number, plain, sendable
 from .errors import UsageError
 from .model import as_model
 
@@ -28,6 +28,7 @@ def build(
     if not isinstance(config["instructions"], str):
         kind = type(config["instructions"]).__name__
         raise UsageError(f"{where}: instructions are a text, not {kind}")
+    sendable(f"{where}: instructions", config["instructions"])
     number(where, "max_iterations", config["max_iterations"], least=1, whole=True)
     number(where, "tool_concurrency", config["tool_concurrency"], least=1, whole=True)
     duration(where, "timeout", config["timeout"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 
 from . import _bridge, _core
 from ._checks import duration, number, sendable, unknown
-from ._conversation import SUMMARY, NothingRan, answer_plain, summary_request
+from ._conversation import SUMMARY, NothingRan, answer_plain, question_id, summary_request
 from ._definition import budget_plain, build, listed, tool_name
 from .errors import AmbidexError, UsageError
 from .messages import plain_input
@@ -276,8 +276,10 @@ class Agent(Generic[T]):
     ) -> tuple[Any, ...]:
         if unknown_arguments:
             raise unknown("a run", unknown_arguments, _RUN)
-        if thread is not None and not isinstance(thread, str):
-            raise UsageError(f"a run: thread is {thread!r}; give it a text, the name of a conversation")
+        if thread is not None:
+            if not isinstance(thread, str):
+                raise UsageError(f"a run: thread is {thread!r}; give it a text, the name of a conversation")
+            sendable("thread", thread)
         if max_iterations is not None:
             number("a run", "max_iterations", max_iterations, least=1, whole=True)
         if timeout is not None:
@@ -479,7 +481,9 @@ class Agent(Generic[T]):
         happen). A person who is the model says ``text``, ``tool_calls`` or ``output``, which is the decision
         ``reply``. A run that is under way goes on by itself, one that came to rest with :meth:`resume`.
         """
-        self._core.answer(question, answer_plain(decision, text, tool_calls, output, args, reason, answer))
+        self._core.answer(
+            question_id(question), answer_plain(decision, text, tool_calls, output, args, reason, answer)
+        )
 
     async def aanswer(
         self,
@@ -495,7 +499,7 @@ class Agent(Generic[T]):
     ) -> None:
         """Like :meth:`answer`, awaited on any loop."""
         plain = answer_plain(decision, text, tool_calls, output, args, reason, answer)
-        await _bridge.awaited(self._core.aanswer, question, plain)
+        await _bridge.awaited(self._core.aanswer, question_id(question), plain)
 
     def resume(
         self,

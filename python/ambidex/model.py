@@ -286,6 +286,10 @@ def _call(
     if max_tokens is not None:
         plain["max_tokens"] = number(where, "max_tokens", max_tokens, least=1, whole=True)
     duration(where, "timeout", timeout)
+    if system is not None:
+        if not isinstance(system, str):
+            raise UsageError(f"{where}: system is {system!r}; give it a text")
+        sendable(f"{where}: system", system)
     if isinstance(input, str):
         sendable(where, input)
     else:

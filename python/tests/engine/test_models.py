@@ -113,6 +113,7 @@ def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
         ),  # type: ignore[arg-type]
         (lambda: ax.Model("openai:m", api_key=7), "api_key is a text, not int"),  # type: ignore[arg-type]
         (lambda: ax.Model("openai:m", retry="3"), "retry is '3'; give it a number of attempts"),  # type: ignore[arg-type]
+        (lambda: ax.Model("demo").chat("x", system=3), "system is 3; give it a text"),  # type: ignore[arg-type]
         (lambda: ax.Model("demo").chat("a\ud800"), "holds '\\ud800' at 1"),
         (lambda: ax.Model("demo").chat("x", timeout="3s"), "timeout is '3s'; give it seconds"),  # type: ignore[arg-type]
         (lambda: ax.models.human(queu="editors"), "did you mean 'queue'"),  # type: ignore[arg-type]
