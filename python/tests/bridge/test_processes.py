@@ -98,6 +98,58 @@ def test_ctrl_c_ends_a_sync_call_after_its_task_has_ended() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "cancelled\ninterrupted\n", "")
 
 
+def test_ctrl_c_reaches_a_sync_call_that_is_hardly_ever_asleep() -> None:
+    ended = run_script(
+        """
+        import ambidex as ax
+
+        def model(messages):
+            turn = 0
+            while True:
+                yield "x"
+                turn += 1
+                if turn == 200:
+                    os.kill(os.getpid(), signal.SIGINT)
+                if turn % 20 == 0:
+                    time.sleep(0.0005)
+
+        try:
+            ax.Agent("busy", model=ax.models.function(model)).run("go")
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "interrupted\n", "")
+
+
+def test_a_stream_of_the_parent_is_refused_in_a_child() -> None:
+    ended = run_script(
+        """
+        import ambidex as ax
+
+        def model(messages):
+            for piece in "abcd":
+                yield piece
+                time.sleep(0.01)
+
+        stream = iter(ax.Agent("talks", model=ax.models.function(model)).stream("go"))
+        next(stream)
+        child = os.fork()
+        if child == 0:
+            try:
+                list(stream)
+            except ax.UsageError as error:
+                print("before the process forked" in str(error))
+            del stream
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(len(list(stream)) > 0)
+        """
+    )
+    assert (ended.returncode, ended.stdout) == (0, "True\nTrue\n")
+
+
 def test_a_signal_handler_of_the_user_runs_during_a_sync_call() -> None:
     ended = run_script(
         """

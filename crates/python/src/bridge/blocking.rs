@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ambidex_tools::BlockingPool;
 use pyo3::prelude::*;
@@ -20,7 +20,8 @@ use crate::gate::{self, Inside};
 use crate::process::process;
 use crate::{fork, loop_warning};
 
-/// A signal ends the sleep of the main thread at once; this is for one that comes just before it.
+/// A signal ends the sleep of the main thread at once; this is for one that comes just before it, or to a thread that
+/// is woken too often to be found asleep.
 const BETWEEN_SIGNAL_CHECKS: Duration = Duration::from_millis(100);
 /// Other threads only look whether the process ends.
 const BETWEEN_EXIT_CHECKS: Duration = Duration::from_secs(1);
@@ -142,6 +143,7 @@ where
     let waker = Waker::from(bell.clone());
     let is_main = gate::is_main_thread();
     let mut interrupt: Option<PyErr> = None;
+    let mut looked = Instant::now();
     let ending = {
         let mut driven = pin!(drive(operation(caller.clone()), &caller));
         loop {
@@ -160,7 +162,8 @@ where
                     if !waiting.is_empty() {
                         return Step::Errands(waiting);
                     }
-                    if !sleep(&bell.wakeup, is_main) && is_main {
+                    let woken = sleep(&bell.wakeup, is_main);
+                    if is_main && (!woken || looked.elapsed() >= BETWEEN_SIGNAL_CHECKS) {
                         return Step::LookForSignals;
                     }
                 }
@@ -169,6 +172,7 @@ where
                 Step::Ended(ending) => break Some(ending),
                 Step::Errands(errands) => errands.into_iter().for_each(|errand| errand(py)),
                 Step::LookForSignals => {
+                    looked = Instant::now();
                     if let Err(error) = py.check_signals() {
                         caller.token().cancel();
                         if interrupt.replace(error).is_some() {

@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::model::{CallStart, Reply};
 use crate::result::RunResult;
 use crate::watch::Holding;
-use crate::{failure, gate, loop_warning};
+use crate::{failure, fork, gate, loop_warning};
 
 use call::CallEvents;
 use open::Open;
@@ -52,6 +52,7 @@ pub(crate) struct EventStream {
     standing: Mutex<Option<Arc<Standing>>>,
     /// Has the loop watched whose thread reads without awaiting.
     watched: Mutex<Option<Holding>>,
+    generation: u64,
 }
 
 struct Shared {
@@ -91,7 +92,12 @@ impl Answer for Batch {
 impl EventStream {
     pub(crate) fn new(start: Start) -> Self {
         let shared = Shared { state: Mutex::new(State::New(start)), token: CancellationToken::new() };
-        Self { shared: Arc::new(shared), standing: Mutex::default(), watched: Mutex::default() }
+        Self {
+            shared: Arc::new(shared),
+            standing: Mutex::default(),
+            watched: Mutex::default(),
+            generation: fork::generation(),
+        }
     }
 
     fn watched(&self) -> MutexGuard<'_, Option<Holding>> {
@@ -99,6 +105,12 @@ impl EventStream {
     }
 
     fn standing(&self, make: impl FnOnce() -> PyResult<Standing>) -> PyResult<Arc<Standing>> {
+        if self.generation != fork::generation() {
+            return Err(failure::usage(
+                "this stream was made before the process forked, and what it reads from is the parent's; ask for a \
+                 new one here",
+            ));
+        }
         let known = || self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(standing) = &*known() {
             return Ok(standing.clone());
@@ -143,6 +155,9 @@ impl EventStream {
 
     /// Stops what the stream reads from and waits until that has ended.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.generation != fork::generation() {
+            return Ok(py.None().into_bound(py));
+        }
         let (shared, standing) = (self.shared.clone(), self.standing(|| Standing::of_thread(py))?);
         shared.token.cancel();
         *self.watched() = None;
@@ -158,13 +173,18 @@ impl EventStream {
     ) -> PyResult<Bound<'py, PyAny>> {
         drop(home);
         let shared = self.shared.clone();
+        if self.generation != fork::generation() {
+            return bridge::start(py, host, |_| async { Ok(()) });
+        }
         shared.token.cancel();
         bridge::start(py, host, move |_| async move { shared.drain().await })
     }
 
     /// Stops what the stream reads from, and waits for nothing.
     fn cancel(&self) {
-        self.shared.token.cancel();
+        if self.generation == fork::generation() {
+            self.shared.token.cancel();
+        }
     }
 
     /// What it came to, once it has ended: the result of a run, or a reply.
@@ -183,7 +203,13 @@ impl EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        self.shared.token.cancel();
+        if self.generation == fork::generation() {
+            self.shared.token.cancel();
+            return;
+        }
+        // The parent's: to end it would wake tasks of a runtime that is not here, whose locks may be held.
+        std::mem::forget(self.shared.clone());
+        std::mem::forget(self.standing.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
