@@ -371,8 +371,11 @@ impl Agent {
         max_iterations: Option<u32>,
     ) -> PyResult<(&'static Process, Engine)> {
         if self.closed.load(SeqCst) {
-            let text = "the agent is closed and takes no more runs; make a new one, or close it later";
-            return Err(failure::of_core(py, &Error::new(ErrorKind::ConfigInvalid, text)));
+            let name =
+                self.settings.bind(py).get_item("name")?.map_or_else(String::new, |it| format!(" {it}"));
+            return Err(failure::usage(&format!(
+                "the agent{name} is closed and takes no more runs; make a new one, or close it later"
+            )));
         }
         if max_iterations == Some(0) {
             return Err(PyValueError::new_err("max_iterations is 0; give it at least 1"));

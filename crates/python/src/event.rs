@@ -119,6 +119,10 @@ impl Event {
         convert::serialized(py, &self.event)
     }
 
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
+        Err(crate::failure::usage("an event cannot be pickled; send event.to_dict()"))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let kind = kind(py, &self.event.kind).to_cow()?;
         let data = self.data(py)?.repr()?;

@@ -123,7 +123,15 @@ impl PythonHook {
         let asked = Asked::of(context)?;
         let called = self.called(name, is_async, context, &asked, shown, Arc::new(take)).await;
         called.map_err(|exception| {
-            let told = gate::attach(|py| asked.failed(py, ErrorKind::HookFailed, exception));
+            let told = gate::attach(|py| {
+                let error = asked.failed(py, ErrorKind::HookFailed, exception);
+                match self.slot.get(py).and_then(|hook| hook.get_type().name()) {
+                    Ok(of) if error.kind() == ErrorKind::HookFailed => {
+                        error.context(format!("hook `{of}.{name}`"))
+                    }
+                    _ => error,
+                }
+            });
             told.unwrap_or_else(Error::cancelled)
         })
     }

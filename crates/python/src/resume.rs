@@ -10,19 +10,24 @@ use ambidex_engine::{Agent, Engine, RunOptions};
 
 use crate::asked::Asked;
 use crate::bridge::{Caller, Failure};
+use crate::failure;
 use crate::process;
 use crate::result::RunResult;
 
 /// Answers a question of a run.
 pub(crate) async fn answer(engine: Engine, question: String, answer: CoreAnswer) -> Result<(), Failure> {
     engine.answer(&question, answer).await.map_err(|refused| {
-        let kind = match refused {
-            AnswerError::Unknown => ErrorKind::NotFound,
+        let text = format!("question `{question}`: {refused}");
+        match refused {
+            // The class of its code would be that of models.
+            AnswerError::Unknown => Failure::Python(failure::usage(&format!(
+                "{text}; open are those of `result.questions` and of events `approval.asked` and `relay.asked`, in \
+                 the process that asked them"
+            ))),
             AnswerError::AlreadyAnswered | AnswerError::Withdrawn | AnswerError::Invalid(_) => {
-                ErrorKind::InvalidRequest
+                Error::new(ErrorKind::InvalidRequest, text).into()
             }
-        };
-        Error::new(kind, format!("question `{question}`: {refused}")).into()
+        }
     })
 }
 

@@ -100,6 +100,10 @@ impl Usage {
         Ok(dict)
     }
 
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
+        Err(crate::failure::usage("a usage cannot be pickled; send usage.to_dict()"))
+    }
+
     fn __repr__(&self) -> String {
         let usd = self.0.usd.map_or_else(String::new, |usd| format!(", usd={usd:.6}"));
         let estimated = if self.0.estimated { ", estimated=True" } else { "" };

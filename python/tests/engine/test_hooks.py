@@ -167,7 +167,7 @@ def test_a_hook_that_fails_fails_the_run(run: Door, seam: str) -> None:
         raise LookupError("lost")
 
     hook = type("Fails", (), {seam: lambda self, *args: fails()})()
-    with pytest.raises(ax.HookError, match="LookupError: lost") as raised:
+    with pytest.raises(ax.HookError, match=rf"hook `Fails\.{seam}`: LookupError: lost") as raised:
         run(agent_with(hook), "go")
     assert isinstance(raised.value.__cause__, LookupError)
     assert raised.value.code == "hook_failed"

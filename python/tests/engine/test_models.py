@@ -98,6 +98,8 @@ def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
         (lambda: ax.Model("openai:m", base_url="nowhere"), "base_url"),
         (lambda: ax.Model(""), "give it 'PROVIDER:MODEL-ID'"),
         (lambda: ax.Model("nobody:m").chat("hi"), "there is no model `nobody:m`"),
+        (lambda: ax.Model("opnai:m").chat("hi"), "did you mean `openai:m`?"),
+        (lambda: ax.Model("openai:").chat("hi"), "did you mean `openai:MODEL-ID`?"),
         (lambda: ax.Model("demo", api_key="x").chat("hi"), "is no model of a provider"),
         (lambda: ax.Model("demo").chat("hi", temprature=1), "did you mean 'temperature'"),
         (lambda: ax.Model("demo").chat("hi", max_tokens=0), "max_tokens is 0"),

@@ -107,7 +107,9 @@ def test_a_person_answers_a_call_of_the_model() -> None:
 
 
 def test_answers_that_are_not_taken(sender: ax.Agent[Any]) -> None:
-    with pytest.raises(ax.AmbidexError, match="there is no such question"):
+    with pytest.raises(
+        ax.UsageError, match=r"there is no such question; open are those of `result\.questions`"
+    ):
         sender.answer("nothing")
     waiting = sender.run("go")
     question = waiting.questions[0]["id"]

@@ -306,7 +306,7 @@ def test_a_closed_agent_refuses() -> None:
     with ax.Agent("c", model="demo") as agent:
         assert agent.run("hi").status == "succeeded"
     assert agent.closed
-    with pytest.raises(ax.ConfigError, match="closed and takes no more runs"):
+    with pytest.raises(ax.UsageError, match="the agent c is closed and takes no more runs; make a new one"):
         agent.run("hi")
     with pytest.raises(ax.ConfigError, match="closed"):
         asyncio.run(agent.arun("hi"))
@@ -411,3 +411,10 @@ async def _events(stream: Any) -> list[ax.Event]:
 def test_a_result_that_is_sent_away_says_what_to_send() -> None:
     with pytest.raises(ax.UsageError, match=r"result\.to_dict\(\)"):
         pickle.dumps(ax.Agent("e", model=echo).run("x"))
+    agent = ax.Agent("e", model=echo)
+    with pytest.raises(ax.UsageError, match=r"usage\.to_dict\(\)"):
+        pickle.dumps(agent.run("x").usage)
+    with pytest.raises(ax.UsageError, match=r"event\.to_dict\(\)"):
+        pickle.dumps(next(iter(agent.stream("x"))))
+    with pytest.raises(ax.UsageError, match=r"reply\.text"):
+        pickle.dumps(echo.chat("x"))

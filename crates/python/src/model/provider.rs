@@ -218,22 +218,23 @@ fn unknown(project: &Project, reference: &str) -> Error {
     let config = project.config();
     let known: Vec<&str> = config.models.keys().chain(config.routes.keys()).map(String::as_str).collect();
     let near = ambidex_core::suggest::nearest(reference, known.iter().copied());
+    let mut providers: Vec<&str> = Vec::new();
+    for name in config.providers.keys().map(String::as_str).chain(VENDORS.iter().map(|it| it.name)) {
+        if !providers.contains(&name) {
+            providers.push(name);
+        }
+    }
+    let near = near.map(str::to_owned).or_else(|| {
+        let (provider, name) = reference.split_once(':')?;
+        let near = ambidex_core::suggest::nearest(provider, providers.iter().copied())?;
+        Some(format!("{near}:{}", if name.is_empty() { "MODEL-ID" } else { name }))
+    });
     let near = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-    let providers: Vec<&str> = config.providers.keys().map(String::as_str).collect();
     let text = format!(
         "there is no model `{reference}`{near}\nModels and routes of the configuration: {}. A provider's model is \
          written `PROVIDER:NAME`, such as `openai:MODEL-ID`; providers: {}",
         known.join(", "),
-        providers
-            .into_iter()
-            .chain(VENDORS.iter().map(|it| it.name))
-            .fold(Vec::<&str>::new(), |mut all, it| {
-                if !all.contains(&it) {
-                    all.push(it);
-                }
-                all
-            })
-            .join(", "),
+        providers.join(", "),
     );
     Error::new(ErrorKind::ConfigInvalid, text)
 }

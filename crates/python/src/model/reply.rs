@@ -161,6 +161,10 @@ impl Reply {
         self.0.text()
     }
 
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
+        Err(crate::failure::usage("a reply cannot be pickled; send reply.text, or reply.message"))
+    }
+
     fn __repr__(&self) -> String {
         let calls = self.0.message.tool_calls().count();
         let calls = if calls == 0 { String::new() } else { format!(", tool_calls={calls}") };
