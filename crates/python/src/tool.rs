@@ -148,9 +148,17 @@ impl Tool {
             }
             Recipe::Configured { name } => project::current(py, process)?.tool(py, name)?,
         };
-        let before = known().replace((process.generation(), made.clone()));
-        drop(before);
-        Ok(made)
+        // Whoever was faster decides: the calls of all agents are limited together.
+        let mut known = known();
+        match &*known {
+            Some((generation, tool)) if *generation == process.generation() => Ok(tool.clone()),
+            _ => {
+                let before = known.replace((process.generation(), made.clone()));
+                drop(known);
+                drop(before);
+                Ok(made)
+            }
+        }
     }
 }
 
