@@ -96,16 +96,16 @@ class Agent(Generic[T]):
 
     @overload
     def __init__(
-        self: Agent[Any],
+        self,
         name: str = ...,
         *,
+        output: type[T],
         model: str | Model | None = ...,
         instructions: str = ...,
         tools: Iterable[Any] = ...,
         mode: str = ...,
         max_iterations: int | None = ...,
         tool_concurrency: int | None = ...,
-        output: Mapping[str, Any] | None = ...,
         hooks: Iterable[Any] = ...,
         budget: Mapping[str, Any] | None = ...,
         context: bool | Mapping[str, Any] | None = ...,
@@ -117,16 +117,16 @@ class Agent(Generic[T]):
     ) -> None: ...
     @overload
     def __init__(
-        self,
+        self: Agent[Any],
         name: str = ...,
         *,
-        output: type[T],
         model: str | Model | None = ...,
         instructions: str = ...,
         tools: Iterable[Any] = ...,
         mode: str = ...,
         max_iterations: int | None = ...,
         tool_concurrency: int | None = ...,
+        output: object = ...,
         hooks: Iterable[Any] = ...,
         budget: Mapping[str, Any] | None = ...,
         context: bool | Mapping[str, Any] | None = ...,

@@ -84,10 +84,8 @@ class Fault:
         if kind not in ERRORS and kind not in REPLIES and kind != SILENCE:
             known = [*ERRORS, SILENCE, *REPLIES]
             near = _MEANT.get(kind) or next(iter(get_close_matches(str(kind), known, n=1)), None)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise UsageError(
-                f"there is no fault {kind!r}{hint} There are {', '.join(known)}.".replace("?. ", "? ")
-            )
+            hint = f"; did you mean {near!r}?" if near else "."
+            raise UsageError(f"there is no fault {kind!r}{hint} There are {', '.join(known)}.")
         if after < 0:
             raise UsageError(f"a fault comes after {after} pieces; give 0 or more")
         if kind in REPLIES and (after or message or retry_after or status):

@@ -147,7 +147,7 @@ MISUSES = [
         "there is no fault 'rate_limit'; did you mean 'rate_limited'?",
     ),
     (lambda: FaultModel("a", {1: "unathorized"}), "did you mean 'unauthorized'?"),
-    (lambda: FaultModel("a", {1: "xyz"}), "there is no fault 'xyz' There are rate_limited"),
+    (lambda: FaultModel("a", {1: "xyz"}), "there is no fault 'xyz'. There are rate_limited"),
     (lambda: FaultModel("a", {0: "timeout"}), "calls are counted from 1; there is no call 0"),
     (lambda: FaultModel("a", "timeout"), "say on which call: FaultModel(..., {1: 'timeout'})"),
     (lambda: FaultModel("a", Fault("timeout")), "say on which call: FaultModel(..., {1: Fault('timeout')})"),  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ beside one is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel
 from typing_extensions import assert_type
@@ -62,6 +62,11 @@ verdicts = ax.Agent("judge", model="demo", output=Verdict)
 reviews = ax.Agent("critic", model="demo", output=Review)
 notes = ax.Agent("writer", model="demo", output=Note)
 schemas = ax.Agent("schema", model="demo", output={"type": "object"})
+# No checker knows the type of what such a hint describes.
+unions = ax.Agent("unions", model="demo", output=Verdict | Note)
+words = ax.Agent("words", model="demo", output=Literal["yes", "no"])
+assert_type(unions, ax.Agent[Any])
+assert_type(words, ax.Agent[Any])
 
 
 def sync() -> None:
