@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use crate::process;
+use crate::{gate, process};
 
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 static HOOKED: AtomicBool = AtomicBool::new(false);
@@ -17,6 +17,7 @@ pub(crate) fn generation() -> u64 {
 
 extern "C" fn in_child() {
     process::forget();
+    gate::forget();
     GENERATION.fetch_add(1, SeqCst);
 }
 

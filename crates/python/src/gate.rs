@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::fork;
+
 /// What an exiting process waits at most for threads that are inside of Python.
 const EXIT_GRACE: Duration = Duration::from_millis(200);
 
@@ -16,21 +18,21 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts its thread as one that is inside of Python, or about to be.
-pub(crate) struct Inside(());
+pub(crate) struct Inside {
+    generation: u64,
+}
 
 impl Inside {
     /// For a thread that holds nothing of Python; none once the gate is closed, but for the main thread.
     pub(crate) fn enter() -> Option<Self> {
-        INSIDE.fetch_add(1, SeqCst);
-        let inside = Self(());
+        let inside = Self::counted();
         (!is_closed() || is_main_thread()).then_some(inside)
     }
 
     /// For a thread that came from Python and is attached. It must go back there, so it stays here for ever when
     /// the gate is closed; only the main thread, which runs the exit handlers, passes.
     pub(crate) fn attached(py: Python<'_>) -> Self {
-        INSIDE.fetch_add(1, SeqCst);
-        let inside = Self(());
+        let inside = Self::counted();
         if is_closed() && !is_main_thread() {
             drop(inside);
             py.detach(|| park());
@@ -38,12 +40,27 @@ impl Inside {
         inside
     }
 
+    fn counted() -> Self {
+        INSIDE.fetch_add(1, SeqCst);
+        Self { generation: fork::generation() }
+    }
+
+    /// Whether it counts: a fork forgets all that were inside.
+    fn counts(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
     /// Runs something detached, outside of the gate.
     pub(crate) fn outside<T: Send>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+        let counts = self.counts();
         py.detach(|| {
-            INSIDE.fetch_sub(1, SeqCst);
+            if counts {
+                INSIDE.fetch_sub(1, SeqCst);
+            }
             let value = f();
-            reenter();
+            if counts {
+                reenter();
+            }
             value
         })
     }
@@ -51,7 +68,9 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        INSIDE.fetch_sub(1, SeqCst);
+        if self.counts() {
+            INSIDE.fetch_sub(1, SeqCst);
+        }
     }
 }
 
@@ -68,6 +87,11 @@ fn reenter() {
 pub(crate) fn attach<T>(f: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let _inside = Inside::enter()?;
     Python::try_attach(f)
+}
+
+/// In the child of a fork: the threads that were inside are not there.
+pub(crate) fn forget() {
+    INSIDE.store(0, SeqCst);
 }
 
 pub(crate) fn is_closed() -> bool {

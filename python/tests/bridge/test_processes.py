@@ -78,6 +78,41 @@ def test_children_of_a_busy_process_start_afresh() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_a_child_does_not_wait_at_its_exit_for_threads_of_its_parent() -> None:
+    ended = run_script(
+        """
+        inside = threading.Event()
+
+        async def nothing():
+            pass
+
+        def stays():
+            inside.set()
+            time.sleep(30)
+            return nothing()
+
+        def waits():
+            _core._call(stays)
+
+        # A loop's thread that carries out a job of the bridge is inside of the gate for all of it.
+        threading.Thread(target=waits, daemon=True).start()
+        inside.wait()
+        child = os.fork()
+        if child == 0:
+            # Whoever waits sleeps again and again; time alone would also pass where the machine is busy.
+            import resource
+
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+            _core._at_exit()
+            os._exit(int(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before > 50))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        sys.stdout.flush()
+        os._exit(0)
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
+
+
 def test_ctrl_c_ends_a_sync_call_after_its_task_has_ended() -> None:
     ended = run_script(
         """
