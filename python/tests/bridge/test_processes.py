@@ -99,7 +99,7 @@ def test_a_child_does_not_wait_at_its_exit_for_threads_of_its_parent() -> None:
         inside.wait()
         child = os.fork()
         if child == 0:
-            # Whoever waits sleeps again and again; time alone would also pass where the machine is busy.
+            # Whoever waits sleeps again and again. Time is no measure where the machine is busy.
             import resource
 
             before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
