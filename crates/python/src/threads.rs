@@ -41,11 +41,8 @@ pub(crate) struct PythonThreads;
 
 impl StartThread for PythonThreads {
     fn start(&self, name: String, thread: PoolThread) -> std::io::Result<()> {
-        let worker = Worker {
-            begun: AtomicBool::new(false),
-            thread: Mutex::new(thread),
-            under_way: Mutex::default(),
-        };
+        let worker =
+            Worker { begun: AtomicBool::new(false), thread: Mutex::new(thread), under_way: Mutex::default() };
         let started = gate::attach(|py| {
             py.import("ambidex._bridge")?.call_method1("start_thread", (worker, name)).map(drop)
         });

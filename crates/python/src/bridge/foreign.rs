@@ -17,9 +17,9 @@ use crate::bridge::caller::Home;
 use crate::bridge::operation::drive;
 use crate::bridge::tasks::{CancelsTask, Finish, Make};
 use crate::bridge::{Answer, Caller, Failure};
-use crate::gate;
 use crate::held::Held;
 use crate::process::process;
+use crate::{fork, gate};
 
 pub(crate) struct Host {
     object: Held,
@@ -124,6 +124,16 @@ impl ForeignFinish {
 #[pyclass(frozen, module = "ambidex._core")]
 pub(crate) struct ForeignCall {
     caller: Arc<Caller>,
+    generation: u64,
+}
+
+/// Nobody waits any longer.
+impl Drop for ForeignCall {
+    fn drop(&mut self) {
+        if self.generation == fork::generation() {
+            self.caller.token().cancel();
+        }
+    }
 }
 
 #[pymethods]
@@ -146,7 +156,7 @@ where
     let host = Host::new(host);
     let caller = Caller::new(py, Home::Foreign(host.clone()))?;
     let operation = operation(caller.clone());
-    let call = ForeignCall { caller: caller.clone() };
+    let call = ForeignCall { caller: caller.clone(), generation: fork::generation() };
     process()?.spawn(async move {
         let ending = drive(operation, &caller).await;
         host.tell("done", |py| {
