@@ -45,6 +45,8 @@ static BLOCK: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
 
 impl Process {
     fn make() -> PyResult<Self> {
+        // Its exit hook stands before any thread of ours can be inside of Python.
+        Python::attach(|py| py.import("ambidex._bridge").map(drop))?;
         let settings = settings()?;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             PyRuntimeError::new_err(format!("Ambidex cannot start: {what}: {error}"))
