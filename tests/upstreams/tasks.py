@@ -96,6 +96,7 @@ INSTEAD = {
     ("ollama", "Hang up in a call."): "paused",
     # There are none: the fake says its text.
     ("gemini", "Meet refusal, always."): "succeeded",
+    ("ollama", "Meet refusal, always."): "succeeded",
 }
 # Replies that their upstream does not tell from whole ones: aimock always says `stop` there.
 TOLD_AS_WHOLE = {("ollama", "Run out of tokens.")}

@@ -24,6 +24,12 @@ pub trait Tool: Send + Sync {
         Duration::ZERO
     }
 
+    /// Whether polling a call may take long. A call that only waits, for I/O or for a thread, is polled where its
+    /// run is, and one that computes gets a task, so that the calls of a turn compute in parallel.
+    fn computes(&self) -> bool {
+        !self.blocks()
+    }
+
     /// Whether a call takes a thread for work that blocks. Its driver then reserves one before it records
     /// that the call starts.
     fn blocks(&self) -> bool {
@@ -42,6 +48,10 @@ impl<T: Tool + ?Sized> Tool for std::sync::Arc<T> {
 
     fn cancel_grace(&self) -> Duration {
         (**self).cancel_grace()
+    }
+
+    fn computes(&self) -> bool {
+        (**self).computes()
     }
 
     fn blocks(&self) -> bool {

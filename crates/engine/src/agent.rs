@@ -236,6 +236,11 @@ impl AgentRuntime {
         }
     }
 
+    /// Whether calls of this tool may keep the thread that polls them.
+    pub(crate) fn computes(&self, tool: &str) -> bool {
+        self.tools.get(tool).is_some_and(|registered| registered.tool().computes())
+    }
+
     pub(crate) fn gates(&self, tool: &str) -> Gates {
         let registered = self.tools.get(tool);
         let blocks = registered.is_some_and(|registered| registered.tool().blocks());

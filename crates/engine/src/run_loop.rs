@@ -70,8 +70,8 @@ pub(crate) struct RunLoop {
     /// Told to effects once the wish is stored.
     stop: CancellationToken,
     return_when_waiting: bool,
-    /// Model calls, questions, hooks and the last tool call of a turn are polled here. The calls before it
-    /// are tasks, so that those that compute do so in parallel.
+    /// Model calls, questions, hooks, tools that only wait and the last tool call of a turn are polled here. The
+    /// calls before it that compute are tasks, so that they do so in parallel.
     in_flight: InFlight,
     tools: JoinSet<Done>,
     /// A list: there are a handful.
@@ -248,8 +248,9 @@ impl RunLoop {
             match effect.work {
                 Work::Tool { call, class } => {
                     let permit = self.permits.take(&done_id(&context));
+                    let computes = self.agent.computes(call.name());
                     let call = perform::tool(self.agent.clone(), call, class, context, permit);
-                    if at < last {
+                    if at < last && computes {
                         self.tools.spawn(call.map(done));
                     } else {
                         self.in_flight.push(call.map(done));

@@ -57,6 +57,10 @@ impl Tool for PythonTool {
         &self.spec
     }
 
+    fn computes(&self) -> bool {
+        false
+    }
+
     fn call(&self, arguments: Value, context: Context) -> BoxFuture<'static, Result<ToolOutput, Error>> {
         let tool = self.clone();
         async move {

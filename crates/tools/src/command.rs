@@ -203,6 +203,10 @@ impl Tool for CommandTool {
         &self.spec
     }
 
+    fn computes(&self) -> bool {
+        false
+    }
+
     fn call(&self, arguments: Value, context: Context) -> BoxFuture<'static, Result<ToolOutput, Error>> {
         let program = self.program.clone();
         async move { program.call(&arguments, &context).await }.boxed()

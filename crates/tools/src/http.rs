@@ -186,6 +186,10 @@ impl Tool for HttpTool {
         &self.spec
     }
 
+    fn computes(&self) -> bool {
+        false
+    }
+
     fn call(&self, arguments: Value, context: Context) -> BoxFuture<'static, Result<ToolOutput, Error>> {
         let exchange = self.exchange.clone();
         async move { exchange.call(&arguments, &context).await }.boxed()
