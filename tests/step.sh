@@ -5,7 +5,10 @@ set -euo pipefail
 name=$1 began=$SECONDS code=0
 steps=$(dirname "${BASH_SOURCE[0]}")/../target/steps
 echo "== $name"
-"${@:2}" || code=$?
+# What is started in the background of a script ignores Ctrl-C, and so would every test of it.
+default=()
+env --default-signal=INT true 2>/dev/null && default=(env --default-signal=INT)
+"${default[@]}" "${@:2}" || code=$?
 took="$((SECONDS - began)) s"
 [ "$code" = 0 ] || took+=", failed with $code"
 mkdir -p "$(dirname "$steps")"
