@@ -53,7 +53,7 @@ test: tools build ## all tests, the table of faults, real upstreams, Python, lic
 	@$(STEP) faults $(BIN)/ambidex-faults
 	@$(STEP) upstreams tests/upstreams/runs.py $(BIN)/ambidex --fake $(BIN)/fake-provider --runs $(RUNS)
 	@$(STEP) python-suites tests/python/suites.sh
-	@$(STEP) scenarios tests/python/scenarios.sh -j 2
+	@$(STEP) scenarios env PYTHONS=venv tests/python/scenarios.sh -j 2
 	@$(STEP) soak env $(PYTHON_HERE) -m ambidex.selftest.soak --seconds 60 --awaits 200000 --runs 2000 --exits 40
 	@$(STEP) wheels tests/python/wheels.sh
 	@$(STEP) licences $(TARGET)/tools/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the pytest suites on each CPython that install.sh made an environment for; arguments go to pytest.
-# The servers, workers and kernels of python/tests/integrations run on the first of them alone.
-# PYTHONS="venv 3.13" names the environments to use.
+# All of them run on the first, and on the others those that meet the interpreter: bridge, engine, tools.
+# PYTHONS="venv 3.13" names environments to run all suites on, but for the integrations.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -21,8 +21,11 @@ fi
 
 for environment in "${environments[@]}"; do
   python=$out/$environment/bin/python
-  skip=()
-  [ "$environment" = venv ] || skip=(--ignore=python/tests/integrations)
+  suites=()
+  if [ "$environment" != venv ]; then
+    suites=(--ignore=python/tests/integrations)
+    [ -n "${PYTHONS:-}" ] || suites=(python/tests/bridge python/tests/engine python/tests/tools)
+  fi
   echo "suites: $("$python" -VV | head -n 1)"
-  "$python" -m pytest --quiet "${skip[@]}" "$@"
+  "$python" -m pytest --quiet "${suites[@]}" "$@"
 done
