@@ -223,7 +223,6 @@ impl<S: ChunkSource> EventStream<S> {
         }
         let Some(first) = ready!(self.source.poll_chunk(cx))? else { return Poll::Ready(Ok(None)) };
         let mut bytes = first.len();
-        self.arrived.reserve(CHUNKS_AT_ONCE);
         while self.arrived.len() < CHUNKS_AT_ONCE && bytes < BYTES_AT_ONCE {
             match self.source.poll_chunk(cx) {
                 Poll::Ready(Ok(Some(chunk))) => {
