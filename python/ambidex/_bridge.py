@@ -171,8 +171,3 @@ def _in_trio() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def is_main_thread() -> bool:
-    """Whether Python's signals are handled in this thread."""
-    return threading.current_thread() is threading.main_thread()

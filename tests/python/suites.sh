@@ -9,15 +9,9 @@ cd "$root"
 out=${CARGO_TARGET_DIR:-target}/python
 export PYTHONPATH=$root/python
 
-if [ -n "${PYTHONS:-}" ]; then
-  read -ra environments <<<"$PYTHONS"
-else
-  environments=()
-  for python in "$out"/{venv,3.*}/bin/python; do
-    [ -x "$python" ] && environments+=("$(basename "$(dirname "$(dirname "$python")")")")
-  done
-fi
-[ "${#environments[@]}" != 0 ] || { echo "suites: no environment; run tests/python/install.sh" >&2; exit 1; }
+name=suites
+# shellcheck source=tests/python/environments.sh
+source tests/python/environments.sh
 
 for environment in "${environments[@]}"; do
   python=$out/$environment/bin/python

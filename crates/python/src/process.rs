@@ -18,8 +18,9 @@ use crate::bridge::Background;
 use crate::held::Releases;
 use crate::project::Projects;
 use crate::resting::Resting;
+use crate::threads::PythonThreads;
 use crate::watch::Watch;
-use crate::{failure, fork, project, threads};
+use crate::{failure, fork, project};
 
 /// Threads of the runtime. They only drive I/O and our own code; more of them would only share its caches.
 const RUNTIME_THREADS: usize = 2;
@@ -58,7 +59,7 @@ impl Process {
             .enable_all()
             .build()
             .map_err(|error| failed("its threads cannot be started", &error))?;
-        let threads = BlockingPool::with_starter(settings.sync_workers as usize, threads::starter());
+        let threads = BlockingPool::with_starter(settings.sync_workers as usize, Arc::new(PythonThreads));
         let client = Client::builder().build().map_err(|error| failed("the HTTP client", &error))?;
         let store = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
         Ok(Self {

@@ -4,19 +4,18 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ambidex_tools::{PoolJob, PoolThread, StartThread};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::bridge::Finish;
 use crate::gate::{self, Inside};
 use crate::process;
 
 /// What is called, as a tuple of a callable and its arguments.
 type Prepare = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send>;
-/// Takes what came of it.
-type Finish = Box<dyn FnOnce(PyResult<Bound<'_, PyAny>>) + Send>;
 
 /// A call that a job leaves to its thread's loop.
 struct Call {
@@ -115,9 +114,4 @@ impl Worker {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The pool's way to start threads.
-pub(crate) fn starter() -> Arc<dyn StartThread> {
-    Arc::new(PythonThreads)
 }

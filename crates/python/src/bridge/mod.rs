@@ -25,6 +25,7 @@ pub(crate) use foreign::ForeignCall;
 pub(crate) use loop_bridge::LoopBridge;
 pub(crate) use operation::{Answer, Failure};
 pub(crate) use standing::Standing;
+pub(crate) use tasks::Finish;
 pub(crate) use wakeup::Wakeup;
 
 use std::sync::Arc;
