@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the pytest suites on each CPython that install.sh made an environment for; arguments go to pytest.
-# All of them run on the first, and on the others those that meet the interpreter: bridge, engine, tools.
+# All of them run on the first, and on the others those that meet the interpreter: bridge, engine, tools, gather.
 # PYTHONS="venv 3.13" names environments to run all suites on, but for the integrations.
 set -euo pipefail
 
@@ -18,7 +18,7 @@ for environment in "${environments[@]}"; do
   suites=()
   if [ "$environment" != venv ]; then
     suites=(--ignore=python/tests/integrations)
-    [ -n "${PYTHONS:-}" ] || suites=(python/tests/bridge python/tests/engine python/tests/tools)
+    [ -n "${PYTHONS:-}" ] || suites=(python/tests/bridge python/tests/engine python/tests/tools python/tests/aio/test_gather.py)
   fi
   echo "suites: $("$python" -VV | head -n 1)"
   "$python" -m pytest --quiet "${suites[@]}" "$@"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 from typing import Any
 
 import pytest
@@ -239,7 +238,7 @@ def test_all_of_them_see_the_callers_context_also_those_that_start_later() -> No
     assert asyncio.run(main()) == [5, 5, 5, 5]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+@pytest.mark.since(3, 12)
 def test_eager_tasks_are_tasks() -> None:
     counted = Counted()
 

@@ -1,6 +1,5 @@
 """PEP 604, 695 and 696, where the version has them."""
 
-import sys
 import textwrap
 from typing import Any, Optional, Union
 
@@ -24,10 +23,7 @@ def test_both_spellings_of_a_union() -> None:
     assert old.schema == new.schema
 
 
-type_statement = pytest.mark.skipif(sys.version_info < (3, 12), reason="its syntax came with Python 3.12")
-
-
-@type_statement
+@pytest.mark.since(3, 12)
 def test_aliases() -> None:
     names = run(
         """
@@ -54,7 +50,7 @@ def test_aliases() -> None:
     assert (day.isoformat(), pair, json) == ("2026-01-31", (1, 2), {"a": [1, None, "b"]})
 
 
-@type_statement
+@pytest.mark.since(3, 12)
 def test_generic_classes_and_functions() -> None:
     names = run(
         """
@@ -77,7 +73,7 @@ def test_generic_classes_and_functions() -> None:
     assert names["output"].parse({"value": 1}).value == 1
 
 
-@type_statement
+@pytest.mark.since(3, 12)
 def test_generic_text_annotations() -> None:
     names = run(
         """
@@ -97,7 +93,7 @@ def test_generic_text_annotations() -> None:
     assert (type(box.inside[0]), bounded) == (float, 3)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="its syntax came with Python 3.13")
+@pytest.mark.since(3, 13)
 def test_defaults_of_type_variables() -> None:
     names = run(
         """
@@ -114,7 +110,7 @@ def test_defaults_of_type_variables() -> None:
     assert names["f"].schema["properties"]["box"]["properties"] == {"inside": {"type": "integer"}}
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated late since Python 3.14")
+@pytest.mark.since(3, 14)
 def test_late_annotations() -> None:
     names = run(
         """
