@@ -51,11 +51,9 @@ impl Client {
     ///
     /// # Errors
     /// See [`HttpErrorKind`]; a status is never an error.
-    pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
+    pub fn send(&self, request: Request) -> impl Future<Output = Result<Response, HttpError>> + Send {
+        // Taken apart here: an async function would keep a place for the whole request while it waits.
         let Request { method, url, headers, body, timeouts } = request;
-        if method == Method::CONNECT {
-            return Err(HttpError::new(HttpErrorKind::Protocol, "CONNECT is not for callers").sent(false));
-        }
         let settings = &self.0.settings;
         let connect = timeouts.connect.unwrap_or(settings.connect);
         let first_byte = timeouts.first_byte.unwrap_or(settings.first_byte);
@@ -66,28 +64,34 @@ impl Client {
         if let Some(user_agent) = &settings.user_agent {
             wire.headers_mut().entry(header::USER_AGENT).or_insert_with(|| user_agent.clone());
         }
-        loop {
-            let mut lease = self.0.acquire(&url, connect).await.map_err(|error| error.at(url.place()))?;
-            lease.address(&mut wire, &url);
-            let Ok(answer) = timeout(first_byte, lease.send(wire)).await else {
-                let message = format!("no response within {first_byte:?}");
-                let error = HttpError::new(HttpErrorKind::Timeout(TimeoutPhase::FirstByte), message);
-                return Err(error.reused(lease.reused).at(url.place()));
-            };
-            let mut error = match answer {
-                Ok(response) => return Ok(Response::new(response, url, lease)),
-                Err(error) => error,
-            };
-            let reused = lease.reused;
-            let unsent = error.take_message();
-            let error = failure::before_response(error.into_error()).reused(reused).at(url.place());
-            match unsent {
-                Some(unsent) if reused => {
-                    lease.discard();
-                    wire = unsent;
+        async move {
+            if *wire.method() == Method::CONNECT {
+                let error = HttpError::new(HttpErrorKind::Protocol, "CONNECT is not for callers");
+                return Err(error.sent(false));
+            }
+            loop {
+                let mut lease = self.0.acquire(&url, connect).await.map_err(|error| error.at(url.place()))?;
+                lease.address(&mut wire, &url);
+                let Ok(answer) = timeout(first_byte, lease.send(wire)).await else {
+                    let message = format!("no response within {first_byte:?}");
+                    let error = HttpError::new(HttpErrorKind::Timeout(TimeoutPhase::FirstByte), message);
+                    return Err(error.reused(lease.reused).at(url.place()));
+                };
+                let mut error = match answer {
+                    Ok(response) => return Ok(Response::new(response, url, lease)),
+                    Err(error) => error,
+                };
+                let reused = lease.reused;
+                let unsent = error.take_message();
+                let error = failure::before_response(error.into_error()).reused(reused).at(url.place());
+                match unsent {
+                    Some(unsent) if reused => {
+                        lease.discard();
+                        wire = unsent;
+                    }
+                    Some(_) => return Err(error.sent(false)),
+                    None => return Err(error),
                 }
-                Some(_) => return Err(error.sent(false)),
-                None => return Err(error),
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering::AcqRel, Ordering::Acquire},
@@ -30,7 +30,8 @@ const READY: Duration = Duration::from_secs(1);
 /// How often a connection that woke itself is polled again before other tasks get their turn.
 const ROUNDS: usize = 3;
 
-type Sent = Result<http::Response<Incoming>, TrySendError<http::Request<WireBody>>>;
+/// The error gives the request back when nothing of it was written.
+pub(crate) type Sent = Result<http::Response<Incoming>, TrySendError<http::Request<WireBody>>>;
 
 pub(crate) struct Http1 {
     sender: http1::SendRequest<WireBody>,
@@ -96,10 +97,9 @@ impl Http1 {
         Self { sender, connection: Some(Box::new(connection)), signal, waker, waits: false, forward }
     }
 
-    /// Sends. The error gives the request back when nothing of it was written.
-    pub(crate) async fn send(&mut self, request: http::Request<WireBody>) -> Sent {
-        let mut sent = pin!(self.sender.try_send_request(request));
-        std::future::poll_fn(|cx| self.poll(cx, |_, cx| sent.as_mut().poll(cx))).await
+    /// Takes a request; what comes of it comes only while the connection is polled.
+    pub(crate) fn send(&mut self, request: http::Request<WireBody>) -> impl Future<Output = Sent> + use<> {
+        self.sender.try_send_request(request)
     }
 
     /// Whether a request may be sent now; a connection that needs too long is given up.

@@ -6,6 +6,7 @@
 //! for what it finds.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -14,8 +15,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::Either;
 use http::{Uri, header, uri::Authority};
-use hyper::{body::Incoming, client::conn::TrySendError, client::conn::http2};
+use hyper::client::conn::http2;
+use pin_project_lite::pin_project;
 use tokio::{
     runtime,
     sync::{Notify, Semaphore},
@@ -28,7 +31,7 @@ use crate::{
     client::Settings,
     connect::{Connected, StreamLimit, Turn, connect},
     error::{HttpError, HttpErrorKind, TimeoutPhase},
-    http1::Http1,
+    http1::{Http1, Sent},
     tasks::Tasks,
     url::Url,
 };
@@ -425,15 +428,13 @@ impl Lease {
         }
     }
 
-    /// Sends. The error gives the request back when nothing of it was written.
-    pub(crate) async fn send(
-        &mut self,
-        request: http::Request<WireBody>,
-    ) -> Result<http::Response<Incoming>, TrySendError<http::Request<WireBody>>> {
-        match &mut self.held {
-            Held::Http1(connection) => connection.send(request).await,
-            Held::Http2(stream) => stream.0.sender.clone().try_send_request(request).await,
-        }
+    /// Sends. Not an async function: that would keep a place for the request while it waits for the response.
+    pub(crate) fn send(&mut self, request: http::Request<WireBody>) -> impl Future<Output = Sent> {
+        let sent = match &mut self.held {
+            Held::Http1(connection) => Either::Left(connection.send(request)),
+            Held::Http2(stream) => Either::Right(stream.0.sender.clone().try_send_request(request)),
+        };
+        Sending { lease: self, sent }
     }
 
     /// Polls what comes of the exchange, and the connection it comes from where no task drives that.
@@ -460,6 +461,24 @@ impl Lease {
         if let Held::Http2(stream) = &self.held {
             stream.0.refused.store(true, Relaxed);
         }
+    }
+}
+
+pin_project! {
+    /// A request that waits for its response.
+    struct Sending<'a, F> {
+        lease: &'a mut Lease,
+        #[pin]
+        sent: F,
+    }
+}
+
+impl<F: Future> Future for Sending<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        this.lease.poll(cx, |cx| this.sent.as_mut().poll(cx))
     }
 }
 

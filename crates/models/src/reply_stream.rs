@@ -326,38 +326,76 @@ impl Reading {
 }
 
 async fn open(shared: Arc<Shared>, body: Body, first_token: Duration) -> Result<Opened, Error> {
-    let place = &shared.place;
-    let response =
-        send(&shared, body, first_token).await.map_err(|error| failure::of_http(place, &error, false))?;
+    let answer = send(&shared, body, first_token).await;
+    // The response goes on into a box: it would have a place in every call that waits for one.
+    let rest: BoxFuture<'_, Result<Opened, Error>> = {
+        let response = answer.map_err(|error| failure::of_http(&shared.place, &error, false))?;
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = kind.unwrap_or_default().to_ascii_lowercase();
+        let lines = shared.adapter.framing() == Framing::Lines;
+        let streams = if lines { kind.contains("ndjson") } else { kind.contains("event-stream") };
+        if response.status().as_u16() != 200 {
+            Box::pin(refused(&shared, response))
+        } else if !streams && (kind.contains("json") || kind.contains("html")) {
+            Box::pin(whole(&shared, response, first_token))
+        } else {
+            return Ok(reading(&shared, response, lines, first_token));
+        }
+    };
+    rest.await
+}
+
+fn reading(shared: &Shared, response: Response, lines: bool, first_token: Duration) -> Opened {
+    let request_id = request_id(response.headers());
+    let limits = &shared.timeouts;
+    let after = IdleLimit { silence: limits.idle, pings: limits.pings() };
+    let before = IdleLimit { silence: first_token, pings: first_token.max(limits.pings()) };
+    let events = response.events().idle(before);
+    let reading = Reading {
+        events: if lines { events.lines(LineDecoder::new()) } else { events },
+        decoder: shared.adapter.decoder(),
+        any_event: false,
+        idle: Some(after),
+    };
+    Opened { request_id, body: OpenedBody::Events(Box::new(reading)) }
+}
+
+/// Sends, and once more when a connection from the pool turns out closed: that says nothing about the
+/// provider, and asking a model twice does no harm.
+async fn send(shared: &Shared, body: Body, first_token: Duration) -> Result<Response, HttpError> {
+    let mut again = false;
+    loop {
+        let request = shared.http_request(body.clone(), first_token);
+        match shared.client.send(request).await {
+            Err(error)
+                if !again
+                    && error.on_reused_connection()
+                    && matches!(error.kind(), HttpErrorKind::Closed | HttpErrorKind::Reset) =>
+            {
+                again = true;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The failure that a response of another status than 200 tells of.
+async fn refused(shared: &Shared, response: Response) -> Result<Opened, Error> {
     let request_id = request_id(response.headers());
     let status = response.status().as_u16();
-    if status != 200 {
-        let wait = retry_after(response.headers(), SystemTime::now());
-        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        let location = location.map(str::to_owned);
-        let body = timeout(ERROR_BODY_TIME, response.collect(MAX_ERROR_BODY)).await;
-        let body = body.ok().and_then(Result::ok).unwrap_or_default();
-        let error = failure::of_response(place, status, &body, wait, location.as_deref());
-        return Err(error.with_request_id(request_id));
-    }
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    let lines = shared.adapter.framing() == Framing::Lines;
-    let streams = if lines { kind.contains("ndjson") } else { kind.contains("event-stream") };
-    if streams || !(kind.contains("json") || kind.contains("html")) {
-        let limits = &shared.timeouts;
-        let after = IdleLimit { silence: limits.idle, pings: limits.pings() };
-        let before = IdleLimit { silence: first_token, pings: first_token.max(limits.pings()) };
-        let events = response.events().idle(before);
-        let reading = Reading {
-            events: if lines { events.lines(LineDecoder::new()) } else { events },
-            decoder: shared.adapter.decoder(),
-            any_event: false,
-            idle: Some(after),
-        };
-        return Ok(Opened { request_id, body: OpenedBody::Events(Box::new(reading)) });
-    }
-    // A server that does not stream: its whole answer is as good, if it is one.
+    let wait = retry_after(response.headers(), SystemTime::now());
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.map(str::to_owned);
+    let body = timeout(ERROR_BODY_TIME, response.collect(MAX_ERROR_BODY)).await;
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
+    let error = failure::of_response(&shared.place, status, &body, wait, location.as_deref());
+    Err(error.with_request_id(request_id))
+}
+
+/// Of a server that does not stream: its whole answer is as good, if it is one.
+async fn whole(shared: &Shared, response: Response, first_token: Duration) -> Result<Opened, Error> {
+    let place = &shared.place;
+    let request_id = request_id(response.headers());
     let body = timeout(first_token, response.collect(MAX_ANSWER)).await.map_err(|_| {
         let text = format!("no whole answer within {first_token:?}; raise `timeout.first_token`");
         Error::new(ErrorKind::Timeout, text).with_request_id(request_id.clone())
@@ -372,21 +410,6 @@ async fn open(shared: Arc<Shared>, body: Body, first_token: Duration) -> Result<
     let mut chunks = Vec::new();
     let error = shared.adapter.decoder().whole(&body, &mut chunks).err();
     Ok(Opened { request_id, body: OpenedBody::Whole(chunks, error) })
-}
-
-/// Sends, and once more when a connection from the pool turns out closed: that says nothing about the
-/// provider, and asking a model twice does no harm.
-async fn send(shared: &Shared, body: Body, first_token: Duration) -> Result<Response, HttpError> {
-    let request = shared.http_request(body.clone(), first_token);
-    match shared.client.send(request).await {
-        Err(error)
-            if error.on_reused_connection()
-                && matches!(error.kind(), HttpErrorKind::Closed | HttpErrorKind::Reset) =>
-        {
-            shared.client.send(shared.http_request(body, first_token)).await
-        }
-        answer => answer,
-    }
 }
 
 /// Also where a flood of bytes has spent the task's budget.
