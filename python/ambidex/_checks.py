@@ -8,11 +8,11 @@ from typing import Any
 from .errors import UsageError
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known name that was probably meant; `likeness` 1 takes the very name alone."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    found = get_close_matches(name, list(known), n=1, cutoff=likeness)
     return found[0] if found else None
 
 
@@ -86,3 +86,10 @@ def sendable(where: str, text: str) -> str:
                 "wrong decoding; decode it as what it is, or send text.encode('utf-8', 'replace').decode()"
             ) from None
     return text
+
+
+def spoken(where: str, text: str) -> str:
+    """A text that says something and can be sent."""
+    if not text or text.isspace():
+        raise UsageError(f"{where}: the text is empty; say what is to be done")
+    return sendable(where, text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _core
-from ._checks import choice, duration, number, plain, sendable
+from ._checks import choice, duration, nearest, number, plain, sendable
 from .errors import UsageError
 from .model import as_model
 
@@ -115,6 +115,11 @@ def _hook(where: str, hook: Any) -> _core.Hook:
         )
     if not any(hasattr(hook, name) for name in _HOOKS):
         raise UsageError(f"{where}: hook {hook!r} has no method of a hook; those are {', '.join(_HOOKS)}")
+    for name in dir(hook):
+        if name.startswith(("before_", "after_", "on_")) and name not in _HOOKS:
+            meant = nearest(name, _HOOKS, 0.8)
+            if meant is not None and not hasattr(hook, meant):
+                raise UsageError(f"{where}: hook {hook!r} has a method {name!r}; did you mean {meant!r}?")
     return _core.Hook(hook, _is_async)
 
 

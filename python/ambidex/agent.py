@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from . import _bridge, _core
-from ._checks import duration, number, sendable, unknown
+from ._checks import duration, number, sendable, spoken, unknown
 from ._conversation import SUMMARY, NothingRan, answer_plain, question_id, summary_request
 from ._definition import budget_plain, build, listed, tool_name
 from .errors import AmbidexError, UsageError
@@ -285,9 +285,7 @@ class Agent(Generic[T]):
         if timeout is not None:
             duration("a run", "timeout", timeout)
         if isinstance(task, str):
-            sendable("a run", task)
-            if (not task or task.isspace()) and not files and not images:
-                raise UsageError("a run: the task is empty; say what is to be done")
+            (sendable if files or images else spoken)("a run", task)
         if not isinstance(task, str) or files or images:
             from ._attachments import attached
 
@@ -447,7 +445,7 @@ class Agent(Generic[T]):
         number("batch()", "concurrency", concurrency, least=1, whole=True)
         number("batch()", "max_iterations", max_iterations, least=1, whole=True)
         duration("batch()", "timeout", timeout)
-        inputs = [sendable("batch()", task) if isinstance(task, str) else plain_input(task) for task in tasks]
+        inputs = [spoken("batch()", task) if isinstance(task, str) else plain_input(task) for task in tasks]
         timeout = self._config["timeout"] if timeout is None else timeout
         return (inputs, concurrency, sequential, max_iterations, timeout)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _bridge, _core
-from ._checks import duration, number, sendable, unknown
+from ._checks import duration, number, sendable, spoken, unknown
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def _call(
             raise UsageError(f"{where}: system is {system!r}; give it a text")
         sendable(f"{where}: system", system)
     if isinstance(input, str):
-        sendable(where, input)
+        spoken(where, input)
     else:
         from .messages import plain_input
 

@@ -187,6 +187,10 @@ def scripted(
             )
         return Model._of(_core.Model.script_file(path), f"script {path}")
     turns = list(script)
+    if not turns and default is None:
+        raise UsageError(
+            'ax.models.scripted: the list is empty; give what is to be said: ax.models.scripted(["..."])'
+        )
     if any(callable(turn) for turn in (*turns, default)):
         return _script_of_functions(turns, default, name)
     plain: dict[str, Any] = {"name": name, "turns": [_turn(turn) for turn in turns]}

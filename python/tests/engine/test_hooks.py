@@ -213,5 +213,12 @@ def test_what_a_hook_may_not_return_is_said(seam: str, says: str) -> None:
 def test_what_is_no_hook_is_refused() -> None:
     with pytest.raises(ax.UsageError, match="has no method of a hook"):
         agent_with(object())
+    misspelt = {
+        "before_model": Watches.before_model,
+        "on_finsh": Watches.before_model,
+        "on_click": Watches.before_model,
+    }
+    with pytest.raises(ax.UsageError, match="has a method 'on_finsh'; did you mean 'on_finish'"):
+        agent_with(type("Misspelt", (), misspelt)())
     with pytest.raises(ax.UsageError, match=r"is a class; give an object of it: hooks=\[Watches\(\)\]"):
         agent_with(Watches)
