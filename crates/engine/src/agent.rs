@@ -238,7 +238,7 @@ impl AgentRuntime {
 
     /// Whether calls of this tool may keep the thread that polls them.
     pub(crate) fn computes(&self, tool: &str) -> bool {
-        self.tools.get(tool).is_some_and(|registered| registered.tool().computes())
+        self.tools.get(tool).is_some_and(|registered| registered.computes())
     }
 
     pub(crate) fn gates(&self, tool: &str) -> Gates {

@@ -17,6 +17,7 @@ use ambidex_core::{BoxFuture, BoxStream, Context, Error, ErrorKind, Model, Reque
 use ambidex_tools::cap::keep;
 use ambidex_tools::{Registered, registry};
 use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
 use serde_json::Value;
 
 use crate::agent::AgentRuntime;
@@ -77,20 +78,42 @@ async fn reply(agent: &AgentRuntime, history: History, context: &Context) -> Res
     Ok(reply)
 }
 
-/// A model call between the hooks before and after it.
-async fn hooked(
+/// A model call between the hooks before and after it. What hooks need is boxed, and the stream is made before the
+/// future is: request and reply would have a place in it for as long as the call takes.
+fn hooked<'a>(
+    agent: &'a AgentRuntime,
+    model: &'a dyn Model,
+    request: Request,
+    context: &'a Context,
+    shown: bool,
+) -> impl Future<Output = Result<Reply, Error>> + Send + 'a {
+    let stream = if agent.hooks.is_empty() {
+        Either::Left(ready(Ok(model.stream(request, context.clone()))))
+    } else {
+        Either::Right(Box::pin(before_model(agent, model, request, context)))
+    };
+    async move {
+        let collected = collect(stream.await?, context, shown).await;
+        if agent.hooks.is_empty() {
+            return collected;
+        }
+        Box::pin(after_model(agent, collected?, context)).await
+    }
+}
+
+async fn before_model(
     agent: &AgentRuntime,
     model: &dyn Model,
     mut request: Request,
     context: &Context,
-    shown: bool,
-) -> Result<Reply, Error> {
+) -> Result<BoxStream<'static, Result<Chunk, Error>>, Error> {
     for hook in &agent.hooks {
         request = guard(ErrorKind::HookFailed, || hook.before_model(context, request)).await?;
     }
-    // Made here: a request would lie in the future of the call for as long as it takes.
-    let stream = model.stream(request, context.clone());
-    let mut reply = collect(stream, context, shown).await?;
+    Ok(model.stream(request, context.clone()))
+}
+
+async fn after_model(agent: &AgentRuntime, mut reply: Reply, context: &Context) -> Result<Reply, Error> {
     let usage = reply.usage;
     for hook in &agent.hooks {
         let hooked = guard(ErrorKind::HookFailed, || hook.after_model(context, reply)).await;
@@ -368,8 +391,8 @@ async fn once(
 ) -> Result<Result<ToolOutput, Error>, Unfinished> {
     let own = context.child();
     let token = own.token().clone();
-    let mut calling =
-        Box::pin(guard(ErrorKind::ToolFailed, || registered.tool().call(arguments.clone(), own)));
+    let call = guard(ErrorKind::ToolFailed, || registered.tool().call(arguments.clone(), own));
+    let mut calling = Box::pin(registered.timed(call));
     let why = tokio::select! {
         biased;
         () = token.cancelled() => Unfinished::Cancelled,

@@ -1,6 +1,10 @@
 //! Tools by name.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use ambidex_core::suggest::nearest;
 use ambidex_core::{Error, ErrorKind, Tool, ToolSpec};
@@ -26,7 +30,12 @@ pub struct Registered {
     tool: Arc<dyn Tool>,
     input: Validator,
     permits: Arc<Semaphore>,
+    /// Whether every poll of the call that ended last was short.
+    is_short: AtomicBool,
 }
+
+/// What is polled within this time would wait longer for another core to take it over, and its run after it.
+const SHORT: Duration = Duration::from_micros(50);
 
 impl Toolbox {
     pub fn new() -> Self {
@@ -100,7 +109,7 @@ impl Registered {
             Validator::new(&spec.input).map_err(|error| error.context(format!("tool `{}`", spec.name)))?;
         let concurrency = spec.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1);
         let permits = Arc::new(Semaphore::new(concurrency as usize));
-        Ok(Self { input, permits, tool })
+        Ok(Self { input, permits, tool, is_short: AtomicBool::new(false) })
     }
 
     pub fn tool(&self) -> &Arc<dyn Tool> {
@@ -114,6 +123,28 @@ impl Registered {
     /// One permit for each call of this tool that may run at once.
     pub fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
+    }
+
+    /// Whether polling a call may take long, as far as is known: the tool does not say that it does not
+    /// ([`Tool::computes`]), and its last call did, or there was none.
+    pub fn computes(&self) -> bool {
+        self.tool.computes() && !self.is_short.load(Relaxed)
+    }
+
+    /// Polls a call of the tool and keeps in mind how long that takes.
+    pub async fn timed<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        let mut is_short = true;
+        poll_fn(|cx| {
+            let since = Instant::now();
+            let polled = call.as_mut().poll(cx);
+            is_short &= since.elapsed() < SHORT;
+            if polled.is_ready() {
+                self.is_short.store(is_short, Relaxed);
+            }
+            polled
+        })
+        .await
     }
 
     /// Whether a call's arguments match the input schema.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ambidex_core::{ErrorKind, Tool, ToolOutput, ToolSpec};
 use ambidex_tools::{FunctionTool, Toolbox};
 use serde_json::json;
@@ -75,4 +77,22 @@ fn a_tool_has_as_many_permits_as_it_may_have_calls() {
     assert_eq!(tools.get("a").unwrap().permits().available_permits(), 8);
     assert_eq!(tools.get("b").unwrap().permits().available_permits(), 2);
     assert_eq!(tools.get("b").unwrap().tool().spec().concurrency, Some(2));
+}
+
+#[tokio::test]
+async fn a_tool_computes_until_a_call_of_it_was_short() {
+    let mut tools = Toolbox::new();
+    tools.add(tool("a")).unwrap();
+    let a = tools.get("a").unwrap();
+    assert!(a.computes(), "nothing is known of it yet");
+    // A busy machine may stretch some of them.
+    for _ in 0..10_000 {
+        a.timed(async {}).await;
+        if !a.computes() {
+            break;
+        }
+    }
+    assert!(!a.computes());
+    a.timed(async { std::thread::sleep(Duration::from_millis(1)) }).await;
+    assert!(a.computes(), "it keeps its thread");
 }
