@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::{BlockingThread, BlockingThreads};
+use crate::child_token::ChildToken;
 use crate::effect::EffectId;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -15,20 +16,28 @@ use crate::question::Question;
 use crate::relay::{Asking, Closing};
 use crate::wire::WireCache;
 
-/// Belongs to one effect of one run: who asks, under which key, until when, and how to stop.
+/// Belongs to one effect of one run: who asks, under which key, until when, and how to stop. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
+    scope: Arc<EffectScope>,
+    /// Of a part of the effect that may end before it.
+    own: Option<Arc<ChildToken>>,
+    time_left: Option<Duration>,
+    in_retry: bool,
+    beside: bool,
+}
+
+/// What all parts of one effect share.
+#[derive(Clone)]
+struct EffectScope {
     run: Arc<RunScope>,
     effect: Arc<str>,
     attempt: u32,
     token: CancellationToken,
-    time_left: Option<Duration>,
     thread: Option<Reserved>,
-    in_retry: bool,
     asking: Option<Arc<dyn Asking>>,
     /// Weak: whoever keeps a context keeps no place.
     place: Option<Weak<dyn Place>>,
-    beside: bool,
 }
 
 /// A thread kept for one effect, until the effect takes it.
@@ -101,6 +110,11 @@ impl std::fmt::Debug for Caller {
 pub trait EventSink: Send + Sync {
     /// Never blocks and never fails; a sink that nobody reads forgets.
     fn emit(&self, effect: &Arc<str>, attempt: u32, event: EventKind);
+
+    /// Several that come together, in their order.
+    fn emit_all(&self, effect: &Arc<str>, attempt: u32, events: &mut dyn Iterator<Item = EventKind>) {
+        events.for_each(|event| self.emit(effect, attempt, event));
+    }
 }
 
 /// The run of what belongs to none.
@@ -114,18 +128,13 @@ impl Context {
         token: CancellationToken,
         time_left: Option<Duration>,
     ) -> Self {
-        Self {
-            run,
-            effect,
-            attempt,
-            token,
-            time_left,
-            thread: None,
-            in_retry: false,
-            asking: None,
-            place: None,
-            beside: false,
-        }
+        let scope = EffectScope { run, effect, attempt, token, thread: None, asking: None, place: None };
+        Self { scope: Arc::new(scope), own: None, time_left, in_retry: false, beside: false }
+    }
+
+    /// For what is set before anybody else has the context, as a rule.
+    fn scope(&mut self) -> &mut EffectScope {
+        Arc::make_mut(&mut self.scope)
     }
 
     /// A context outside any run, for a single call of a model or tool.
@@ -135,31 +144,45 @@ impl Context {
     }
 
     pub fn run(&self) -> &str {
-        &self.run.run
+        &self.scope.run.run
     }
 
     /// The effect's id within its run.
     pub fn effect(&self) -> &str {
-        &self.effect
+        &self.scope.effect
     }
 
     /// The same in every attempt and every process: whoever can tell a repeated request by it, should get it.
     pub fn idempotency_key(&self) -> String {
-        format!("{}/{}", self.run.run, self.effect)
+        format!("{}/{}", self.run(), self.effect())
     }
 
     /// Counts from 1; above 1 only where an earlier attempt was lost with its process.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.scope.attempt
     }
 
     /// Cancelled when the run is, or when this effect's time is over.
     pub fn token(&self) -> &CancellationToken {
-        &self.token
+        match &self.own {
+            Some(own) => own.token(),
+            None => &self.scope.token,
+        }
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.token.is_cancelled()
+        match &self.own {
+            Some(own) => own.is_cancelled(),
+            None => self.scope.token.is_cancelled(),
+        }
+    }
+
+    /// Cancels the token, which ends what else is under it.
+    pub fn cancel(&self) {
+        match &self.own {
+            Some(own) => own.cancel(),
+            None => self.scope.token.cancel(),
+        }
     }
 
     /// The run's time left when the effect started.
@@ -170,7 +193,7 @@ impl Context {
     /// The same context under a token of its own, which ends with this one's.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), ..self.clone() }
+        Self { own: Some(Arc::new(ChildToken::of(self.clone()))), ..self.clone() }
     }
 
     /// The same context for an attempt of a retry: whoever is asked makes one attempt only.
@@ -186,21 +209,23 @@ impl Context {
 
     /// The same context for an effect that may ask a person.
     #[must_use]
-    pub fn asking(self, run: Arc<dyn Asking>) -> Self {
-        Self { asking: Some(run), ..self }
+    pub fn asking(mut self, run: Arc<dyn Asking>) -> Self {
+        self.scope().asking = Some(run);
+        self
     }
 
     /// The same context for a call that holds a place among others.
     #[must_use]
-    pub fn holding(self, place: &Arc<dyn Place>) -> Self {
-        Self { place: Some(Arc::downgrade(place)), ..self }
+    pub fn holding(mut self, place: &Arc<dyn Place>) -> Self {
+        self.scope().place = Some(Arc::downgrade(place));
+        self
     }
 
     /// Gives the call's place to others while it only waits: for a run that it started, and whose calls may need
     /// that very place.
     #[must_use]
     pub fn lend(&self) -> Lent {
-        let place = self.place.as_ref().and_then(Weak::upgrade);
+        let place = self.scope.place.as_ref().and_then(Weak::upgrade);
         if let Some(place) = &place {
             place.lend();
         }
@@ -209,7 +234,7 @@ impl Context {
 
     /// How many runs this one's is inside of.
     pub fn depth(&self) -> u32 {
-        self.run.depth
+        self.scope.run.depth
     }
 
     /// The same context for one of several that work at once.
@@ -220,61 +245,67 @@ impl Context {
 
     /// Belongs to no run.
     pub fn is_detached(&self) -> bool {
-        *self.run.run == *DETACHED
+        *self.scope.run.run == *DETACHED
     }
 
     /// Tells the run that its effect waits for an answer to this question.
     pub fn asked(&self, question: &Question) {
-        if let Some(run) = &self.asking {
-            run.asked(EffectId::new(self.effect.clone()), self.attempt, question.clone(), self.beside);
+        let EffectScope { effect, attempt, asking, .. } = &*self.scope;
+        if let Some(run) = asking {
+            run.asked(EffectId::new(effect.clone()), *attempt, question.clone(), self.beside);
         }
     }
 
     /// Tells the run that a question of its effect is closed, after it was waited for this long.
     pub fn closed(&self, question: &str, closing: Closing, after: Duration) {
-        if let Some(run) = &self.asking {
+        let EffectScope { effect, attempt, asking, .. } = &*self.scope;
+        if let Some(run) = asking {
             let waited = if self.beside { Duration::ZERO } else { after };
-            let effect = EffectId::new(self.effect.clone());
-            run.closed(effect, self.attempt, question.to_owned(), closing, waited);
+            run.closed(EffectId::new(effect.clone()), *attempt, question.to_owned(), closing, waited);
         }
     }
 
     /// How long effects of this run have only waited for people, in this process. Limits of time do not count
     /// it: a person has only his own.
     pub fn waited(&self) -> Duration {
-        self.asking.as_ref().map_or(Duration::ZERO, |run| run.waited())
+        self.scope.asking.as_ref().map_or(Duration::ZERO, |run| run.waited())
     }
 
     /// The same context for work that others wait for too: it ends neither with this one's token nor with its
     /// time.
     #[must_use]
     pub fn shared(&self) -> Self {
-        Self { token: CancellationToken::new(), time_left: None, thread: None, ..self.clone() }
+        let token = CancellationToken::new();
+        let scope = EffectScope { token, thread: None, ..EffectScope::clone(&self.scope) };
+        Self { scope: Arc::new(scope), own: None, time_left: None, ..self.clone() }
     }
 
     /// The same context with a thread that was reserved for this effect.
     #[must_use]
-    pub fn with_thread(self, thread: Box<dyn BlockingThread>) -> Self {
-        Self { thread: Some(Arc::new(Mutex::new(Some(thread)))), ..self }
+    pub fn with_thread(mut self, thread: Box<dyn BlockingThread>) -> Self {
+        self.scope().thread = Some(Arc::new(Mutex::new(Some(thread))));
+        self
     }
 
     /// The same context with threads of the caller's choice instead of the run's.
     #[must_use]
-    pub fn with_threads(self, threads: Arc<dyn BlockingThreads>) -> Self {
-        let scope = RunScope { threads: Some(threads), ..self.run.without_cache() };
-        Self { run: Arc::new(scope), ..self }
+    pub fn with_threads(mut self, threads: Arc<dyn BlockingThreads>) -> Self {
+        let scope = RunScope { threads: Some(threads), ..self.scope.run.without_cache() };
+        self.scope().run = Arc::new(scope);
+        self
     }
 
     /// The same context for a call that this caller asked for.
     #[must_use]
-    pub fn with_caller(self, caller: Caller) -> Self {
-        let scope = RunScope { caller: Some(caller), ..self.run.without_cache() };
-        Self { run: Arc::new(scope), ..self }
+    pub fn with_caller(mut self, caller: Caller) -> Self {
+        let scope = RunScope { caller: Some(caller), ..self.scope.run.without_cache() };
+        self.scope().run = Arc::new(scope);
+        self
     }
 
     /// Whoever asked for the run, where it is one of this type.
     pub fn caller<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.run.caller.as_ref().and_then(|caller| caller.0.clone().downcast().ok())
+        self.scope.run.caller.as_ref().and_then(|caller| caller.0.clone().downcast().ok())
     }
 
     /// A thread for work that blocks: the one reserved for this effect, else the next free one.
@@ -282,12 +313,12 @@ impl Context {
     /// # Errors
     /// This context knows no threads.
     pub async fn thread(&self) -> Result<Box<dyn BlockingThread>, Error> {
-        let reserved =
-            self.thread.as_ref().and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let take = |slot: &Reserved| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reserved = self.scope.thread.as_ref().and_then(take);
         if let Some(thread) = reserved {
             return Ok(thread);
         }
-        match &self.run.threads {
+        match &self.scope.run.threads {
             Some(threads) => threads.reserve().await,
             None => Err(Error::new(
                 ErrorKind::Internal,
@@ -304,25 +335,34 @@ impl Context {
 
     /// Messages of this run as they were encoded before.
     pub fn wire(&self) -> &WireCache {
-        &self.run.wire
+        &self.scope.run.wire
     }
 
     /// Tells watchers something; free when nobody watches.
     pub fn emit(&self, event: EventKind) {
-        if let Some(sink) = &self.run.sink {
-            sink.emit(&self.effect, self.attempt, event);
+        let EffectScope { run, effect, attempt, .. } = &*self.scope;
+        if let Some(sink) = &run.sink {
+            sink.emit(effect, *attempt, event);
+        }
+    }
+
+    /// The same of several, which watchers then see together.
+    pub fn emit_all(&self, mut events: impl Iterator<Item = EventKind>) {
+        let EffectScope { run, effect, attempt, .. } = &*self.scope;
+        if let Some(sink) = &run.sink {
+            sink.emit_all(effect, *attempt, &mut events);
         }
     }
 
     /// Whether anybody watches.
     pub fn is_watched(&self) -> bool {
-        self.run.sink.is_some()
+        self.scope.run.sink.is_some()
     }
 
     /// Reports progress of a tool.
     pub fn progress(&self, data: Value) {
         if self.is_watched() {
-            self.emit(EventKind::ToolProgress { id: self.effect.to_string(), data });
+            self.emit(EventKind::ToolProgress { id: self.effect().to_owned(), data });
         }
     }
 }
@@ -331,8 +371,8 @@ impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context")
             .field("run", &self.run())
-            .field("effect", &self.effect)
-            .field("attempt", &self.attempt)
+            .field("effect", &self.effect())
+            .field("attempt", &self.attempt())
             .finish_non_exhaustive()
     }
 }

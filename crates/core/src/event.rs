@@ -100,11 +100,11 @@ pub enum EventKind {
     /// An attempt at a target is over: of a route every one, of a retry those that failed.
     #[serde(rename = "route.attempt")]
     RouteAttempt {
-        route: String,
-        target: String,
+        route: Arc<str>,
+        target: Arc<str>,
         attempt: u32,
         outcome: AttemptOutcome,
-        reason: String,
+        reason: Cow<'static, str>,
         /// What the attempt took.
         seconds: f64,
         /// Seconds to its first content.
@@ -119,9 +119,9 @@ pub enum EventKind {
     /// A route started another target.
     #[serde(rename = "route.switched")]
     RouteSwitched {
-        route: String,
-        from: String,
-        target: String,
+        route: Arc<str>,
+        from: Arc<str>,
+        target: Arc<str>,
         reason: String,
         /// Since the route was asked.
         seconds: f64,
@@ -129,13 +129,13 @@ pub enum EventKind {
     /// A race is decided: `target` won.
     #[serde(rename = "route.race")]
     RouteRace {
-        route: String,
-        target: String,
-        reason: String,
+        route: Arc<str>,
+        target: Arc<str>,
+        reason: Cow<'static, str>,
         /// Since the route was asked.
         seconds: f64,
         /// Those that were still under way, and were hung up on.
-        losers: Vec<String>,
+        losers: Vec<Arc<str>>,
     },
     #[serde(rename = "tool.called")]
     ToolCalled { id: String, name: String, args: Value },
@@ -207,16 +207,15 @@ impl Status {
 }
 
 impl EventKind {
-    /// Joins a delta to the one before it, if both are of one kind. Gives it back otherwise.
-    #[expect(clippy::result_large_err, reason = "it is no error: the next event, given back as it was")]
-    pub fn merge(&mut self, next: EventKind) -> Result<(), EventKind> {
+    /// Takes in the next event where both are deltas of one kind.
+    pub fn join(&mut self, next: &EventKind) -> bool {
         match (self, next) {
             (Self::ModelDelta { text }, Self::ModelDelta { text: more })
             | (Self::ModelReasoning { text }, Self::ModelReasoning { text: more }) => {
-                text.push_str(&more);
-                Ok(())
+                text.push_str(more);
+                true
             }
-            (_, next) => Err(next),
+            _ => false,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod blocking;
 pub mod budget;
 pub mod cap;
+mod child_token;
 pub mod chunk;
 pub mod context;
 pub mod definition;

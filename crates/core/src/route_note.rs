@@ -118,51 +118,50 @@ pub enum AttemptOutcome {
     Skipped,
 }
 
-impl From<&RouteNote> for EventKind {
-    fn from(note: &RouteNote) -> Self {
+impl From<RouteNote> for EventKind {
+    fn from(note: RouteNote) -> Self {
         match note {
             RouteNote::Restarted { error, .. } => Self::ModelRestarted { reason: error.to_string() },
             RouteNote::Attempt(note) => note.event(),
             RouteNote::Cached(note) => note.event(),
             RouteNote::Waits(note) => {
-                let WaitNote { target, provider, limits, waiting } = &**note;
+                let WaitNote { target, provider, limits, waiting } = *note;
                 let text = format!(
                     "`{target}` waits for a place at provider `{provider}`; {waiting} calls do (its limits: {limits})"
                 );
                 Self::Note { text }
             }
             RouteNote::Switched(note) => Self::RouteSwitched {
-                route: note.route.to_string(),
-                from: note.from.to_string(),
-                target: note.target.to_string(),
-                reason: match &note.reason {
+                route: note.route,
+                from: note.from,
+                target: note.target,
+                reason: match note.reason {
                     SwitchReason::Failed(error) => error.to_string(),
                     SwitchReason::Slow(limit) => format!("no first token within {limit:?}"),
                 },
                 seconds: note.after.as_secs_f64(),
             },
             RouteNote::Race(note) => Self::RouteRace {
-                route: note.route.to_string(),
-                target: note.winner.to_string(),
-                reason: note.reason.to_owned(),
+                route: note.route,
+                target: note.winner,
+                reason: note.reason.into(),
                 seconds: note.after.as_secs_f64(),
-                losers: note.losers.iter().map(|name| name.to_string()).collect(),
+                losers: note.losers,
             },
         }
     }
 }
 
 impl CachedNote {
-    fn event(&self) -> EventKind {
-        let target = self.target.to_string();
+    fn event(self) -> EventKind {
         EventKind::RouteAttempt {
-            route: target.clone(),
-            target,
+            route: self.target.clone(),
+            target: self.target,
             attempt: 1,
             outcome: AttemptOutcome::Cached,
             reason: match self.age {
-                Some(age) => format!("cached {} s ago", age.as_secs()),
-                None => "shared with an equal call under way".to_owned(),
+                Some(age) => format!("cached {} s ago", age.as_secs()).into(),
+                None => "shared with an equal call under way".into(),
             },
             seconds: 0.0,
             first_token: None,
@@ -173,17 +172,16 @@ impl CachedNote {
 }
 
 impl AttemptNote {
-    fn event(&self) -> EventKind {
-        let (outcome, reason) = match &self.end {
-            AttemptEnd::Answered => (AttemptOutcome::Answered, "answered".to_owned()),
-            AttemptEnd::Failed(error) => (AttemptOutcome::Failed, error.to_string()),
-            AttemptEnd::Lost => (AttemptOutcome::Lost, "hung up on".to_owned()),
-            AttemptEnd::Skipped(error) => (AttemptOutcome::Skipped, error.to_string()),
+    fn event(self) -> EventKind {
+        let (outcome, reason) = match self.end {
+            AttemptEnd::Answered => (AttemptOutcome::Answered, "answered".into()),
+            AttemptEnd::Failed(error) => (AttemptOutcome::Failed, error.to_string().into()),
+            AttemptEnd::Lost => (AttemptOutcome::Lost, "hung up on".into()),
+            AttemptEnd::Skipped(error) => (AttemptOutcome::Skipped, error.to_string().into()),
         };
         EventKind::RouteAttempt {
-            // Not `to_string`: by way of `Display` it costs several times as much.
-            route: String::from(&*self.route),
-            target: String::from(&*self.target),
+            route: self.route,
+            target: self.target,
             attempt: self.attempt,
             outcome,
             reason,

@@ -85,25 +85,32 @@ fn wake(mut state: MutexGuard<'_, State>) {
 
 impl EventSink for EventQueue {
     fn emit(&self, effect: &Arc<str>, attempt: u32, kind: EventKind) {
+        self.emit_all(effect, attempt, &mut std::iter::once(kind));
+    }
+
+    fn emit_all(&self, effect: &Arc<str>, attempt: u32, events: &mut dyn Iterator<Item = EventKind>) {
         let mut state = self.state();
         if state.abandoned || state.ended {
             return;
         }
-        let kind = match state.waiting.back_mut() {
-            Some(last) if matches!(&last.step, Some((id, n)) if id == effect && *n == attempt) => {
-                match last.kind.merge(kind) {
-                    Ok(()) => return,
-                    Err(kind) => kind,
-                }
-            }
-            _ => kind,
-        };
-        if matches!(kind, EventKind::ToolProgress { .. }) {
-            state.forget_old_progress(effect);
-        }
         let at = self.clock.now();
-        state.waiting.push_back(Waiting { at, step: Some((effect.clone(), attempt)), kind });
-        wake(state);
+        let mut added = false;
+        for kind in events {
+            if let Some(last) = state.waiting.back_mut()
+                && matches!(&last.step, Some((id, n)) if id == effect && *n == attempt)
+                && last.kind.join(&kind)
+            {
+                continue;
+            }
+            if matches!(kind, EventKind::ToolProgress { .. }) {
+                state.forget_old_progress(effect);
+            }
+            state.waiting.push_back(Waiting { at, step: Some((effect.clone(), attempt)), kind });
+            added = true;
+        }
+        if added {
+            wake(state);
+        }
     }
 }
 

@@ -131,12 +131,17 @@ async fn collect(
     let mut builder = ReplyBuilder::new();
     let next = |cx: &mut std::task::Context<'_>| loop {
         match stream.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(Chunk::Note(note)))) => {
+                if matches!(note, RouteNote::Restarted { .. }) {
+                    builder.restart();
+                }
+                if let Some(shown) = &mut shown {
+                    shown.notes.push(note);
+                }
+            }
             Poll::Ready(Some(Ok(chunk))) => {
                 if let Some(shown) = &mut shown {
                     shown.take(&chunk);
-                }
-                if matches!(chunk, Chunk::Note(RouteNote::Restarted { .. })) {
-                    builder.restart();
                 }
                 if let Err(error) = builder.push(chunk) {
                     return Poll::Ready(Err(error));
@@ -161,33 +166,31 @@ async fn collect(
     ended.and_then(|()| builder.finish()).map_err(|error| error.with_usage(usage))
 }
 
-/// What watchers see of a reply. Text that came in together is shown together: one event and one wake-up
-/// for all tokens of one read.
+/// What watchers see of a reply. What came in together is shown together: one wake-up for all tokens and notes
+/// of one read, and one event for those tokens.
 struct Shown<'a> {
     context: &'a Context,
     text: String,
     reasoning: bool,
+    /// What was noted after the text.
+    notes: Vec<RouteNote>,
 }
 
 impl<'a> Shown<'a> {
     fn new(context: &'a Context) -> Self {
-        Self { context, text: String::new(), reasoning: false }
+        Self { context, text: String::new(), reasoning: false, notes: Vec::new() }
     }
 
     fn take(&mut self, chunk: &Chunk) {
         match chunk {
             Chunk::Text { text, .. } | Chunk::Refusal { text, .. } => self.add(text, false),
             Chunk::Reasoning { text, .. } => self.add(text, true),
-            Chunk::Note(note) => {
-                self.flush();
-                self.context.emit(EventKind::from(note));
-            }
             _ => {}
         }
     }
 
     fn add(&mut self, text: &str, reasoning: bool) {
-        if self.reasoning != reasoning {
+        if self.reasoning != reasoning || !self.notes.is_empty() {
             self.flush();
             self.reasoning = reasoning;
         }
@@ -195,15 +198,14 @@ impl<'a> Shown<'a> {
     }
 
     fn flush(&mut self) {
-        if self.text.is_empty() {
-            return;
-        }
         let text = std::mem::take(&mut self.text);
-        self.context.emit(if self.reasoning {
-            EventKind::ModelReasoning { text }
-        } else {
-            EventKind::ModelDelta { text }
+        let words = (!text.is_empty()).then(|| match self.reasoning {
+            true => EventKind::ModelReasoning { text },
+            false => EventKind::ModelDelta { text },
         });
+        if words.is_some() || !self.notes.is_empty() {
+            self.context.emit_all(words.into_iter().chain(self.notes.drain(..).map(EventKind::from)));
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use ambidex_core::chunk::{AttemptEnd, AttemptNote};
 use ambidex_core::{BoxStream, Chunk, Context, Error, Request, Usage};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::few::Few;
 use super::target::Target;
@@ -28,31 +27,31 @@ pub(super) struct Attempt {
     began: Instant,
 }
 
-/// The token of an attempt, where others may run beside it: what a drop does not reach is told by it.
-struct Own(Option<CancellationToken>);
+/// The context of an attempt, where others may run beside it: what a drop does not reach is told by its token.
+struct Own(Option<Context>);
 
 impl Drop for Own {
     fn drop(&mut self) {
-        if let Some(token) = &self.0 {
-            token.cancel();
+        if let Some(context) = &self.0 {
+            context.cancel();
         }
     }
 }
 
 impl Attempt {
-    /// `own` is the token of the call, where it has one of its own; `counts` says whether characters are counted.
+    /// `own` says whether the context has a token of its own; `counts` whether characters are counted.
     pub(super) fn new(
         target: Arc<Target>,
         number: u32,
         (request, context): (Request, Context),
-        own: Option<CancellationToken>,
+        own: bool,
         began: Instant,
         counts: bool,
     ) -> Self {
         target.busy.fetch_add(1, Relaxed);
         Self {
+            own: Own(own.then(|| context.clone())),
             stream: target.model.stream(request, context),
-            own: Own(own),
             meter: Meter::new(counts),
             target,
             number,
@@ -65,6 +64,18 @@ impl Attempt {
     pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         self.meter.asked = true;
         self.stream.as_mut().poll_next(cx)
+    }
+
+    /// Keeps a chunk until it is known whether this one wins.
+    pub(super) fn hold(&mut self, chunk: Chunk) {
+        match (self.held.last_mut(), chunk) {
+            // A reply begins with the response's head, and again with its first event.
+            (Some(Chunk::Start { request_id, model }), Chunk::Start { request_id: id, model: name }) => {
+                *request_id = id.or(request_id.take());
+                *model = name.or(model.take());
+            }
+            (_, chunk) => self.held.push(chunk),
+        }
     }
 
     /// Takes note of one chunk.

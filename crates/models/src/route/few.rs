@@ -36,6 +36,10 @@ impl<T> Few<T> {
         self.more.last().or(self.first.as_ref())
     }
 
+    pub(super) fn last_mut(&mut self) -> Option<&mut T> {
+        self.more.last_mut().or(self.first.as_mut())
+    }
+
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         match place.checked_sub(1) {
             None => self.first.as_mut(),

@@ -156,7 +156,9 @@ impl RouteStream {
     fn start(&mut self) {
         let now = Instant::now();
         self.started = Some(now);
-        self.waited = self.context.waited();
+        if self.context.time_left().is_some() {
+            self.waited = self.context.waited();
+        }
         if self.context.is_cancelled() {
             return self.end(Error::cancelled());
         }
@@ -259,9 +261,8 @@ impl RouteStream {
         if let Some(left) = context.time_left().filter(|_| !elapsed.is_zero()) {
             context = context.with_time_left(left.saturating_sub(elapsed));
         }
-        let own = (!alone).then(|| context.token().clone());
         let call = (self.request.clone(), context);
-        self.running.push(Attempt::new(target, self.attempts, call, own, now, counts));
+        self.running.push(Attempt::new(target, self.attempts, call, !alone, now, counts));
     }
 
     /// The next target that was not asked and may take the prompt.
@@ -303,7 +304,7 @@ impl RouteStream {
             }
             Chunk::End(_) => self.win(place, chunk),
             chunk if win == Winner::FirstToken && chunk.is_content() => self.win(place, chunk),
-            chunk => attempt.held.push(chunk),
+            chunk => attempt.hold(chunk),
         }
     }
 
@@ -498,7 +499,7 @@ impl Drop for RouteStream {
         for attempt in self.running.take().filter(|attempt| attempt.meter.asked && !attempt.meter.whole) {
             let used = attempt.meter.spent(&self.request, attempt.target.model.info(), None);
             let note = attempt.note(&self.plan.name, AttemptEnd::Lost, used);
-            self.context.emit(EventKind::from(&RouteNote::Attempt(note)));
+            self.context.emit(EventKind::from(RouteNote::Attempt(note)));
         }
     }
 }

@@ -394,7 +394,7 @@ async fn watchers_hear_once_of_a_wait_that_is_worth_a_word() {
     let (note, _) = tokio::join!(waits.next(), async { unwatched.next().now_or_never() });
     let Chunk::Note(note) = note.unwrap().unwrap() else { panic!("no note") };
     assert_eq!(started.elapsed().as_secs(), 1);
-    let EventKind::Note { text } = EventKind::from(&note) else { panic!("{note:?}") };
+    let EventKind::Note { text } = EventKind::from(note) else { panic!("no note of it") };
     assert_eq!(text, "`slow` waits for a place at provider `p`; 2 calls do (its limits: 1 calls at once)");
     drop(holds);
     let rest: Vec<_> = waits.collect().await;

@@ -92,15 +92,13 @@ impl CallEvents {
                 Some(EventKind::ModelDelta { text: text.clone() })
             }
             Chunk::Reasoning { text, .. } => Some(EventKind::ModelReasoning { text: text.clone() }),
-            Chunk::Note(note) => Some(EventKind::from(note)),
+            Chunk::Note(note) => Some(EventKind::from(note.clone())),
             _ => None,
         };
         if let Some(said) = said {
-            let said = match self.ready.back_mut() {
-                Some(last) => last.merge(said).err(),
-                None => Some(said),
-            };
-            self.ready.extend(said);
+            if !self.ready.back_mut().is_some_and(|last| last.join(&said)) {
+                self.ready.push_back(said);
+            }
         }
         if matches!(chunk, Chunk::Note(RouteNote::Restarted { .. })) {
             self.builder.restart();

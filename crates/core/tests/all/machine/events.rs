@@ -92,12 +92,12 @@ fn only_deltas_of_one_kind_are_joined() {
     let text = |text: &str| EventKind::ModelDelta { text: text.into() };
     let thought = |text: &str| EventKind::ModelReasoning { text: text.into() };
     let mut joined = text("a");
-    assert_eq!(joined.merge(text("b")), Ok(()));
+    assert!(joined.join(&text("b")));
     assert_eq!(joined, text("ab"));
-    assert_eq!(joined.merge(thought("c")), Err(thought("c")));
+    assert!(!joined.join(&thought("c")));
     let mut started = EventKind::StepStarted { kind: StepKind::Model };
-    assert_eq!(started.merge(text("a")), Err(text("a")));
+    assert!(!started.join(&text("a")));
     let mut thinking = thought("a");
-    assert_eq!(thinking.merge(thought("b")), Ok(()));
+    assert!(thinking.join(&thought("b")));
     assert_eq!(thinking, thought("ab"));
 }

@@ -241,13 +241,13 @@ async fn call(node: &Node, model: &dyn Model, told: &[Arc<Told>], wholes: &[Stri
 
 /// In the stream, or, where nobody listened any more, directly.
 fn every_attempt_is_named(told: &[Arc<Told>], before: &[u32], items: &Items, sink: &Emitted) {
-    let events = notes(items).iter().map(EventKind::from).collect::<Vec<_>>();
+    let events = notes(items).into_iter().map(EventKind::from).collect::<Vec<_>>();
     let mut named: BTreeMap<String, u32> = BTreeMap::new();
     let mut skipped: BTreeMap<String, u32> = BTreeMap::new();
     for event in events.iter().chain(sink.0.lock().unwrap().iter()) {
         if let EventKind::RouteAttempt { target, outcome, .. } = event {
             let list = if *outcome == AttemptOutcome::Skipped { &mut skipped } else { &mut named };
-            *list.entry(target.clone()).or_default() += 1;
+            *list.entry(target.to_string()).or_default() += 1;
         }
     }
     for (told, before) in told.iter().zip(before) {
