@@ -41,7 +41,9 @@ struct Waiting {
 
 impl EventQueue {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, state: Mutex::default() })
+        // Room for what the end of a call says at once, a route's notes among it.
+        let state = State { waiting: VecDeque::with_capacity(8), ..State::default() };
+        Arc::new(Self { clock, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

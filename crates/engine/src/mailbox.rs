@@ -1,5 +1,6 @@
 //! How the world outside reaches a run under way.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +15,14 @@ use tokio::sync::Notify;
 pub(crate) struct Mailbox {
     waiting: Mutex<Waiting>,
     arrived: Notify,
+    /// How long effects have only waited for people, in nanoseconds.
+    waited: AtomicU64,
 }
 
 #[derive(Default)]
 struct Waiting {
     inputs: Vec<Input>,
     closed: bool,
-    /// How long effects have only waited for people.
-    waited: Duration,
 }
 
 /// Why an input was not taken.
@@ -94,11 +95,11 @@ impl Asking for Mailbox {
     }
 
     fn closed(&self, effect: EffectId, attempt: u32, question: String, closing: Closing, waited: Duration) {
-        self.lock().waited += waited;
+        self.waited.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.tell(Input::Closed { effect, attempt, question, closing });
     }
 
     fn waited(&self) -> Duration {
-        self.lock().waited
+        Duration::from_nanos(self.waited.load(Relaxed))
     }
 }

@@ -35,7 +35,8 @@ impl Meter {
         Self { counts, ..Self::default() }
     }
 
-    /// Takes note of text, which nearly all is, and of nothing new. Of the rest it takes none, and says so.
+    /// Takes note of what nearly all is: text, totals, what was done further in, and nothing new. Of the rest it
+    /// takes none, and says so.
     #[inline]
     pub(crate) fn sees(&mut self, polled: &Poll<Option<Result<Chunk, Error>>>) -> bool {
         match polled {
@@ -45,6 +46,11 @@ impl Meter {
                 (self.given, self.shown) = (true, true);
                 true
             }
+            Poll::Ready(Some(Ok(Chunk::Usage(usage)))) => {
+                self.usage = Some(*usage);
+                true
+            }
+            Poll::Ready(Some(Ok(Chunk::Note(note)))) => !matches!(note, RouteNote::Restarted { .. }),
             Poll::Ready(_) => false,
         }
     }

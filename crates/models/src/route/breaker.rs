@@ -125,8 +125,13 @@ impl Stream for BreakerStream {
         match &mut this.stream {
             Some(stream) if this.begun => {
                 polled = stream.as_mut().poll_next(cx);
-                if !matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(Chunk::Text { .. })))) || this.probes
-                {
+                // The rest says nothing about the target, but for the first content of a probe.
+                let tells = match &polled {
+                    Poll::Pending => false,
+                    Poll::Ready(Some(Ok(chunk))) => matches!(chunk, Chunk::Start { .. } | Chunk::End(_)),
+                    Poll::Ready(_) => true,
+                };
+                if tells || this.probes {
                     this.see(&polled);
                 }
             }

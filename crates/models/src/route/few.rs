@@ -58,6 +58,11 @@ impl<T> Few<T> {
         self.first.as_ref() == Some(entry) || self.more.contains(entry)
     }
 
+    pub(super) fn clear(&mut self) {
+        self.first = None;
+        self.more.clear();
+    }
+
     /// Takes the first.
     pub(super) fn pop(&mut self) -> Option<T> {
         let first = self.first.take();

@@ -93,7 +93,8 @@ impl Stream for RouteStream {
             && let Some(winner) = this.running.first_mut()
         {
             let polled = winner.stream.as_mut().poll_next(cx);
-            if winner.meter.sees(&polled) {
+            // What failed attempts used is added to what the winner says.
+            if this.trouble.is_none() && winner.meter.sees(&polled) {
                 return polled;
             }
             return this.look(polled, cx);
@@ -381,7 +382,7 @@ impl RouteStream {
             Some(Err(error)) => error,
             None if winner.meter.whole => {
                 (self.won, self.over) = (false, true);
-                self.running.pop();
+                self.running.clear();
                 return None;
             }
             None => cut(),
