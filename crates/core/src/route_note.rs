@@ -172,23 +172,25 @@ impl CachedNote {
 }
 
 impl AttemptNote {
-    fn event(self) -> EventKind {
-        let (outcome, reason) = match self.end {
+    // Out of its box field by field: as a whole it would be copied once more.
+    fn event(self: Box<Self>) -> EventKind {
+        let Self { route, target, attempt, end, took, first_token, usage, wait } = *self;
+        let (outcome, reason) = match end {
             AttemptEnd::Answered => (AttemptOutcome::Answered, "answered".into()),
             AttemptEnd::Failed(error) => (AttemptOutcome::Failed, error.to_string().into()),
             AttemptEnd::Lost => (AttemptOutcome::Lost, "hung up on".into()),
             AttemptEnd::Skipped(error) => (AttemptOutcome::Skipped, error.to_string().into()),
         };
         EventKind::RouteAttempt {
-            route: self.route,
-            target: self.target,
-            attempt: self.attempt,
+            route,
+            target,
+            attempt,
             outcome,
             reason,
-            seconds: self.took.as_secs_f64(),
-            first_token: self.first_token.map(|time| time.as_secs_f64()),
-            wait: self.wait.map(|wait| wait.as_secs_f64()),
-            usage: self.usage,
+            seconds: took.as_secs_f64(),
+            first_token: first_token.map(|time| time.as_secs_f64()),
+            wait: wait.map(|wait| wait.as_secs_f64()),
+            usage,
         }
     }
 }

@@ -237,7 +237,7 @@ async fn a_route_goes_on_when_nobody_answers_in_time() {
     // Only the model's own tokens, as it counts them itself.
     let free = |kind: &EventKind| {
         matches!(kind, EventKind::RouteAttempt { target, usage, .. }
-            if target == "desk" && (usage.input_tokens, usage.output_tokens, usage.estimated) == (0, 0, false))
+            if &**target == "desk" && (usage.input_tokens, usage.output_tokens, usage.estimated) == (0, 0, false))
     };
     assert!(has(&events, free));
     let expired = EventKind::RelayAnswered { id: question.id.clone(), decision: "expired".into() };

@@ -146,10 +146,13 @@ fn check_cost(run: &Raced) {
             tokens += usage.total_tokens();
             usd += usage.usd.unwrap();
             match outcome {
-                AttemptOutcome::Answered => assert_eq!(target, run.winner),
+                AttemptOutcome::Answered => assert_eq!(&**target, run.winner),
                 AttemptOutcome::Lost => {
                     lost += 1;
-                    assert!(usage.estimated && usage.input_tokens > 0 && target != run.winner, "{usage:?}");
+                    assert!(
+                        usage.estimated && usage.input_tokens > 0 && &**target != run.winner,
+                        "{usage:?}"
+                    );
                 }
                 _ => panic!("{event:?}"),
             }
@@ -198,7 +201,7 @@ async fn a_cut_answer_is_void_and_history_has_the_second_only() {
     let before = shown(&kinds[..restarted]);
     assert!(before.starts_with("The fi") && before.len() < 39, "{before}");
     assert_eq!(shown(&kinds[restarted..]), "The second answer.");
-    let switched = |kind: &&EventKind| matches!(kind, EventKind::RouteSwitched { from, target, .. } if from == "cut" && target == "whole");
+    let switched = |kind: &&EventKind| matches!(kind, EventKind::RouteSwitched { from, target, .. } if &**from == "cut" && &**target == "whole");
     assert!(kinds.iter().any(switched), "{kinds:?}");
     let result = outcome.unwrap();
     assert_eq!(result.text, "The second answer.");
