@@ -172,7 +172,7 @@ impl CachedNote {
 }
 
 impl AttemptNote {
-    // Out of its box field by field: as a whole it would be copied once more.
+    #[expect(clippy::boxed_local, reason = "out of its box field by field, it is copied once less")]
     fn event(self: Box<Self>) -> EventKind {
         let Self { route, target, attempt, end, took, first_token, usage, wait } = *self;
         let (outcome, reason) = match end {

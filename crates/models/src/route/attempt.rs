@@ -23,7 +23,8 @@ pub(super) struct Attempt {
     pub(super) number: u32,
     /// What came before it was known whether this one wins.
     pub(super) held: Few<Chunk>,
-    pub(super) first_token: Option<Duration>,
+    /// When its first content came.
+    pub(super) answered: Option<Instant>,
     began: Instant,
 }
 
@@ -56,7 +57,7 @@ impl Attempt {
             target,
             number,
             held: Few::new(),
-            first_token: None,
+            answered: None,
             began,
         }
     }
@@ -91,6 +92,10 @@ impl Attempt {
         self.began.elapsed()
     }
 
+    pub(super) fn first_token(&self) -> Option<Duration> {
+        self.answered.map(|answered| answered - self.began)
+    }
+
     pub(super) fn began(&self) -> Instant {
         self.began
     }
@@ -102,7 +107,7 @@ impl Attempt {
             attempt: self.number,
             end,
             took: self.took(),
-            first_token: self.first_token,
+            first_token: self.first_token(),
             usage,
             wait: None,
         })

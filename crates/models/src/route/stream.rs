@@ -288,8 +288,8 @@ impl RouteStream {
         let win = self.rules.win;
         let Some(attempt) = self.running.get_mut(place) else { return };
         attempt.see(&chunk);
-        if attempt.first_token.is_none() && chunk.is_content() {
-            attempt.first_token = Some(attempt.took());
+        if attempt.answered.is_none() && chunk.is_content() {
+            attempt.answered = Some(Instant::now());
         }
         match chunk {
             // Nobody saw what this voids.
@@ -316,7 +316,7 @@ impl RouteStream {
         self.timer = None;
         if self.plan.measures
             && let Some(winner) = self.running.first_mut()
-            && let Some(time) = winner.first_token
+            && let Some(time) = winner.first_token()
         {
             winner.target.latency.record(time);
         }
@@ -358,7 +358,7 @@ impl RouteStream {
             self.note(RouteNote::Race(Box::new(note)));
         }
         for loser in losers {
-            if loser.first_token.is_none() && self.plan.measures {
+            if loser.answered.is_none() && self.plan.measures {
                 loser.target.latency.record(loser.took());
             }
             let used = loser.meter.spent(&self.request, loser.target.model.info(), None);
