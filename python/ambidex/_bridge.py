@@ -60,14 +60,15 @@ def carry_out(worker: _core.Worker, name: str) -> None:
     threading.current_thread().name = name
     next, done, failed = worker.next, worker.done, worker.failed
     while (call := next()) is not None:
-        try:
-            value = call[0](*call[1:])
-        except BaseException as error:
-            # Without what belongs to this loop alone.
-            failed(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
-        else:
-            done(value)
-        call = value = None
+        while call is not None:
+            try:
+                value = call[0](*call[1:])
+            except BaseException as error:
+                # Without what belongs to this loop alone.
+                call = failed(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+            else:
+                call = done(value)
+            value = None
 
 
 def start_background_loop(loop: AbstractEventLoop, depth: int) -> None:

@@ -29,4 +29,13 @@ pub trait BlockingThread: Send {
     /// # Errors
     /// The thread could not be started, or the job panicked.
     fn run(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// The same for a job that ends at once, and only says what whoever drives the thread does next. The thread may
+    /// be one that does others of this kind first, as long as they do not take long.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    fn leave(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
+        self.run(job)
+    }
 }

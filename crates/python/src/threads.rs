@@ -50,6 +50,14 @@ impl StartThread for PythonThreads {
             None => Err(std::io::Error::other("the interpreter is ending")),
         }
     }
+
+    fn start_own(&self, name: String, life: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+        let life = move || {
+            process::block_signals();
+            life();
+        };
+        std::thread::Builder::new().name(name).spawn(life).map(drop)
+    }
 }
 
 /// One thread of the pool, for the loop that drives it.
@@ -67,38 +75,69 @@ impl Worker {
         if !self.begun.swap(true, SeqCst) {
             process::block_signals();
         }
+        let inside = Inside::attached(py);
         loop {
-            let inside = Inside::attached(py);
-            let (job, call) = inside.outside(py, || {
+            let job = inside.outside(py, || {
                 let mut job = lock(&self.thread).next_job()?;
-                job.carry_out();
-                Some((job, LEFT.take()))
-            })?;
-            // Without a call it was a job of Rust's alone, and has been carried out.
-            let Some(Call { prepare, finish }) = call else { continue };
-            match prepare(py) {
-                Ok(call) => {
-                    *lock(&self.under_way) = Some((job, finish));
-                    return Some(call.into_bound(py));
+                if !job.is_left() {
+                    job.carry_out();
                 }
-                Err(error) => finish(Err(error)),
+                Some(job)
+            })?;
+            // One of Rust's alone has been carried out.
+            if job.is_left()
+                && let Some(call) = self.call(py, job)
+            {
+                return Some(call);
             }
         }
     }
 
-    /// What the callable returned.
-    fn done(&self, value: Bound<'_, PyAny>) {
-        self.finish(value.py(), Ok(value.clone()));
+    /// What the callable returned. Gives what is called next where that is known already.
+    fn done<'py>(&self, value: Bound<'py, PyAny>) -> Option<Bound<'py, PyTuple>> {
+        let py = value.py();
+        self.finish(py, Ok(value))
     }
 
-    /// What it raised.
-    fn failed(&self, error: Bound<'_, PyAny>) {
-        self.finish(error.py(), Err(PyErr::from_value(error.clone())));
+    /// What it raised. The same.
+    fn failed<'py>(&self, error: Bound<'py, PyAny>) -> Option<Bound<'py, PyTuple>> {
+        self.finish(error.py(), Err(PyErr::from_value(error)))
     }
 }
 
 impl Worker {
-    fn finish<'py>(&self, py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) {
+    /// What was left to this thread: it does not let go of Python before that.
+    fn next_left<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyTuple>> {
+        loop {
+            let job = lock(&self.thread).next_left()?;
+            if let Some(call) = self.call(py, job) {
+                return Some(call);
+            }
+        }
+    }
+
+    /// What a job leaves to its thread; none where there is nothing to call.
+    fn call<'py>(&self, py: Python<'py>, mut job: PoolJob) -> Option<Bound<'py, PyTuple>> {
+        job.begins();
+        job.carry_out();
+        let Call { prepare, finish } = LEFT.take()?;
+        match prepare(py) {
+            Ok(call) => {
+                *lock(&self.under_way) = Some((job, finish));
+                Some(call.into_bound(py))
+            }
+            Err(error) => {
+                finish(Err(error));
+                None
+            }
+        }
+    }
+
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        result: PyResult<Bound<'py, PyAny>>,
+    ) -> Option<Bound<'py, PyTuple>> {
         let _inside = Inside::attached(py);
         let under_way = lock(&self.under_way).take();
         if let Some((job, finish)) = under_way {
@@ -109,6 +148,7 @@ impl Worker {
         if let Some(process) = process::existing() {
             process.releases().empty(py);
         }
+        self.next_left(py)
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::input::{arguments, schema_of};
 use crate::options::spec_options;
 use crate::output::{failure, output, panicked};
+use crate::pace::{Begun, Comes, LOOK, Pace};
 
 /// How long a thread without work is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -58,6 +59,14 @@ pub trait StartThread: Send + Sync {
     /// # Errors
     /// No thread can be started.
     fn start(&self, name: String, thread: PoolThread) -> std::io::Result<()>;
+
+    /// Starts a thread of the pool's own, which carries out no jobs.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    fn start_own(&self, name: String, life: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+        thread::Builder::new().name(name).spawn(life).map(drop)
+    }
 }
 
 /// Plain threads.
@@ -87,6 +96,8 @@ struct Shared {
     owed: AtomicUsize,
     queue: Mutex<Queue>,
     ready: Condvar,
+    /// Of the thread that looks whether jobs wait in vain.
+    look: Condvar,
     busy: AtomicUsize,
     waiting: AtomicUsize,
     peak: AtomicUsize,
@@ -99,10 +110,15 @@ struct Queue {
     idle: usize,
     started: usize,
     closed: bool,
+    pace: Pace,
+    /// Somebody is there to look, if only he is asked to.
+    has_watcher: bool,
 }
 
 struct Work {
     job: BlockingJob,
+    /// It only says what its thread's driver does next.
+    is_left: bool,
     kept: Kept,
     permit: OwnedSemaphorePermit,
     watch: Arc<Watch>,
@@ -128,6 +144,7 @@ impl BlockingPool {
             owed: AtomicUsize::new(0),
             queue: Mutex::default(),
             ready: Condvar::new(),
+            look: Condvar::new(),
             busy: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -192,10 +209,20 @@ impl BlockingThread for Reserved {
     }
 
     fn run(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
-        let Self { pool, permit, kept } = *self;
+        self.start(job, false)
+    }
+
+    fn leave(self: Box<Self>, job: BlockingJob) -> BoxFuture<'static, Result<(), Error>> {
+        self.start(job, true)
+    }
+}
+
+impl Reserved {
+    fn start(self, job: BlockingJob, is_left: bool) -> BoxFuture<'static, Result<(), Error>> {
+        let Self { pool, permit, kept } = self;
         let watch = Arc::new(Watch { shared: pool.shared.clone(), state: Mutex::new(JobState::Running) });
         let (done, ended) = oneshot::channel();
-        let started = start(&pool.shared, Work { job, kept, permit, watch: watch.clone(), done });
+        let started = start(&pool.shared, Work { job, is_left, kept, permit, watch: watch.clone(), done });
         let caller = Caller(watch);
         async move {
             // The pool stays while somebody waits for its work.
@@ -211,47 +238,166 @@ impl BlockingThread for Reserved {
     }
 }
 
-/// Hands the work to an idle thread, else starts one. Since a thread counts as idle before it gives its
-/// permit back, a holder of a permit who finds none idle finds fewer than the limit started.
+/// Hands the work to an idle thread, else starts one; or leaves it to one that is at work. Since a thread counts as idle
+/// before it gives its permit back, a holder of a permit who finds none idle finds fewer than the limit started.
 fn start(shared: &Arc<Shared>, work: Work) -> Result<(), Error> {
     let mut queue = shared.lock();
+    let comes = if work.is_left { queue.pace.comes() } else { Comes::Woken };
+    match comes {
+        Comes::Left => {
+            queue.jobs.push_back(work);
+            return Ok(());
+        }
+        Comes::Woken => {}
+        Comes::Watched => queue = watched(shared, queue),
+    }
+    queue.pace.woken(1);
     if queue.idle > queue.jobs.len() {
         queue.jobs.push_back(work);
         drop(queue);
         shared.ready.notify_one();
         return Ok(());
     }
-    let number = queue.started;
-    queue.started += 1;
-    drop(queue);
     let watch = work.watch.clone();
-    let thread = PoolThread { shared: shared.clone(), first: Some(work) };
-    // Named so that a debugger and `top` show who blocks.
-    shared.starter.start(format!("ambidex-sync-{number}"), thread).map_err(|error| {
+    start_thread(shared, queue, Some(work)).map_err(|error| {
         watch.finished();
         let error = crate::system::tool_error(&error);
         error.context("no thread for blocking work could be started; raise the limit of threads (ulimit -u)")
     })
 }
 
+fn start_thread(
+    shared: &Arc<Shared>,
+    mut queue: MutexGuard<'_, Queue>,
+    first: Option<Work>,
+) -> std::io::Result<()> {
+    let number = queue.started;
+    queue.started += 1;
+    drop(queue);
+    let thread = PoolThread { shared: shared.clone(), begun: false, first, era: None };
+    // Named so that a debugger and `top` show who blocks.
+    shared.starter.start(format!("ambidex-sync-{number}"), thread)
+}
+
+/// Has somebody look whether jobs wait in vain, or nobody leave any.
+fn watched<'a>(shared: &'a Arc<Shared>, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+    if queue.has_watcher {
+        shared.look.notify_one();
+        return queue;
+    }
+    queue.has_watcher = true;
+    drop(queue);
+    let watched = shared.clone();
+    let started = shared.starter.start_own("ambidex-sync-watch".into(), Box::new(move || look(&watched)));
+    let mut queue = shared.lock();
+    if started.is_err() {
+        queue.has_watcher = false;
+        queue.pace.unwatched();
+    }
+    queue
+}
+
+/// The whole life of whoever looks.
+fn look(shared: &Arc<Shared>) {
+    let mut queue = shared.lock();
+    while !queue.closed {
+        let is_watched = queue.pace.is_watched();
+        let limit = if is_watched { LOOK } else { KEEP_ALIVE };
+        let (woken, waited) =
+            shared.look.wait_timeout(queue, limit).unwrap_or_else(PoisonError::into_inner);
+        queue = woken;
+        if !is_watched {
+            if waited.timed_out() && !queue.pace.is_watched() {
+                break;
+            }
+            continue;
+        }
+        let waiting = queue.jobs.len();
+        if queue.pace.looks(waiting) {
+            let idle = waiting.min(queue.idle);
+            queue.pace.woken(waiting);
+            (0..idle).for_each(|_| shared.ready.notify_one());
+            for _ in idle..waiting {
+                queue.idle += 1;
+                let started = start_thread(shared, queue, None);
+                queue = shared.lock();
+                if started.is_err() {
+                    // What waits is then taken by whoever ends first.
+                    queue.idle -= 1;
+                    break;
+                }
+            }
+        }
+    }
+    queue.has_watcher = false;
+}
+
 /// A thread of a pool, from its inside.
 pub struct PoolThread {
     shared: Arc<Shared>,
+    begun: bool,
     first: Option<Work>,
+    /// When it took its first job since it rested, as its pool counts.
+    era: Option<u64>,
 }
 
 impl PoolThread {
     /// Waits for a job; none when the thread should end. Called on the thread itself, after the job before has
     /// ended.
     pub fn next_job(&mut self) -> Option<PoolJob> {
+        if !self.begun {
+            self.begun = true;
+            OWN_POOL.set(Some(Arc::downgrade(&self.shared)));
+            self.shared.lock().pace.has_come();
+        }
         let work = match self.first.take() {
             Some(first) => {
-                OWN_POOL.set(Some(Arc::downgrade(&self.shared)));
+                self.shared.lock().pace.takes(&mut self.era);
                 first
             }
-            None => wait_for_work(&self.shared)?,
+            None => self.wait_for_work()?,
         };
-        Some(PoolJob::new(self.shared.clone(), work))
+        Some(PoolJob::new(self.shared.clone(), work, None))
+    }
+
+    /// A job that was left to whoever is at work, if there is one; it has begun.
+    pub fn next_left(&mut self) -> Option<PoolJob> {
+        let mut queue = self.shared.lock();
+        if !queue.jobs.front()?.is_left {
+            return None;
+        }
+        let work = queue.jobs.pop_front()?;
+        queue.idle -= 1;
+        queue.pace.takes(&mut self.era);
+        let begun = queue.pace.begins();
+        drop(queue);
+        Some(PoolJob::new(self.shared.clone(), work, Some(begun)))
+    }
+
+    /// The next piece of work; none when the thread should end. The thread counts as idle already.
+    fn wait_for_work(&mut self) -> Option<Work> {
+        let mut queue = self.shared.lock();
+        let mut timed_out = false;
+        loop {
+            let work = queue.jobs.pop_front();
+            if work.is_some() {
+                queue.idle -= 1;
+                queue.pace.takes(&mut self.era);
+                return work;
+            }
+            queue.pace.rests(&mut self.era);
+            if queue.closed || timed_out {
+                queue.idle -= 1;
+                return None;
+            }
+            let (woken, waited) =
+                self.shared.ready.wait_timeout(queue, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            timed_out = waited.timed_out();
+            if !timed_out {
+                queue.pace.has_come();
+            }
+        }
     }
 }
 
@@ -264,15 +410,29 @@ pub struct PoolJob {
     done: Option<oneshot::Sender<Result<(), Error>>>,
     result: Result<(), Error>,
     kept: Kept,
+    is_left: bool,
+    begun: Option<Begun>,
 }
 
 impl PoolJob {
-    fn new(shared: Arc<Shared>, work: Work) -> Self {
-        let Work { job, kept, permit, watch, done } = work;
+    fn new(shared: Arc<Shared>, work: Work, begun: Option<Begun>) -> Self {
+        let Work { job, is_left, kept, permit, watch, done } = work;
         let busy = shared.busy.fetch_add(1, SeqCst) + 1;
         shared.peak.fetch_max(busy, SeqCst);
         let (job, permit, done) = (Some(job), Some(permit), Some(done));
-        Self { shared, job, permit, watch, done, result: Ok(()), kept }
+        Self { shared, job, permit, watch, done, result: Ok(()), kept, is_left, begun }
+    }
+
+    /// Whether it only says what whoever drives the thread does next.
+    pub fn is_left(&self) -> bool {
+        self.is_left
+    }
+
+    /// Said by whoever drives the thread, when he begins what was left to him.
+    pub fn begins(&mut self) {
+        if self.is_left && self.begun.is_none() {
+            self.begun = Some(self.shared.lock().pace.begins());
+        }
     }
 
     /// Calls it. A job may leave a part of its work to whoever drives the thread.
@@ -289,7 +449,12 @@ impl Drop for PoolJob {
         self.shared.busy.fetch_sub(1, SeqCst);
         self.watch.finished();
         self.kept.clear();
-        self.shared.lock().idle += 1;
+        let mut queue = self.shared.lock();
+        queue.idle += 1;
+        if let Some(begun) = self.begun.take() {
+            queue.pace.ended(&begun);
+        }
+        drop(queue);
         if let Some(permit) = self.permit.take() {
             self.shared.give_back(permit);
         }
@@ -297,23 +462,6 @@ impl Drop for PoolJob {
             // Nobody listens when the caller has gone.
             let _ = done.send(std::mem::replace(&mut self.result, Ok(())));
         }
-    }
-}
-
-/// The next piece of work; none when the thread should end. The thread counts as idle already.
-fn wait_for_work(shared: &Shared) -> Option<Work> {
-    let mut queue = shared.lock();
-    let mut timed_out = false;
-    loop {
-        let work = queue.jobs.pop_front();
-        if work.is_some() || queue.closed || timed_out {
-            queue.idle -= 1;
-            return work;
-        }
-        let (woken, waited) =
-            shared.ready.wait_timeout(queue, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
-        queue = woken;
-        timed_out = waited.timed_out();
     }
 }
 
@@ -350,6 +498,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.ready.notify_all();
+        self.0.look.notify_all();
     }
 }
 

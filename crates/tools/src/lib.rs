@@ -20,6 +20,7 @@ pub mod http;
 pub mod input;
 mod options;
 mod output;
+mod pace;
 mod process;
 pub mod registry;
 pub mod system;

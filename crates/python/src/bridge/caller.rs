@@ -188,7 +188,7 @@ impl Caller {
                 let _ = sender.send(result.and_then(take));
             });
         };
-        thread.run(Box::new(job)).await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        thread.leave(Box::new(job)).await.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         receiver.await.unwrap_or_else(|_| Err(ending()))
     }
 
