@@ -62,7 +62,7 @@ def carry_out(worker: _core.Worker, name: str) -> None:
     while (call := next()) is not None:
         while call is not None:
             try:
-                value = call[0](*call[1:])
+                value = call[0](*call[1])
             except BaseException as error:
                 # Without what belongs to this loop alone.
                 call = failed(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))

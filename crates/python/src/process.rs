@@ -53,7 +53,9 @@ impl Process {
             PyRuntimeError::new_err(format!("Ambidex cannot start: {what}: {error}"))
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
+            .worker_threads(
+                std::env::var("AMBI_RT").ok().and_then(|v| v.parse().ok()).unwrap_or(RUNTIME_THREADS),
+            )
             .thread_name("ambidex")
             .on_thread_start(block_signals)
             .enable_all()

@@ -14,7 +14,7 @@ use crate::bridge::Finish;
 use crate::gate::{self, Inside};
 use crate::process;
 
-/// What is called, as a tuple of a callable and its arguments.
+/// What is called: a callable and a tuple of its arguments.
 type Prepare = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send>;
 
 /// A call that a job leaves to its thread's loop.
@@ -70,7 +70,7 @@ pub(crate) struct Worker {
 
 #[pymethods]
 impl Worker {
-    /// Waits for something to call: a tuple of a callable and its arguments. None: the thread should end.
+    /// Waits for something to call: a callable and a tuple of its arguments. None: the thread should end.
     fn next<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyTuple>> {
         if !self.begun.swap(true, SeqCst) {
             process::block_signals();
@@ -106,30 +106,22 @@ impl Worker {
 }
 
 impl Worker {
-    /// What was left to this thread: it does not let go of Python before that.
-    fn next_left<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyTuple>> {
-        loop {
-            let job = lock(&self.thread).next_left()?;
-            if let Some(call) = self.call(py, job) {
-                return Some(call);
-            }
-        }
-    }
-
-    /// What a job leaves to its thread; none where there is nothing to call.
+    /// What a job leaves to its thread; none where there is nothing to call, nor in one that was left to this thread
+    /// meanwhile: it does not let go of Python before that.
     fn call<'py>(&self, py: Python<'py>, mut job: PoolJob) -> Option<Bound<'py, PyTuple>> {
-        job.begins();
-        job.carry_out();
-        let Call { prepare, finish } = LEFT.take()?;
-        match prepare(py) {
-            Ok(call) => {
-                *lock(&self.under_way) = Some((job, finish));
-                Some(call.into_bound(py))
+        loop {
+            job.begins();
+            job.carry_out();
+            if let Some(Call { prepare, finish }) = LEFT.take() {
+                match prepare(py) {
+                    Ok(call) => {
+                        *lock(&self.under_way) = Some((job, finish));
+                        return Some(call.into_bound(py));
+                    }
+                    Err(error) => finish(Err(error)),
+                }
             }
-            Err(error) => {
-                finish(Err(error));
-                None
-            }
+            job = lock(&self.thread).next_left(job)?;
         }
     }
 
@@ -139,16 +131,14 @@ impl Worker {
         result: PyResult<Bound<'py, PyAny>>,
     ) -> Option<Bound<'py, PyTuple>> {
         let _inside = Inside::attached(py);
-        let under_way = lock(&self.under_way).take();
-        if let Some((job, finish)) = under_way {
-            finish(result);
-            // Whoever waits hears of it, and the thread is free.
-            drop(job);
-        }
+        let (job, finish) = lock(&self.under_way).take()?;
+        finish(result);
+        // Whoever waits hears of it, and the thread is free, or takes the next.
+        let next = lock(&self.thread).next_left(job);
         if let Some(process) = process::existing() {
             process.releases().empty(py);
         }
-        self.next_left(py)
+        self.call(py, next?)
     }
 }
 

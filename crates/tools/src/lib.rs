@@ -21,15 +21,19 @@ pub mod input;
 mod options;
 mod output;
 mod pace;
+#[cfg(test)]
+mod pace_tests;
+pub mod pool;
 mod process;
 pub mod registry;
 pub mod system;
 mod template;
 pub mod validate;
 
-pub use blocking::{BlockingPool, BlockingTool, Lent, PoolCensus, PoolJob, PoolThread, StartThread};
+pub use blocking::BlockingTool;
 pub use command::{CommandSpec, CommandTool};
 pub use function::FunctionTool;
 pub use http::{HttpSpec, HttpTool};
+pub use pool::{BlockingPool, Lent, PoolCensus, PoolJob, PoolThread, StartThread};
 pub use registry::{Registered, Toolbox};
 pub use validate::Validator;

@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 pub(crate) const LOOK: Duration = Duration::from_millis(1);
 /// A job that ends within this is quick: waking a thread costs a tenth of it.
 const QUICK: Duration = Duration::from_micros(200);
-/// Quick jobs, less four for each that was none, from which on others are left to their threads; and the most that count.
+/// Quick jobs, less two for each that was none, from which on others are left to their threads; and the most that count.
 const ENOUGH: u32 = 8;
 const MOST: u32 = 16;
 /// So many within [`BURST`] are worth looking after.
 const MANY: u32 = 4;
 const BURST: Duration = Duration::from_millis(5);
-/// Looks that find nothing moved until threads are woken, and looks without a job until nobody looks any more.
+/// Looks that find nothing moved until threads are woken: while one works, and while one is about to. On a busy machine
+/// that takes its time.
 const STUCK: u32 = 2;
+const LATE: u32 = 20;
+/// Looks without a job until nobody looks any more.
 const IDLE: u32 = 5;
 
 /// What is known of the jobs that come, and of those who take them. Part of a pool's queue, under its lock.
@@ -50,6 +53,7 @@ struct Seen {
 }
 
 /// What is done about a job that comes.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Comes {
     /// It is left to a thread that is at work.
     Left,
@@ -59,7 +63,7 @@ pub(crate) enum Comes {
 }
 
 impl Pace {
-    pub(crate) fn comes(&mut self) -> Comes {
+    pub(crate) fn comes(&mut self, now: Instant) -> Comes {
         self.came += 1;
         if self.quick < ENOUGH {
             return Comes::Woken;
@@ -67,7 +71,6 @@ impl Pace {
         if self.watched {
             return if self.coming + self.taking > 0 { Comes::Left } else { Comes::Woken };
         }
-        let now = Instant::now();
         let (since, count) = self.burst.filter(|burst| now - burst.0 < BURST).unwrap_or((now, 0));
         self.burst = Some((since, count + 1));
         if count + 1 < MANY {
@@ -104,19 +107,19 @@ impl Pace {
         }
     }
 
-    /// A thread begins the very work of a job; gives what `ended` wants to know.
-    pub(crate) fn begins(&mut self) -> Begun {
+    /// A thread begins the very work of a job; gives the era, which `ended` wants to know.
+    pub(crate) fn begins(&mut self) -> u64 {
         self.at_work += 1;
-        Begun { era: self.era, at: Instant::now() }
+        self.era
     }
 
-    pub(crate) fn ended(&mut self, begun: &Begun) {
-        if begun.era == self.era {
+    pub(crate) fn ended(&mut self, begun: u64, after: Duration) {
+        if begun == self.era {
             self.at_work -= 1;
         }
-        self.quick = match begun.at.elapsed() < QUICK {
+        self.quick = match after < QUICK {
             true => (self.quick + 1).min(MOST),
-            false => self.quick.saturating_sub(4),
+            false => self.quick.saturating_sub(2),
         };
     }
 
@@ -132,26 +135,22 @@ impl Pace {
     /// A look, while so many jobs wait. Whether they do so in vain: then each should get a thread of its own.
     pub(crate) fn looks(&mut self, waiting: usize) -> bool {
         let seen = &mut self.seen;
+        seen.still = if waiting == 0 || self.taken != seen.taken { 0 } else { seen.still + 1 };
         // Whoever waits for something before his work begins, as Python's lock, is not helped by others who do.
-        let moves = self.taken != seen.taken || (self.taking > 0 && self.at_work == 0);
-        seen.still = if waiting == 0 || moves { 0 } else { seen.still + 1 };
+        let is_awaited = self.at_work == 0 && self.coming + self.taking > 0;
+        let patience = if is_awaited { LATE } else { STUCK };
         seen.idle = if waiting > 0 || self.came != seen.came { 0 } else { seen.idle + 1 };
         (seen.came, seen.taken) = (self.came, self.taken);
         if seen.idle >= IDLE {
             self.watched = false;
         }
-        if seen.still < STUCK {
+        if seen.still < patience {
             return false;
         }
         *seen = Seen { came: self.came, taken: self.taken, ..Seen::default() };
         self.era += 1;
-        (self.quick, self.coming, self.taking, self.at_work) = (0, 0, 0, 0);
+        self.quick = self.quick.saturating_sub(ENOUGH);
+        (self.coming, self.taking, self.at_work) = (0, 0, 0);
         true
     }
-}
-
-/// Work under way.
-pub(crate) struct Begun {
-    era: u64,
-    at: Instant,
 }

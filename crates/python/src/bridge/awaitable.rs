@@ -72,7 +72,7 @@ impl Pending {
             (std::mem::take(&mut state.callbacks), state.awaitable.take())
         };
         if let Some(awaitable) = awaitable {
-            let at_once = self.bridge.may_call(py).unwrap_or(false);
+            let at_once = self.bridge.may_call_now(py);
             for (callback, context) in callbacks {
                 if at_once {
                     self.call_now(py, &callback, awaitable.bind(py), &context)?;

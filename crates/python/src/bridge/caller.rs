@@ -150,7 +150,7 @@ impl Caller {
             // Nobody listens when the call was cancelled.
             let _ = sender.send(result);
         };
-        let _cancels = match &self.home {
+        let cancels = match &self.home {
             Home::Foreign(host) => host.spawn(self, call, Box::new(make), Box::new(finish)),
             Home::Loop(bridge) => tasks::start(bridge, self, call, Box::new(make), Box::new(finish)),
             Home::Thread(_) => {
@@ -159,7 +159,9 @@ impl Caller {
                 tasks::start(&bridge, self, call, Box::new(make), Box::new(finish))
             }
         };
-        receiver.await.unwrap_or_else(|_| {
+        let result = receiver.await;
+        cancels.ended();
+        result.unwrap_or_else(|_| {
             Err(PyRuntimeError::new_err("the loop of an async function was closed before the function ended"))
         })
     }
@@ -219,7 +221,7 @@ impl Caller {
         receiver.await.unwrap_or_else(|_| Err(ending()))
     }
 
-    /// A call as one of `run` of a copy of the caller's context variables.
+    /// A call as one of `run` of a copy of the caller's context variables: that and its arguments.
     fn in_copied_context(
         &self,
         py: Python<'_>,
@@ -227,11 +229,7 @@ impl Caller {
         prepare: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>>,
     ) -> PyResult<Py<PyTuple>> {
         let run = self.copied_context(py, call)?.getattr(pyo3::intern!(py, "run"))?;
-        let prepared = prepare(py)?.into_bound(py);
-        let mut all = Vec::with_capacity(prepared.len() + 1);
-        all.push(run);
-        all.extend(prepared.iter());
-        PyTuple::new(py, all).map(Bound::unbind)
+        Ok((run, prepare(py)?).into_pyobject(py)?.unbind())
     }
 
     /// When the gate is closed only exit handlers run, on the main thread; other threads cannot help them.
@@ -281,10 +279,9 @@ fn keep_first(place: &Mutex<Option<PyErr>>, error: PyErr) {
     }
 }
 
-/// Calls the first with the rest.
+/// Calls the first with the second.
 fn called(call: Bound<'_, PyTuple>) -> PyResult<Bound<'_, PyAny>> {
-    let function = call.get_item(0)?;
-    function.call1(call.get_slice(1, call.len()))
+    call.get_item(0)?.call1(call.get_item(1)?.cast::<PyTuple>()?)
 }
 
 /// Sync calls from here on count as nested this deep. For a thread that only serves one depth.

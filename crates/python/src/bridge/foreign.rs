@@ -63,7 +63,7 @@ impl Host {
             let finish = Bound::new(py, ForeignFinish { finish: Mutex::new(Some(finish)) })?;
             (id, make, finish, context).into_pyobject(py)
         });
-        CancelsTask::Foreign { host: self.clone(), id }
+        CancelsTask::foreign(self.clone(), id)
     }
 
     pub(crate) fn cancel(&self, id: u64) {

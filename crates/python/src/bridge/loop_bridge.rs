@@ -4,15 +4,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::bridge::awaitable::Pending;
-use crate::bridge::tasks::Tasks;
+use crate::bridge::tasks::{self, Tasks};
 use crate::bridge::wakeup::Wakeup;
 use crate::gate::{self, Inside};
 use crate::held::Held;
@@ -23,6 +23,11 @@ use crate::{fork, process};
 
 /// Jobs of one turn, so that a flood of them leaves the loop time for others.
 const JOBS_PER_TURN: usize = 1024;
+
+/// Whether callbacks may be called within a turn.
+const UNKNOWN: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 /// Done on the loop's thread.
 pub(crate) type LoopJob = Box<dyn FnOnce(Python<'_>, &Arc<LoopBridge>) -> PyResult<()> + Send>;
@@ -42,8 +47,10 @@ pub(crate) struct LoopBridge {
     /// Whether the loop watches file descriptors. One that does not is woken by `call_soon_threadsafe`.
     watched: bool,
     event_loop: Held,
-    /// The callback, for a loop that is woken by call.
-    turn: PyOnceLock<Py<PyAny>>,
+    /// The callback and what it is given, for a loop that is woken by call.
+    turn: PyOnceLock<(Py<PyAny>, Py<PyAny>)>,
+    /// Whether callbacks may be called within this turn, once somebody has asked.
+    may_call: AtomicU8,
     closed: AtomicBool,
     pending: Mutex<HashMap<usize, Weak<Pending>>>,
     pub(crate) tasks: Tasks,
@@ -95,6 +102,7 @@ impl LoopBridge {
             watched: true,
             event_loop: Held::new(weak),
             turn: PyOnceLock::new(),
+            may_call: AtomicU8::new(UNKNOWN),
             closed: AtomicBool::new(false),
             pending: Mutex::default(),
             tasks: Tasks::default(),
@@ -104,13 +112,15 @@ impl LoopBridge {
         let (watched, descriptor) = (bridge.watched, bridge.wakeup.as_fd().as_raw_fd());
         let bridge = Arc::new(bridge);
         let turn = Bound::new(py, Turn { bridge: bridge.clone(), generation: fork::generation() })?;
+        // What Python drives has no frames of ours below it.
+        let drive = py.import("ambidex._tasks")?.getattr("turn")?;
         if watched {
             // The loop keeps the context variables that a callback is added with: not those of whoever came first.
             let context = py.import("contextvars")?.getattr("Context")?.call0()?;
             let add = event_loop.getattr("add_reader")?;
-            context.call_method1("run", (add, descriptor, &turn))?;
+            context.call_method1("run", (add, descriptor, drive, &turn))?;
         } else {
-            let _ = bridge.turn.set(py, turn.into_any().unbind());
+            let _ = bridge.turn.set(py, (drive.unbind(), turn.into_any().unbind()));
         }
         py.import("ambidex._blocked")?.call_method1("prepare", (event_loop,))?;
         watch.add(&bridge, watched.then(|| bridge.wakeup.clone()));
@@ -171,17 +181,28 @@ impl LoopBridge {
         } else {
             gate::attach(|py| {
                 let Some(event_loop) = self.event_loop(py) else { return };
-                if let Some(turn) = self.turn.get(py) {
+                if let Some((drive, turn)) = self.turn.get(py) {
                     // Only a closed loop refuses, and that is no error of whoever completes something.
-                    let _ = event_loop.call_method1("call_soon_threadsafe", (turn,));
+                    let _ = event_loop.call_method1("call_soon_threadsafe", (drive, turn));
                 }
             });
         }
     }
 
-    /// Whether callbacks may be called within a turn: no task runs, as one does where loops are nested, and nobody
-    /// wants each callback timed.
-    pub(crate) fn may_call(&self, py: Python<'_>) -> PyResult<bool> {
+    /// Whether callbacks may be called within this turn.
+    pub(crate) fn may_call_now(&self, py: Python<'_>) -> bool {
+        match self.may_call.load(Relaxed) {
+            UNKNOWN => {
+                let may = self.may_call(py).unwrap_or(false);
+                self.may_call.store(if may { YES } else { NO }, Relaxed);
+                may
+            }
+            known => known == YES,
+        }
+    }
+
+    /// No task runs, as one does where loops are nested, and nobody wants each callback timed.
+    fn may_call(&self, py: Python<'_>) -> PyResult<bool> {
         static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let Some(event_loop) = self.event_loop(py) else { return Ok(false) };
         let current = CURRENT.import(py, "asyncio", "current_task")?;
@@ -236,8 +257,12 @@ impl LoopBridge {
         }
     }
 
-    /// Does what is in the queue.
-    fn turn(self: &Arc<Self>, py: Python<'_>) {
+    /// Does what is in the queue, or what came into it `again` within a turn. What it gives is for whoever drives that.
+    fn turn(self: &Arc<Self>, py: Python<'_>, again: bool) -> TasksToStart {
+        if again && lock(&self.queue).is_empty() {
+            return Ok(None);
+        }
+        self.may_call.store(UNKNOWN, Relaxed);
         if self.watched {
             self.wakeup.clear();
         }
@@ -268,13 +293,15 @@ impl LoopBridge {
         if let Some(process) = process::existing() {
             process.releases().empty(py);
         }
+        let Some(starting) = tasks::starting(py, self)? else { return Ok(None) };
+        Ok(self.event_loop(py).map(|event_loop| (event_loop.unbind(), starting.unbind())))
     }
 
     fn wake_again(&self, py: Python<'_>) {
         if self.watched {
             self.wakeup.wake();
-        } else if let (Some(event_loop), Some(turn)) = (self.event_loop(py), self.turn.get(py)) {
-            let _ = event_loop.call_method1("call_soon", (turn,));
+        } else if let (Some(event_loop), Some((drive, turn))) = (self.event_loop(py), self.turn.get(py)) {
+            let _ = event_loop.call_method1("call_soon", (drive, turn));
         }
     }
 
@@ -314,6 +341,9 @@ fn is_proactor(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(event_loop.get_type().name()?.to_string().contains("Proactor"))
 }
 
+/// A loop, and what the tasks are made of that it starts in a turn.
+type TasksToStart = PyResult<Option<(Py<PyAny>, Py<PyList>)>>;
+
 /// What the loop calls. That it is let go is how a closed loop makes itself known.
 #[pyclass(frozen)]
 struct Turn {
@@ -323,9 +353,9 @@ struct Turn {
 
 #[pymethods]
 impl Turn {
-    fn __call__(&self, py: Python<'_>) {
+    fn __call__(&self, py: Python<'_>, again: bool) -> TasksToStart {
         let _inside = Inside::attached(py);
-        self.bridge.turn(py);
+        self.bridge.turn(py, again)
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn current(py: Python<'_>) -> PyResult<Option<Context>> {
 
 /// Has what runs with these context variables be part of a call.
 pub(super) fn enter(variables: &Bound<'_, PyAny>, call: Context) -> PyResult<()> {
+    static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = variables.py();
-    let set = variable(py)?.getattr(pyo3::intern!(py, "set"))?;
+    let set = SET.get_or_try_init(py, || variable(py)?.getattr("set").map(Bound::unbind))?;
     variables.call_method1(pyo3::intern!(py, "run"), (set, Bound::new(py, Within { call })?)).map(drop)
 }

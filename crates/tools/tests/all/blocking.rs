@@ -4,7 +4,7 @@ use std::sync::{Barrier, mpsc};
 
 use ambidex_core::blocking::BlockingThreads;
 use ambidex_core::{Context, Error, ErrorKind, Tool};
-use ambidex_tools::{BlockingPool, BlockingTool};
+use ambidex_tools::{BlockingPool, BlockingTool, PoolThread, StartThread};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use schemars::JsonSchema;
@@ -155,4 +155,76 @@ async fn a_reserved_thread_that_is_not_used_is_free_again() {
     let pool = BlockingPool::new(1);
     drop(pool.reserve().await.unwrap());
     assert_eq!(pool.run(|| 7).await, Ok(7));
+}
+
+/// Threads that go on with what was left to them, as Python's do.
+struct Driven;
+
+impl StartThread for Driven {
+    fn start(&self, name: String, mut thread: PoolThread) -> std::io::Result<()> {
+        let life = move || {
+            while let Some(mut job) = thread.next_job() {
+                loop {
+                    job.begins();
+                    job.carry_out();
+                    match thread.next_left(job) {
+                        Some(next) => job = next,
+                        None => break,
+                    }
+                }
+            }
+        };
+        std::thread::Builder::new().name(name).spawn(life).map(drop)
+    }
+}
+
+async fn leave(pool: &BlockingPool, job: impl FnOnce() + Send + 'static) {
+    pool.reserve().await.unwrap().leave(Box::new(job)).await.unwrap();
+}
+
+/// A pool whose jobs were so quick, and came so fast, that others are left to whoever is at work.
+async fn hurried() -> BlockingPool {
+    let pool = BlockingPool::with_starter(4, Arc::new(Driven));
+    for _ in 0..100 {
+        join_all((0..4).map(|_| leave(&pool, || ()))).await;
+    }
+    pool
+}
+
+#[tokio::test]
+async fn what_was_left_to_a_thread_is_done_though_that_thread_blocks() {
+    let pool = hurried().await;
+    for _ in 0..20 {
+        let (send, receive) = mpsc::channel();
+        let first = leave(&pool, move || receive.recv().unwrap());
+        let second = leave(&pool, move || send.send(()).unwrap());
+        tokio::join!(first, second);
+    }
+    let census = pool.census();
+    assert_eq!((census.busy, census.waiting, census.abandoned), (0, 0, 0));
+    assert!(census.peak <= 4, "{census:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_job_hears_of_its_end_though_the_next_on_its_thread_blocks() {
+    let pool = hurried().await;
+    for _ in 0..20 {
+        let (send, receive) = mpsc::channel();
+        let first = async {
+            leave(&pool, || ()).await;
+            send.send(()).unwrap();
+        };
+        let second = leave(&pool, move || receive.recv().unwrap());
+        tokio::join!(first, second);
+    }
+    assert_eq!(pool.census().busy, 0);
+}
+
+#[tokio::test]
+async fn a_left_job_that_panics_fails_alone() {
+    let pool = hurried().await;
+    let panics = async { pool.reserve().await.unwrap().leave(Box::new(|| panic!("broken"))).await };
+    let (failed, ()) = tokio::join!(panics, leave(&pool, || ()));
+    assert!(failed.unwrap_err().message().contains("broken"));
+    assert_eq!(pool.census().busy, 0);
 }
