@@ -22,7 +22,7 @@ use crate::threads::PythonThreads;
 use crate::watch::Watch;
 use crate::{failure, fork, project};
 
-/// Threads of the runtime, at most. They only drive I/O and our own code; more of them would only share its caches.
+/// Threads of the runtime. They only drive I/O and our own code; more of them would only share its caches.
 const RUNTIME_THREADS: usize = 2;
 
 pub(crate) struct Process {
@@ -53,7 +53,7 @@ impl Process {
             PyRuntimeError::new_err(format!("Ambidex cannot start: {what}: {error}"))
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(runtime_threads())
+            .worker_threads(RUNTIME_THREADS)
             .thread_name("ambidex")
             .on_thread_start(block_signals)
             .enable_all()
@@ -144,13 +144,6 @@ impl Process {
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
-}
-
-/// A thread that takes work over wakes the next, in case there is more: with one alone that is spared. Where there are
-/// processors for no more than it and the thread that runs Python, it is enough.
-fn runtime_threads() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    processors.saturating_sub(1).clamp(1, RUNTIME_THREADS)
 }
 
 /// The block of this process.

@@ -132,7 +132,9 @@ def test_tasks_of_a_factory_are_made_by_it() -> None:
     assert "quick" in made
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"]
+)
 def test_what_ends_a_loop_ends_it_from_an_async_tool(
     run: Door, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
