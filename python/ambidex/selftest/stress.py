@@ -41,7 +41,9 @@ class Sample:
         self.objects = len(gc.get_objects())
         self.blocks = sys.getallocatedblocks()
         self.threads = threads()
-        self.descriptors = descriptors()
+        # The pool keeps as many as were busy at once, until they have rested for too long.
+        self.connections = ax.aio.health().connections.idle
+        self.descriptors = descriptors() - self.connections
         self.resident = resident()
 
     def facts(self) -> dict[str, float]:
@@ -50,6 +52,7 @@ class Sample:
             "blocks": self.blocks,
             "threads": self.threads,
             "fds": self.descriptors,
+            "connections": self.connections,
             "rss": round(self.resident, 1),
         }
 
