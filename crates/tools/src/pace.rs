@@ -1,15 +1,15 @@
 //! Whether a pool wakes a thread for each job.
 //!
 //! A job may end sooner than a thread wakes. Where many come that are so quick, one that comes while a thread is at
-//! work is left to that thread, which takes it next. It may have met one that is not quick, so somebody looks every
-//! millisecond meanwhile: where nothing moves, a thread is woken for each job that waits, and for each that comes
-//! until jobs are quick again.
+//! work is left to that thread, which takes it next. It may have met one that is not quick, so somebody looks every other
+//! millisecond meanwhile: where nothing moves, a thread is woken for each job that waits, and where that comes again for
+//! each that comes, until jobs are quick.
 
 use std::time::{Duration, Instant};
 
 /// Between two looks.
-pub(crate) const LOOK: Duration = Duration::from_millis(1);
-/// A job that ends within this is quick: waking a thread costs a tenth of it.
+pub(crate) const LOOK: Duration = Duration::from_millis(2);
+/// A job that ends within this is quick: waking a thread costs a good part of it.
 const QUICK: Duration = Duration::from_micros(200);
 /// Quick jobs, less two for each that was none, from which on others are left to their threads; and the most that count.
 const ENOUGH: u32 = 8;
