@@ -36,13 +36,13 @@ class Sample:
     """What the process holds while nothing is under way."""
 
     def __init__(self) -> None:
+        # The pool keeps as many as were busy at once, until they have rested for too long. First, for it imports.
+        self.connections = ax.aio.health().connections.idle
         for _ in range(3):
             gc.collect()
         self.objects = len(gc.get_objects())
         self.blocks = sys.getallocatedblocks()
         self.threads = threads()
-        # The pool keeps as many as were busy at once, until they have rested for too long.
-        self.connections = ax.aio.health().connections.idle
         self.descriptors = descriptors() - self.connections
         self.resident = resident()
 
