@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder().store(store.clone()).build();
     let file = RunFile::read(&path)?;
     file.restore(&store)?;
-    for question in engine.questions().open(Some(&file.run)).await {
+    for question in engine.questions().open(Some(&file.run)).await? {
         println!("{} wants to be called with {}", question.tool, question.args);
         let less = Answer::Edit { args: json!({"to": "Ann", "amount": 40}) };
         engine.questions().answer(&question.id, less).await?;

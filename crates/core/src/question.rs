@@ -69,6 +69,9 @@ pub enum AnswerError {
     /// The question stays open.
     #[error("{0}")]
     Invalid(String),
+    /// It may have been taken: look at the question.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A question as it stands.
@@ -81,7 +84,7 @@ pub struct Standing {
     pub withdrawn: bool,
 }
 
-/// Stored questions and their answers.
+/// Stored questions and their answers. A run that ends closes those of its questions that are still open.
 pub trait Questions: Send + Sync {
     /// Asks outside a commit. Idempotent on the id: a question that was asked before stands as it is.
     fn ask(&self, question: Question) -> BoxFuture<'static, Result<Standing, StoreError>>;
@@ -93,10 +96,10 @@ pub trait Questions: Send + Sync {
     fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>>;
 
     /// Those that wait for an answer, of one run or of all, oldest first.
-    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Vec<Question>>;
+    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Result<Vec<Question>, StoreError>>;
 
-    /// Resolves when the question has an answer; at once if it was answered before, also by another
-    /// process.
+    /// Resolves when the question has an answer; at once if it was answered before. Another process may give
+    /// it. While the store cannot be read, this waits.
     fn answered(&self, id: &str) -> BoxFuture<'static, Answer>;
 
     /// Adds to the text of a reply that is being written, for those who watch. It is no answer, and need not

@@ -7,6 +7,7 @@ use ambidex_core::definition::{AgentDefinition, Pinned};
 use ambidex_core::message::{History, Message};
 use ambidex_core::model::{Model, OutputSchema, Request};
 use ambidex_core::record::Input;
+use ambidex_core::store::Lease;
 use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Context, Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
@@ -191,7 +192,9 @@ impl Agent {
         let store = self.runtime.engine.store();
         let stored = store.load(run).await.map_err(store_error)?;
         let runtime = self.runtime.pinned_as(&stored.definition)?;
-        let epoch = store.claim(run).await.map_err(store_error)?;
+        // Nobody renews leases here yet, so the run is held by its epoch alone.
+        let lease = Lease { owner: "".into(), until: 0 };
+        let epoch = store.claim(run, lease, self.runtime.engine.clock().now()).await.map_err(store_error)?;
         // Again: the run may have gone on until it was claimed.
         let stored = store.load(run).await.map_err(store_error)?;
         let mut all = vec![Input::Claim];

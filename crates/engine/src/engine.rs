@@ -142,7 +142,7 @@ impl Engine {
     /// There is no such question, it is closed, or (`Invalid`) this is no answer to it and it stays open: a
     /// reply that calls a tool that is not there, or does not match a schema.
     pub async fn answer(&self, id: &str, answer: Answer) -> Result<(), AnswerError> {
-        let open = self.questions().open(None).await;
+        let open = self.questions().open(None).await?;
         if let Some(question) = open.iter().find(|question| question.id == id) {
             ambidex_models::human::check(question, &answer).map_err(AnswerError::Invalid)?;
         }

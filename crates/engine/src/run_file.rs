@@ -83,7 +83,7 @@ impl RunFile {
         }
         Run::fold(head.run.as_str(), definition.clone(), &records)
             .map_err(|refused| wrong(records.len() + 1, refused.to_string()))?;
-        Ok(Self { run: head.run, stored: Stored { definition, records } })
+        Ok(Self { run: head.run, stored: Stored::whole(definition, records) })
     }
 
     /// Writes it, whole or not at all, for its owner's eyes: it holds the conversation. It is on the disk

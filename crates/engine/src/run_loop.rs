@@ -11,7 +11,7 @@ use ambidex_core::context::{Lent, RunScope};
 use ambidex_core::effect::{EffectId, Work};
 use ambidex_core::record::{Input, Output, Record, Refused, Stamp};
 use ambidex_core::run::{Open, Phase, Run};
-use ambidex_core::store::Batch;
+use ambidex_core::store::{Batch, RunStanding};
 use ambidex_core::{BoxFuture, Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
@@ -207,7 +207,9 @@ impl RunLoop {
             definition: first.then(|| self.run.definition().clone()),
             asked: self.run.asked(&records).collect(),
             withdrawn: self.run.withdrawn(&records).collect(),
+            standing: Some(RunStanding { status: self.run.status(), due: None }),
             records,
+            ..Batch::default()
         }
     }
 

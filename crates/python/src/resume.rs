@@ -24,6 +24,7 @@ pub(crate) async fn answer(engine: Engine, question: String, answer: CoreAnswer)
                 "{text}; open are those of `result.questions` and of events `approval.asked` and `relay.asked`, in \
                  the process that asked them"
             ))),
+            AnswerError::Store(_) => Error::new(ErrorKind::StoreFailed, text).into(),
             AnswerError::AlreadyAnswered | AnswerError::Withdrawn | AnswerError::Invalid(_) => {
                 Error::new(ErrorKind::InvalidRequest, text).into()
             }

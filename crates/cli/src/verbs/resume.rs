@@ -45,7 +45,8 @@ pub async fn resume(
     let mut project = project::open(common)?;
     let chosen = agent(&mut project, definition, args)?;
     file.restore(project.store()).map_err(|error| Failure::building(&error))?;
-    let mut open = project.store().open(Some(&file.run)).await;
+    let open = project.store().open(Some(&file.run)).await;
+    let mut open = open.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     for (id, answer) in answers(&open, &args.answer, &mut project)? {
         let answered = project.engine().answer(&id, answer).await;
         answered.map_err(|error| match error {

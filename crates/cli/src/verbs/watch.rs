@@ -78,7 +78,7 @@ pub async fn watch(mut handle: RunHandle, watcher: Watcher<'_>) -> Result<Ended,
                     }
                     EventKind::RelayAsked { id, .. } if interactive && !approvals.knows(&id) => {
                         let first = !approvals.is_asking();
-                        let open = project.store().open(Some(handle.id())).await;
+                        let open = project.store().open(Some(handle.id())).await.unwrap_or_default();
                         if let Some(question) = open.into_iter().find(|question| question.id == id) {
                             approvals.ask(Asked::from(question));
                         }

@@ -11,7 +11,7 @@ use ambidex_core::message::Message;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions};
 use ambidex_core::record::{Input, Record, RecordKind, Stamp};
 use ambidex_core::run::{Run, Unlimited};
-use ambidex_core::store::{Batch, Store, StoreError, Stored};
+use ambidex_core::store::{Batch, Lease, Store, StoreError, Stored};
 use ambidex_core::tool::EffectClass;
 use futures_util::FutureExt;
 use serde_json::json;
@@ -20,6 +20,11 @@ use crate::support::*;
 
 fn now<T>(future: BoxFuture<'static, T>) -> T {
     future.now_or_never().expect("memory answers at once")
+}
+
+/// Holds nothing up.
+fn anybody() -> Lease {
+    Lease { owner: "anybody".into(), until: 0 }
 }
 
 /// A run in a store.
@@ -52,6 +57,7 @@ impl Kept {
             asked: self.run.asked(&records).collect(),
             withdrawn: self.run.withdrawn(&records).collect(),
             records,
+            ..Batch::default()
         }
     }
 
@@ -106,7 +112,7 @@ fn a_commit_is_refused_unless_it_is_the_next_of_its_owner() {
         let conflict = StoreError::Conflict { expected, found: length };
         assert_eq!(now(store.commit("a", 1, expected, batch(1))), Err(conflict));
     }
-    assert_eq!(now(store.claim("a")), Ok(2));
+    assert_eq!(now(store.claim("a", anybody(), 0)), Ok(2));
     assert_eq!(now(store.commit("a", 1, length, batch(1))), Err(StoreError::Fenced), "the old owner");
     assert_eq!(now(store.commit("a", 3, length, batch(3))), Err(StoreError::Fenced), "an owner to come");
     assert_eq!(now(store.commit("a", 2, length, batch(2))), Ok(()));
@@ -114,22 +120,28 @@ fn a_commit_is_refused_unless_it_is_the_next_of_its_owner() {
         now(store.commit("a", 2, length, batch(2))).unwrap_err(),
         StoreError::Conflict { expected: length, found: length + 1 }
     );
-    assert_eq!(now(store.claim("b")), Err(StoreError::UnknownRun("b".into())));
+    assert_eq!(now(store.claim("b", anybody(), 0)), Err(StoreError::UnknownRun("b".into())));
 }
 
 #[test]
 fn a_refused_batch_leaves_nothing_behind() {
     let store = MemoryStore::new();
     let mut kept = Kept::asking(&store, "a");
-    now(store.claim("a")).unwrap();
-    let (sizes, commits, open) = (store.sizes("a"), store.commits(), ids(now(store.open(None))));
-    let asked = Question { id: "a/ask:t9.9".into(), ..now(store.open(None)).remove(0) };
+    now(store.claim("a", anybody(), 0)).unwrap();
+    let (sizes, commits, open) = (store.sizes("a"), store.commits(), ids(now(store.open(None)).unwrap()));
+    let asked = Question { id: "a/ask:t9.9".into(), ..now(store.open(None)).unwrap().remove(0) };
     let records = vec![Record { v: 1, seq: kept.run.next_seq(), epoch: 1, at: 1, kind: RecordKind::Claimed }];
-    let batch = Batch { definition: None, records, asked: vec![asked], withdrawn: vec![open[0].clone()] };
+    let batch = Batch {
+        definition: None,
+        records,
+        asked: vec![asked],
+        withdrawn: vec![open[0].clone()],
+        ..Batch::default()
+    };
     assert_eq!(now(store.commit("a", 1, kept.run.next_seq(), batch.clone())), Err(StoreError::Fenced));
     assert_eq!(kept.input(Input::Cancel), Err(StoreError::Fenced));
     assert_eq!(
-        (store.sizes("a"), store.commits(), ids(now(store.open(None)))),
+        (store.sizes("a"), store.commits(), ids(now(store.open(None)).unwrap())),
         (sizes, commits, open.clone())
     );
     assert_eq!(now(store.answer(&open[0], Answer::Approve)), Ok(()), "it was not withdrawn");
@@ -164,7 +176,7 @@ fn a_question_is_answered_once() {
     assert_eq!(now(store.answer(first, Answer::Approve)), Ok(()));
     assert_eq!(now(store.answer(first, Answer::Repeat)), Err(AnswerError::AlreadyAnswered));
     assert_eq!(now(store.answered(first)), Answer::Approve, "the first counts");
-    assert_eq!(ids(now(store.open(None))), ["a/ask:t0.1"]);
+    assert_eq!(ids(now(store.open(None)).unwrap()), ["a/ask:t0.1"]);
     assert_eq!(now(store.answer("a/ask:t7.7", Answer::Approve)), Err(AnswerError::Unknown));
 }
 
@@ -172,14 +184,14 @@ fn a_question_is_answered_once() {
 fn asking_twice_is_asking_once() {
     let store = MemoryStore::new();
     let mut kept = Kept::asking(&store, "a");
-    let question = now(store.open(None)).remove(0);
+    let question = now(store.open(None)).unwrap().remove(0);
     now(store.answer(&question.id, Answer::Approve)).unwrap();
-    kept.epoch = now(store.claim("a")).unwrap();
+    kept.epoch = now(store.claim("a", anybody(), 0)).unwrap();
     let kind = RecordKind::Claimed;
     let records = vec![Record { v: 1, seq: kept.run.next_seq(), epoch: kept.epoch, at: 1, kind }];
     let batch = Batch { records, asked: vec![question.clone()], ..Batch::default() };
     now(store.commit("a", kept.epoch, kept.run.next_seq(), batch)).unwrap();
-    assert_eq!(ids(now(store.open(None))), ["a/ask:t0.1"]);
+    assert_eq!(ids(now(store.open(None)).unwrap()), ["a/ask:t0.1"]);
     assert_eq!(now(store.answered(&question.id)), Answer::Approve, "and keeps its answer");
 }
 
@@ -192,8 +204,8 @@ fn a_run_that_ends_withdraws_its_questions() {
     kept.cancel();
     assert_eq!(now(store.answer("a/ask:t0.1", Answer::Approve)), Err(AnswerError::Withdrawn));
     assert_eq!(now(store.answer("a/ask:t0.0", Answer::Approve)), Err(AnswerError::AlreadyAnswered));
-    assert_eq!(ids(now(store.open(Some("a")))), [""; 0]);
-    assert_eq!(ids(now(store.open(Some("b")))).len(), other.run.questions().count());
+    assert_eq!(ids(now(store.open(Some("a"))).unwrap()), [""; 0]);
+    assert_eq!(ids(now(store.open(Some("b"))).unwrap()).len(), other.run.questions().count());
 }
 
 #[test]
@@ -203,8 +215,8 @@ fn open_questions_come_oldest_first() {
         Kept::asking(&store, id);
     }
     let order = ["z/ask:t0.0", "z/ask:t0.1", "a/ask:t0.0", "a/ask:t0.1", "m/ask:t0.0", "m/ask:t0.1"];
-    assert_eq!(ids(now(store.open(None))), order);
-    assert_eq!(ids(now(store.open(Some("a")))), order[2..4]);
+    assert_eq!(ids(now(store.open(None)).unwrap()), order);
+    assert_eq!(ids(now(store.open(Some("a"))).unwrap()), order[2..4]);
 }
 
 struct Wakes(AtomicUsize);
@@ -259,35 +271,35 @@ fn a_store_that_keeps_some_forgets_the_oldest_finished_runs_whole() {
         let stored = now(store.load(id)).unwrap();
         assert_eq!(stored.definition, shared, "a definition in use is kept");
     }
-    assert_eq!(ids(now(store.open(None))).len(), unfinished.run.questions().count());
+    assert_eq!(ids(now(store.open(None)).unwrap()).len(), unfinished.run.questions().count());
 }
 
 fn taken_out(store: &MemoryStore, id: &str) -> (Stored, Vec<Question>) {
-    (now(store.load(id)).unwrap(), now(store.open(Some(id))))
+    (now(store.load(id)).unwrap(), now(store.open(Some(id))).unwrap())
 }
 
 #[test]
 fn a_restored_run_goes_on_in_another_store() {
     let store = MemoryStore::new();
     let mut kept = Kept::asking(&store, "a");
-    kept.epoch = now(store.claim("a")).unwrap();
+    kept.epoch = now(store.claim("a", anybody(), 0)).unwrap();
     kept.input(Input::Claim).unwrap();
     let (stored, open) = taken_out(&store, "a");
 
     let other = MemoryStore::new();
     other.restore("a", &stored, open.clone()).unwrap();
     assert_eq!(now(other.load("a")).unwrap().records, stored.records);
-    assert_eq!(ids(now(other.open(None))), ids(open.clone()));
+    assert_eq!(ids(now(other.open(None)).unwrap()), ids(open.clone()));
     assert_eq!(
         other.restore("a", &stored, open),
         Err(StoreError::Conflict { expected: 0, found: stored.records.len() as u64 })
     );
-    assert_eq!(now(other.claim("a")), Ok(3), "above every epoch that wrote");
+    assert_eq!(now(other.claim("a", anybody(), 0)), Ok(3), "above every epoch that wrote");
     kept.store = other.clone();
     kept.epoch = 3;
     kept.input(Input::Claim).unwrap();
     kept.cancel();
-    assert_eq!(ids(now(other.open(None))), [""; 0]);
+    assert_eq!(ids(now(other.open(None)).unwrap()), [""; 0]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ambidex_core::message::Message;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing, Why};
 use ambidex_core::record::{Input, RecordKind};
 use ambidex_core::run::Run;
-use ambidex_core::store::{Batch, Store, StoreError, Stored};
+use ambidex_core::store::{Batch, Lease, Store, StoreError, Stored};
 use ambidex_core::tool::EffectClass;
 use ambidex_engine::{Agent, ApprovalPolicy, Engine, RunFile, RunHandle, RunOptions, RunResult};
 use futures_util::FutureExt;
@@ -37,8 +37,12 @@ pub struct DeadlyStore {
 }
 
 impl Store for DeadlyStore {
-    fn claim(&self, run: &str) -> BoxFuture<'static, Result<u64, StoreError>> {
-        self.inner.claim(run)
+    fn claim(&self, run: &str, lease: Lease, now: u64) -> BoxFuture<'static, Result<u64, StoreError>> {
+        self.inner.claim(run, lease, now)
+    }
+
+    fn renew(&self, run: &str, epoch: u64, until: u64) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.inner.renew(run, epoch, until)
     }
 
     fn load(&self, run: &str) -> BoxFuture<'static, Result<Stored, StoreError>> {
@@ -79,7 +83,7 @@ impl Questions for DeadlyStore {
         self.inner.answer(id, answer)
     }
 
-    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Vec<Question>> {
+    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Result<Vec<Question>, StoreError>> {
         self.inner.open(run)
     }
 
@@ -224,7 +228,7 @@ impl Plot {
         repeats: &mut BTreeMap<String, usize>,
         doubts: &mut BTreeSet<String>,
     ) {
-        for question in store.open(Some(RUN)).await {
+        for question in store.open(Some(RUN)).await.unwrap() {
             let key = format!("{RUN}/{}", question.about);
             let answer = match question.why {
                 Why::Approval => match question.args["decision"].as_str() {

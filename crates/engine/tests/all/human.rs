@@ -51,7 +51,7 @@ impl Desk {
     /// Waits until a person is asked.
     async fn asked(&self) -> Question {
         loop {
-            if let Some(question) = self.store.open(None).await.into_iter().next() {
+            if let Some(question) = self.store.open(None).await.unwrap().into_iter().next() {
                 return question;
             }
             ms(1).await;
@@ -129,7 +129,7 @@ async fn a_person_answers_and_his_time_is_not_the_runs() {
     let answered = EventKind::RelayAnswered { id: question.id.clone(), decision: "reply".into() };
     assert!(has(&events, |kind| *kind == asked) && has(&events, |kind| *kind == answered));
     assert!(has(&events, |kind| *kind == EventKind::RunStatus { status: Status::Waiting }));
-    assert!(desk.store.open(None).await.is_empty());
+    assert!(desk.store.open(None).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +144,7 @@ async fn the_question_outlives_its_process_and_the_answer_is_found() {
     for answered in [true, false] {
         let other = Desk::new();
         RunFile::parse(&text).unwrap().restore(&other.store).unwrap();
-        assert_eq!(other.store.open(Some("run")).await, waiting.questions);
+        assert_eq!(other.store.open(Some("run")).await.unwrap(), waiting.questions);
         if answered {
             other.engine.answer(&waiting.questions[0].id, says("done")).await.unwrap();
         }
@@ -181,7 +181,7 @@ async fn an_answer_is_checked_when_it_is_given() {
             matches!(&refused, Err(AnswerError::Invalid(said)) if said.contains(why)),
             "{answer:?}: {refused:?}"
         );
-        assert_eq!(desk.store.open(None).await, std::slice::from_ref(&first), "it stays open");
+        assert_eq!(desk.store.open(None).await.unwrap(), std::slice::from_ref(&first), "it stays open");
     }
     handle.answer(&first.id, calls("add", fits)).await.unwrap();
     let second = loop {
@@ -282,7 +282,7 @@ async fn several_people_of_a_route_are_asked_each_for_himself() {
     let mut handle = agent.start("go", options(OnWaiting::Stay)).unwrap();
     desk.asked().await;
     ms(5).await;
-    let open = desk.store.open(Some("run")).await;
+    let open = desk.store.open(Some("run")).await.unwrap();
     let ids: Vec<_> = open.iter().map(|question| question.id.as_str()).collect();
     assert_eq!(ids, ["run/relay:m0:ann", "run/relay:m0:bob"]);
     handle.answer(ids[1], says("bob here")).await.unwrap();
@@ -303,7 +303,7 @@ async fn beside_a_model_that_works_the_run_does_not_wait() {
     let result = handle.outcome().await.unwrap();
     assert_eq!((result.status, result.text.as_str()), (Status::Succeeded, "the machine"));
     assert!(result.execution_time >= 30.0, "{} s of work", result.execution_time);
-    assert!(desk.store.open(None).await.is_empty());
+    assert!(desk.store.open(None).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,7 +371,7 @@ async fn process(folder: &Path) {
     let handle = match goes_on {
         false => agent.start_unwatched("go", options(OnWaiting::Stay)).unwrap(),
         true => {
-            for question in store.open(Some("run")).await {
+            for question in store.open(Some("run")).await.unwrap() {
                 let answer = match question.id.as_str() {
                     "run/relay:m0:desk" => calls("add", json!({"a": 2, "b": 3})),
                     "run/relay:m1:desk" => says("It is 5."),

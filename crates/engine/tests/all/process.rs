@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use ambidex_core::BoxFuture;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing, Why};
-use ambidex_core::store::{Batch, Store, StoreError, Stored};
+use ambidex_core::store::{Batch, Lease, Store, StoreError, Stored};
 use ambidex_core::tool::{EffectClass, ToolSpec};
 use ambidex_core::{Context, ToolOutput};
 use ambidex_engine::{Agent, Engine, RunFile, RunOptions};
@@ -60,8 +60,12 @@ impl FileStore {
 }
 
 impl Store for FileStore {
-    fn claim(&self, run: &str) -> BoxFuture<'static, Result<u64, StoreError>> {
-        self.memory.claim(run)
+    fn claim(&self, run: &str, lease: Lease, now: u64) -> BoxFuture<'static, Result<u64, StoreError>> {
+        self.memory.claim(run, lease, now)
+    }
+
+    fn renew(&self, run: &str, epoch: u64, until: u64) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.memory.renew(run, epoch, until)
     }
 
     fn load(&self, run: &str) -> BoxFuture<'static, Result<Stored, StoreError>> {
@@ -112,7 +116,7 @@ impl Questions for FileStore {
         self.memory.answer(id, answer)
     }
 
-    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Vec<Question>> {
+    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Result<Vec<Question>, StoreError>> {
         self.memory.open(run)
     }
 
@@ -184,7 +188,7 @@ async fn live(folder: &Path) {
             result = &mut outcome => break result.unwrap(),
             () = ms(2) => {}
         }
-        for question in store.open(None).await {
+        for question in store.open(None).await.unwrap() {
             let key = format!("run/{}", question.about);
             let done =
                 Diary::read(folder).into_iter().find(|entry| entry[0] == "done" && entry[1] == json!(key));

@@ -39,7 +39,7 @@ async fn a_run_waits_for_a_person_while_its_siblings_run() {
     // A day: a person's time is not the run's, which has two seconds.
     ms(86_400_000).await;
     assert_eq!(world.keys().len(), 1, "`look` ran, `pay` waits");
-    let open = engine.questions().open(Some(handle.id())).await;
+    let open = engine.questions().open(Some(handle.id())).await.unwrap();
     assert_eq!((open.len(), open[0].tool.as_str(), open[0].why), (1, "pay", Why::Approval));
     handle.answer(&open[0].id, Answer::Edit { args: json!({"ms": 7}) }).await.unwrap();
     let twice = handle.answer(&open[0].id, Answer::Approve).await;
@@ -71,7 +71,7 @@ async fn a_run_that_only_waits_comes_to_rest_and_goes_on_from_a_file() {
         let engine = Engine::builder().store(store.clone()).build();
         let file = RunFile::read(&path).unwrap();
         file.restore(&store).unwrap();
-        assert_eq!(engine.questions().open(None).await, std::slice::from_ref(&question));
+        assert_eq!(engine.questions().open(None).await.unwrap(), std::slice::from_ref(&question));
         let agent = paying(&world, &engine);
         // Without an answer it comes to rest again, with one given before it goes on.
         let still = agent.resume(&file.run, vec![], resting()).await.unwrap().outcome().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_cancel_ends_a_run_that_waits_and_withdraws_its_question() {
         let (world, engine) = (World::default(), Engine::default());
         let handle = paying(&world, &engine).start("go", options).unwrap();
         let question = loop {
-            if let Some(question) = engine.questions().open(None).await.pop() {
+            if let Some(question) = engine.questions().open(None).await.unwrap().pop() {
                 break question;
             }
             ms(1).await;
@@ -101,7 +101,7 @@ async fn a_cancel_ends_a_run_that_waits_and_withdraws_its_question() {
         let result = handle.outcome().await.unwrap_err().result.unwrap();
         assert_eq!(result.status, Status::Cancelled);
         assert_answered(&result.messages);
-        assert!(engine.questions().open(None).await.is_empty());
+        assert!(engine.questions().open(None).await.unwrap().is_empty());
         let late = engine.questions().answer(&question.id, Answer::Approve).await;
         assert_eq!(late, Err(AnswerError::Withdrawn));
     }

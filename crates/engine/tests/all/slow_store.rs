@@ -10,7 +10,7 @@ use ambidex_core::event::Status;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Input;
-use ambidex_core::store::{Batch, Store, StoreError, Stored};
+use ambidex_core::store::{Batch, Lease, Store, StoreError, Stored};
 use ambidex_core::tool::{EffectClass, ToolSpec};
 use ambidex_engine::{Agent, Engine, RunOptions};
 use ambidex_tools::FunctionTool;
@@ -24,8 +24,12 @@ use crate::support::{Planned, World, assert_answered, call, heard, ms};
 struct SlowStore(MemoryStore);
 
 impl Store for SlowStore {
-    fn claim(&self, run: &str) -> BoxFuture<'static, Result<u64, StoreError>> {
-        self.0.claim(run)
+    fn claim(&self, run: &str, lease: Lease, now: u64) -> BoxFuture<'static, Result<u64, StoreError>> {
+        self.0.claim(run, lease, now)
+    }
+
+    fn renew(&self, run: &str, epoch: u64, until: u64) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.0.renew(run, epoch, until)
     }
 
     fn load(&self, run: &str) -> BoxFuture<'static, Result<Stored, StoreError>> {
@@ -60,7 +64,7 @@ impl Questions for SlowStore {
         self.0.answer(id, answer)
     }
 
-    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Vec<Question>> {
+    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Result<Vec<Question>, StoreError>> {
         self.0.open(run)
     }
 

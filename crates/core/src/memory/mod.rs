@@ -1,16 +1,24 @@
 //! The in-memory store, with the semantics of a real one. Records never change once made, so it keeps them as
 //! they come; who reads gets them through JSON, as from any other store.
 
+mod index;
+mod questions;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::BoxFuture;
 use crate::definition::Pinned;
-use crate::question::{Answer, AnswerError, Question, Questions, Standing};
-use crate::record::{Record, RecordKind};
-use crate::store::{Batch, Store, StoreError, Stored};
+use crate::event::Status;
+use crate::question::Question;
+use crate::record::Record;
+use crate::store::{Batch, Lease, RunStanding, Snapshot, Store, StoreError, Stored};
+
+use index::Events;
+use questions::Asked;
 
 /// Runs, definitions and questions of one process. Cheap to clone; clones share what they hold.
 #[derive(Clone, Default)]
@@ -21,25 +29,41 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shared {
     tables: Mutex<Tables>,
+    /// Answers taken so far.
+    answers: AtomicU64,
     answered: Notify,
     keep_finished: Option<usize>,
 }
 
 #[derive(Default)]
 struct Tables {
-    definitions: HashMap<Arc<str>, Arc<str>>,
+    definitions: HashMap<Arc<str>, Defined>,
     runs: HashMap<String, Row>,
+    /// Runs so far, those that are forgotten too.
+    created: u64,
     questions: BTreeMap<String, Asked>,
     asked: u64,
+    events: HashMap<String, Events>,
     /// Finished runs, oldest first.
     finished: VecDeque<String>,
     commits: u64,
 }
 
+struct Defined {
+    text: Arc<str>,
+    agent: String,
+}
+
 struct Row {
+    /// Counts runs in the order they were created.
+    number: u64,
     epoch: u64,
     definition: Arc<str>,
+    thread: Option<String>,
+    standing: RunStanding,
+    lease: Option<Lease>,
     records: Records,
+    snapshot: Option<Snapshot>,
     /// Ids of its questions, so that they can go with it.
     questions: Vec<String>,
 }
@@ -49,15 +73,6 @@ struct Row {
 struct Records {
     batches: Vec<Vec<Record>>,
     count: u64,
-}
-
-struct Asked {
-    order: u64,
-    question: Question,
-    answer: Option<Answer>,
-    withdrawn: bool,
-    /// A reply that is being written.
-    written: String,
 }
 
 impl MemoryStore {
@@ -99,13 +114,19 @@ impl MemoryStore {
         if let Some(row) = tables.runs.get(run) {
             return Err(StoreError::Conflict { expected: 0, found: row.records.len() });
         }
-        let Pinned { hash, text, .. } = stored.definition.clone();
-        tables.definitions.entry(hash.clone()).or_insert(text);
-        tables.runs.insert(run.to_owned(), Row { epoch, definition: hash, records, questions: vec![] });
+        let whole = Batch { records: stored.records.clone(), ..Batch::default() };
+        // It rests, or it would not have been taken out.
+        let rests = if open.is_empty() { Status::Paused } else { Status::Waiting };
+        let standing = whole.standing_after().unwrap_or(RunStanding { status: rests, due: None });
+        tables.create(run, epoch, stored.definition.clone(), whole.thread());
+        if let Some(row) = tables.runs.get_mut(run) {
+            (row.records, row.standing) = (records, standing);
+            row.snapshot.clone_from(&stored.snapshot);
+        }
         for question in open {
             tables.ask(run, question);
         }
-        let ends = stored.records.last().is_some_and(ends);
+        let ends = standing.status.is_final();
         let forgotten = if ends { self.finished(&mut tables, run) } else { vec![] };
         drop(tables);
         drop(forgotten);
@@ -120,60 +141,42 @@ impl MemoryStore {
         drop(forgotten);
     }
 
-    /// Resolves when `look` finds in the question what it looks for.
-    fn until<T: Send + 'static>(
-        &self,
-        id: &str,
-        look: impl Fn(&Asked) -> Option<T> + Send + 'static,
-    ) -> BoxFuture<'static, T> {
-        let (shared, id) = (self.shared.clone(), id.to_owned());
-        Box::pin(async move {
-            loop {
-                // Listen before looking, or what came in between would be missed.
-                let mut next = std::pin::pin!(shared.answered.notified());
-                next.as_mut().enable();
-                let found = {
-                    let tables = shared.tables.lock().unwrap_or_else(PoisonError::into_inner);
-                    tables.questions.get(&id).and_then(&look)
-                };
-                match found {
-                    Some(found) => return found,
-                    None => next.await,
-                }
-            }
-        })
-    }
-
     fn write_batch(&self, run: &str, epoch: u64, expected: u64, batch: Batch) -> Result<(), StoreError> {
-        let ends = batch.records.iter().any(ends);
+        let (standing, done) = (batch.standing_after(), batch.taken(run));
         let mut tables = self.tables();
         match tables.runs.get(run) {
             Some(row) if row.epoch != epoch => return Err(StoreError::Fenced),
             Some(row) if row.records.len() != expected => {
                 return Err(StoreError::Conflict { expected, found: row.records.len() });
             }
-            Some(_) => {}
+            Some(_) => batch.check(epoch, expected)?,
             None => {
-                let Some(Pinned { hash, text, .. }) =
-                    batch.definition.filter(|_| expected == 0 && epoch == 1)
-                else {
-                    return Err(StoreError::UnknownRun(run.to_owned()));
-                };
-                tables.definitions.entry(hash.clone()).or_insert(text);
-                let row = Row { epoch, definition: hash, records: Records::default(), questions: vec![] };
-                tables.runs.insert(run.to_owned(), row);
+                let first = batch.definition.as_ref().filter(|_| expected == 0 && epoch == 1);
+                let definition = first.ok_or_else(|| StoreError::UnknownRun(run.to_owned()))?;
+                batch.check(epoch, expected)?;
+                tables.create(run, epoch, definition.clone(), batch.thread());
             }
         }
         for question in batch.asked {
             tables.ask(run, question);
         }
         for id in batch.withdrawn {
+            tables.withdraw(&id);
+        }
+        for id in done {
             if let Some(asked) = tables.questions.get_mut(&id) {
-                asked.withdrawn = asked.answer.is_none();
+                asked.taken = true;
             }
         }
+        let ends = standing.is_some_and(|standing| standing.status.is_final());
         if let Some(row) = tables.runs.get_mut(run) {
             row.records.append(batch.records);
+            row.standing = standing.unwrap_or(row.standing);
+            row.lease = batch.lease.or(row.lease.take()).filter(|lease| !ends && lease.until > 0);
+            row.snapshot = batch.snapshot.or(row.snapshot.take());
+        }
+        if ends {
+            tables.close_questions(run);
         }
         tables.commits += 1;
         let forgotten = if ends { self.finished(&mut tables, run) } else { vec![] };
@@ -196,17 +199,13 @@ impl MemoryStore {
     fn read(&self, run: &str) -> Result<Stored, StoreError> {
         let tables = self.tables();
         let row = tables.runs.get(run).ok_or_else(|| StoreError::UnknownRun(run.to_owned()))?;
-        let text = tables.definitions.get(&row.definition);
-        let text = text.ok_or_else(|| StoreError::Broken(format!("no definition {}", row.definition)))?;
-        let definition = Pinned::read(&row.definition, text).map_err(StoreError::Broken)?;
-        let records = row.records.iter().map(|record| serde_json::from_slice(&serde_json::to_vec(record)?));
-        let records = records.collect::<Result<_, serde_json::Error>>();
-        Ok(Stored { definition, records: records.map_err(|error| StoreError::Broken(error.to_string()))? })
+        let known = tables.definitions.get(&row.definition);
+        let known = known.ok_or_else(|| StoreError::Broken(format!("no definition {}", row.definition)))?;
+        let definition = Pinned::read(&row.definition, &known.text).map_err(StoreError::Broken)?;
+        let from = row.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+        let records = row.records.read(from, usize::MAX)?;
+        Ok(Stored { definition, snapshot: row.snapshot.clone(), records })
     }
-}
-
-fn ends(record: &Record) -> bool {
-    matches!(record.kind, RecordKind::Finished(_))
 }
 
 impl Records {
@@ -228,21 +227,46 @@ impl Records {
     fn iter(&self) -> impl Iterator<Item = &Record> {
         self.batches.iter().flatten()
     }
+
+    fn last(&self) -> Option<&Record> {
+        self.batches.iter().rev().find_map(|batch| batch.last())
+    }
+
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let records = self.iter().skip_while(|record| record.seq < from).take(limit);
+        let records = records.map(|record| serde_json::from_slice(&serde_json::to_vec(record)?));
+        let records = records.collect::<Result<_, serde_json::Error>>();
+        records.map_err(|error| StoreError::Broken(error.to_string()))
+    }
 }
 
 impl Tables {
-    /// Idempotent on its id: a question asked before keeps its answer.
-    fn ask(&mut self, run: &str, question: Question) {
-        if self.questions.contains_key(&question.id) {
-            return;
+    fn create(&mut self, run: &str, epoch: u64, definition: Pinned, thread: Option<&str>) {
+        let agent = definition.agent_name().to_owned();
+        let Pinned { hash, text, .. } = definition;
+        self.definitions.entry(hash.clone()).or_insert(Defined { text, agent });
+        self.created += 1;
+        let row = Row {
+            number: self.created,
+            epoch,
+            definition: hash,
+            thread: thread.map(str::to_owned),
+            standing: RunStanding { status: Status::Running, due: None },
+            lease: None,
+            records: Records::default(),
+            snapshot: None,
+            questions: vec![],
+        };
+        self.runs.insert(run.to_owned(), row);
+    }
+
+    /// Nobody waits for an answer to a run that has ended.
+    fn close_questions(&mut self, run: &str) {
+        for id in self.runs.get(run).iter().flat_map(|row| &row.questions) {
+            if let Some(asked) = self.questions.get_mut(id) {
+                asked.withdrawn |= asked.answer.is_none();
+            }
         }
-        self.asked += 1;
-        if let Some(row) = self.runs.get_mut(run) {
-            row.questions.push(question.id.clone());
-        }
-        let asked =
-            Asked { order: self.asked, answer: None, withdrawn: false, written: String::new(), question };
-        self.questions.insert(asked.question.id.clone(), asked);
     }
 
     fn forget_oldest(&mut self) -> Option<Row> {
@@ -255,6 +279,7 @@ impl Tables {
         for question in &row.questions {
             self.questions.remove(question);
         }
+        self.events.remove(run);
         if !self.runs.values().any(|other| other.definition == row.definition) {
             self.definitions.remove(&row.definition);
         }
@@ -263,15 +288,32 @@ impl Tables {
 }
 
 impl Store for MemoryStore {
-    fn claim(&self, run: &str) -> BoxFuture<'static, Result<u64, StoreError>> {
+    fn claim(&self, run: &str, lease: Lease, now: u64) -> BoxFuture<'static, Result<u64, StoreError>> {
         let claimed = match self.tables().runs.get_mut(run) {
+            None => Err(StoreError::UnknownRun(run.to_owned())),
+            Some(Row { lease: Some(held), .. }) if held.until > now && held.owner != lease.owner => {
+                Err(StoreError::Owned { owner: held.owner.to_string(), until: held.until })
+            }
             Some(row) => {
                 row.epoch += 1;
+                row.lease = Some(lease).filter(|lease| lease.until > 0);
                 Ok(row.epoch)
             }
-            None => Err(StoreError::UnknownRun(run.to_owned())),
         };
         Box::pin(std::future::ready(claimed))
+    }
+
+    fn renew(&self, run: &str, epoch: u64, until: u64) -> BoxFuture<'static, Result<(), StoreError>> {
+        let renewed = match self.tables().runs.get_mut(run) {
+            None => Err(StoreError::UnknownRun(run.to_owned())),
+            Some(row) if row.epoch != epoch => Err(StoreError::Fenced),
+            Some(row) => {
+                row.lease = row.lease.take().map(|lease| Lease { until, ..lease });
+                row.lease = row.lease.take().filter(|lease| lease.until > 0);
+                Ok(())
+            }
+        };
+        Box::pin(std::future::ready(renewed))
     }
 
     fn load(&self, run: &str) -> BoxFuture<'static, Result<Stored, StoreError>> {
@@ -286,77 +328,5 @@ impl Store for MemoryStore {
         batch: Batch,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(std::future::ready(self.write_batch(run, epoch, expected, batch)))
-    }
-}
-
-impl Questions for MemoryStore {
-    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Standing, StoreError>> {
-        let (id, run) = (question.id.clone(), question.run.clone());
-        let mut tables = self.tables();
-        tables.ask(&run, question);
-        let standing = tables.questions.get(&id).map(|asked| Standing {
-            question: asked.question.clone(),
-            answer: asked.answer.clone(),
-            withdrawn: asked.withdrawn,
-        });
-        let standing = standing.ok_or_else(|| StoreError::Broken(format!("no question {id}")));
-        Box::pin(std::future::ready(standing))
-    }
-
-    fn withdraw(&self, id: &str) -> BoxFuture<'static, Result<Option<Answer>, StoreError>> {
-        let answer = self.tables().questions.get_mut(id).and_then(|asked| {
-            asked.withdrawn = asked.answer.is_none();
-            asked.answer.clone()
-        });
-        Box::pin(std::future::ready(Ok(answer)))
-    }
-
-    fn answer(&self, id: &str, answer: Answer) -> BoxFuture<'static, Result<(), AnswerError>> {
-        let taken = match self.tables().questions.get_mut(id) {
-            None => Err(AnswerError::Unknown),
-            Some(asked) if asked.withdrawn => Err(AnswerError::Withdrawn),
-            Some(asked) if asked.answer.is_some() => Err(AnswerError::AlreadyAnswered),
-            Some(asked) => {
-                asked.answer = Some(answer);
-                Ok(())
-            }
-        };
-        if taken.is_ok() {
-            self.shared.answered.notify_waiters();
-        }
-        Box::pin(std::future::ready(taken))
-    }
-
-    fn open(&self, run: Option<&str>) -> BoxFuture<'static, Vec<Question>> {
-        let tables = self.tables();
-        let open = tables.questions.values().filter(|asked| {
-            asked.answer.is_none() && !asked.withdrawn && run.is_none_or(|run| asked.question.run == run)
-        });
-        let mut open: Vec<_> = open.collect();
-        open.sort_by_key(|asked| asked.order);
-        let open = open.into_iter().map(|asked| asked.question.clone()).collect();
-        Box::pin(std::future::ready(open))
-    }
-
-    fn answered(&self, id: &str) -> BoxFuture<'static, Answer> {
-        self.until(id, |asked| asked.answer.clone())
-    }
-
-    fn write(&self, id: &str, text: &str) -> Result<(), AnswerError> {
-        let written = match self.tables().questions.get_mut(id) {
-            None => Err(AnswerError::Unknown),
-            Some(asked) if asked.withdrawn => Err(AnswerError::Withdrawn),
-            Some(asked) if asked.answer.is_some() => Err(AnswerError::AlreadyAnswered),
-            Some(asked) => {
-                asked.written.push_str(text);
-                Ok(())
-            }
-        };
-        self.shared.answered.notify_waiters();
-        written
-    }
-
-    fn written(&self, id: &str, seen: usize) -> BoxFuture<'static, String> {
-        self.until(id, move |asked| (asked.written.len() > seen).then(|| asked.written.clone()))
     }
 }

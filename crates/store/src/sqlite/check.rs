@@ -1,0 +1,54 @@
+//! What must hold in a file, and whether it does.
+
+use rusqlite::Connection;
+
+use super::writer::Done;
+
+/// Each finds what breaks a rule, as a sentence per place.
+const RULES: &[&str] = &[
+    "SELECT 'run `' || r.id || '` has ' || count(s.seq) || ' records, numbered up to ' || max(s.seq)
+     FROM runs r JOIN records s ON s.run = r.no GROUP BY r.no
+     HAVING count(s.seq) <> max(s.seq) + 1 OR min(s.seq) <> 0",
+    "SELECT 'run `' || id || '` has no records' FROM runs
+     WHERE NOT EXISTS (SELECT 1 FROM records WHERE run = runs.no)",
+    "SELECT 'records of a run that is not there: number ' || run FROM records
+     WHERE run NOT IN (SELECT no FROM runs) GROUP BY run",
+    "SELECT 'the definition of run `' || id || '` is gone' FROM runs
+     WHERE definition NOT IN (SELECT no FROM definitions)",
+    "SELECT 'run `' || r.id || '` has a record of epoch ' || max(s.epoch) || ', above its own, ' || r.epoch
+     FROM runs r JOIN records s ON s.run = r.no GROUP BY r.no HAVING max(s.epoch) > r.epoch",
+    "SELECT 'the epochs of run `' || r.id || '` go back at record ' || later.seq
+     FROM records later JOIN records earlier ON earlier.run = later.run AND earlier.seq = later.seq - 1
+     JOIN runs r ON r.no = later.run WHERE later.epoch < earlier.epoch",
+    "SELECT 'run `' || id || '` is ' || status || ', but its last record does not end it' FROM runs
+     WHERE status IN ('succeeded', 'failed', 'cancelled')
+     AND NOT EXISTS (SELECT 1 FROM records s WHERE s.run = runs.no AND s.kind LIKE '{\"finished\":%'
+                     AND s.seq = (SELECT max(seq) FROM records WHERE run = runs.no))",
+    "SELECT 'run `' || id || '` has ended, but is ' || status FROM runs
+     WHERE status NOT IN ('succeeded', 'failed', 'cancelled')
+     AND EXISTS (SELECT 1 FROM records s WHERE s.run = runs.no AND s.kind LIKE '{\"finished\":%')",
+    "SELECT 'question `' || q.id || '` is open, but its run has ended' FROM questions q
+     JOIN runs r ON r.id = q.run WHERE q.answer IS NULL AND q.withdrawn = 0
+     AND r.status IN ('succeeded', 'failed', 'cancelled')",
+    "SELECT 'run `' || id || '` waits, but nothing can make it go on' FROM runs
+     WHERE status = 'waiting' AND wake IS NULL
+     AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.run = runs.id AND q.answer IS NULL AND q.withdrawn = 0)",
+    "SELECT 'the snapshot of run `' || r.id || '` is ahead of its records' FROM snapshots s
+     JOIN runs r ON r.no = s.run WHERE s.seq > (SELECT max(seq) + 1 FROM records WHERE run = r.no)",
+];
+
+/// What is wrong, a sentence each; nothing in a sound file.
+pub(super) fn check(db: &Connection) -> Done<Vec<String>> {
+    let texts = |sql: &str| -> rusqlite::Result<Vec<String>> {
+        db.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+    };
+    let mut wrong = texts("PRAGMA integrity_check")?;
+    wrong.retain(|found| found != "ok");
+    // In a damaged file the rules would only repeat it.
+    if wrong.is_empty() {
+        for rule in RULES {
+            wrong.extend(texts(rule)?);
+        }
+    }
+    Ok(Ok(wrong))
+}

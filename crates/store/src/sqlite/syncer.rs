@@ -1,0 +1,167 @@
+//! Durability `batch`: the thread that syncs what was written a moment ago.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ambidex_core::store::StoreError;
+use tokio::sync::oneshot;
+
+use super::errors;
+use super::file::beside;
+use crate::rows::Reading;
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(super) struct Syncer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the oldest commit was written that is not synced yet.
+    unsynced: Option<Instant>,
+    /// They want it now.
+    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    failure: Option<StoreError>,
+    closed: bool,
+}
+
+impl Syncer {
+    pub(super) fn start(
+        database: &Path,
+        reading: Reading,
+        within: Duration,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let work = Work {
+            shared: shared.clone(),
+            log: beside(database, "-wal"),
+            folder: folder.unwrap_or(Path::new(".")).to_owned(),
+            reading: reading.clone(),
+            within,
+            named: None,
+        };
+        let thread = std::thread::Builder::new().name("ambidex-sync".into()).spawn(|| work.run());
+        let thread = thread.map_err(|error| errors::of_io(&reading, &error))?;
+        Ok((Self { shared }, thread))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit was written just now.
+    pub(super) fn written(&self) {
+        let mut state = self.state();
+        if state.unsynced.is_none() {
+            state.unsynced = Some(Instant::now());
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Why the last sync failed. Nothing more is taken until one works: it could not be promised.
+    pub(super) fn failure(&self) -> Option<StoreError> {
+        self.state().failure.clone()
+    }
+
+    /// Syncs now what was written before.
+    pub(super) fn flush(&self) -> oneshot::Receiver<Result<(), StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.state().waiting.push(sender);
+        self.shared.changed.notify_all();
+        receiver
+    }
+
+    /// Syncs what is left, and ends.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    log: PathBuf,
+    folder: PathBuf,
+    reading: Reading,
+    within: Duration,
+    /// The log whose name is on disk.
+    named: Option<u64>,
+}
+
+impl Work {
+    fn run(mut self) {
+        loop {
+            let Some((since, waiting)) = self.next() else { return };
+            let synced = self.sync().map_err(|error| errors::of_io(&self.reading, &error));
+            let closed = {
+                let mut state = self.state();
+                if synced.is_err() {
+                    // Once more, after a while.
+                    let _ = state.unsynced.get_or_insert_with(Instant::now);
+                }
+                state.failure = synced.clone().err();
+                state.closed
+            };
+            for sender in waiting {
+                drop(sender.send(synced.clone()));
+            }
+            if closed && (synced.is_err() || since.is_none()) {
+                return;
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to sync, and it is time.
+    #[expect(clippy::type_complexity, reason = "what is due, and who waits for it")]
+    fn next(&self) -> Option<(Option<Instant>, Vec<oneshot::Sender<Result<(), StoreError>>>)> {
+        let mut state = self.state();
+        loop {
+            let now = state.closed || !state.waiting.is_empty();
+            match state.unsynced {
+                Some(since) if now || since.elapsed() >= self.within => break,
+                Some(since) => {
+                    let left = self.within.saturating_sub(since.elapsed());
+                    let waited = self.shared.changed.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None if state.closed => return None,
+                None if now => break,
+                None => state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        Some((state.unsynced.take(), std::mem::take(&mut state.waiting)))
+    }
+
+    /// The log holds every commit that is not in the file yet. SQLite syncs it itself before it moves commits
+    /// there, and the file after that.
+    fn sync(&mut self) -> std::io::Result<()> {
+        let log = match File::open(&self.log) {
+            Ok(log) => log,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        log.sync_data()?;
+        let number = Some(log.metadata()?.ino());
+        if self.named != number {
+            File::open(&self.folder)?.sync_all()?;
+            self.named = number;
+        }
+        Ok(())
+    }
+}
