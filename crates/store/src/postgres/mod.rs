@@ -284,6 +284,7 @@ fn drive(
 
 /// Passes on the answers that the server tells of.
 async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, store: std::sync::Weak<Shared>) {
+    let mut first = true;
     while let Some(notice) = heard.recv().await {
         let Some(shared) = store.upgrade() else { return };
         let store = PostgresStore { shared };
@@ -294,6 +295,8 @@ async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, store: std::sync::We
                 // Those who sweep hear of it, whoever waits for it or not.
                 store.shared.answers.count();
             }
+            // Nothing was missed before the first connection.
+            Notice::Listening if std::mem::take(&mut first) => continue,
             Notice::Answered(_) | Notice::Listening => store.shared.answers.count(),
         }
         if ids.is_empty() {

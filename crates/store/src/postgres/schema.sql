@@ -95,9 +95,9 @@ BEGIN
   SELECT * INTO _before FROM runs WHERE id = _run FOR UPDATE;
   IF NOT FOUND THEN
     IF _hash IS NULL OR _expected <> 0 OR _epoch <> 1 THEN
-      RETURN ROW('unknown', NULL, NULL, NULL);
+      RETURN ROW('unknown', NULL, NULL, NULL)::reply;
     ELSIF _malformed THEN
-      RETURN ROW('malformed', NULL, NULL, NULL);
+      RETURN ROW('malformed', NULL, NULL, NULL)::reply;
     END IF;
     INSERT INTO definitions (hash, text) VALUES (_hash, _definition) ON CONFLICT DO NOTHING;
     SELECT no INTO _pinned FROM definitions WHERE hash = _hash;
@@ -110,13 +110,13 @@ BEGIN
     END IF;
   END IF;
   IF _before.epoch <> _epoch THEN
-    RETURN ROW('fenced', NULL, NULL, NULL);
+    RETURN ROW('fenced', NULL, NULL, NULL)::reply;
   END IF;
   SELECT coalesce(max(seq) + 1, 0) INTO _next FROM records WHERE run = _before.no;
   IF _next <> _expected THEN
-    RETURN ROW('conflict', _next, NULL, NULL);
+    RETURN ROW('conflict', _next, NULL, NULL)::reply;
   ELSIF _malformed THEN
-    RETURN ROW('malformed', NULL, NULL, NULL);
+    RETURN ROW('malformed', NULL, NULL, NULL)::reply;
   END IF;
 
   INSERT INTO records SELECT _before.no, t.seq, t.v, _epoch, t.at, t.kind
@@ -155,7 +155,7 @@ BEGIN
     UPDATE runs SET status = _after.status, due = _after.due, wake = _after.wake,
       owner = _after.owner, lease = _after.lease WHERE no = _before.no;
   END IF;
-  RETURN ROW('done', NULL, NULL, NULL);
+  RETURN ROW('done', NULL, NULL, NULL)::reply;
 END
 $$;
 
@@ -166,13 +166,13 @@ DECLARE
 BEGIN
   SELECT * INTO _row FROM runs WHERE id = _run FOR UPDATE;
   IF NOT FOUND THEN
-    RETURN ROW('unknown', NULL, NULL, NULL);
+    RETURN ROW('unknown', NULL, NULL, NULL)::reply;
   ELSIF _row.owner IS NOT NULL AND _row.lease > _now AND _row.owner <> _owner THEN
-    RETURN ROW('owned', _row.lease, _row.owner, NULL);
+    RETURN ROW('owned', _row.lease, _row.owner, NULL)::reply;
   END IF;
   UPDATE runs SET epoch = epoch + 1, lease = _until, owner = CASE WHEN _until > 0 THEN _owner END
     WHERE no = _row.no;
-  RETURN ROW('done', _row.epoch + 1, NULL, NULL);
+  RETURN ROW('done', _row.epoch + 1, NULL, NULL)::reply;
 END
 $$;
 
@@ -182,13 +182,13 @@ DECLARE
 BEGIN
   SELECT * INTO _row FROM runs WHERE id = _run FOR UPDATE;
   IF NOT FOUND THEN
-    RETURN ROW('unknown', NULL, NULL, NULL);
+    RETURN ROW('unknown', NULL, NULL, NULL)::reply;
   ELSIF _row.epoch <> _epoch THEN
-    RETURN ROW('fenced', NULL, NULL, NULL);
+    RETURN ROW('fenced', NULL, NULL, NULL)::reply;
   ELSIF _row.owner IS NOT NULL THEN
     UPDATE runs SET lease = _until, owner = CASE WHEN _until > 0 THEN owner END WHERE no = _row.no;
   END IF;
-  RETURN ROW('done', NULL, NULL, NULL);
+  RETURN ROW('done', NULL, NULL, NULL)::reply;
 END
 $$;
 
@@ -207,7 +207,7 @@ BEGIN
   INSERT INTO questions (id, run, due, question) VALUES (_id, _run, _due, _question) ON CONFLICT DO NOTHING;
   PERFORM rouse(_run);
   SELECT * INTO _row FROM questions WHERE id = _id;
-  RETURN ROW(CASE WHEN _row.withdrawn THEN 'withdrawn' ELSE 'done' END, NULL, _row.question, _row.answer);
+  RETURN ROW(CASE WHEN _row.withdrawn THEN 'withdrawn' ELSE 'done' END, NULL, _row.question, _row.answer)::reply;
 END
 $$;
 
@@ -221,7 +221,7 @@ BEGIN
     UPDATE questions SET withdrawn = true WHERE id = _id;
     PERFORM rouse(_row.run);
   END IF;
-  RETURN ROW('done', NULL, _row.answer, NULL);
+  RETURN ROW('done', NULL, _row.answer, NULL)::reply;
 END
 $$;
 
@@ -232,17 +232,17 @@ BEGIN
   PERFORM 1 FROM runs WHERE id = (SELECT run FROM questions WHERE id = _id) FOR UPDATE;
   SELECT * INTO _row FROM questions WHERE id = _id FOR UPDATE;
   IF NOT FOUND THEN
-    RETURN ROW('unknown', NULL, NULL, NULL);
+    RETURN ROW('unknown', NULL, NULL, NULL)::reply;
   ELSIF _row.withdrawn THEN
-    RETURN ROW('withdrawn', NULL, NULL, NULL);
+    RETURN ROW('withdrawn', NULL, NULL, NULL)::reply;
   ELSIF _row.answer IS NOT NULL THEN
-    RETURN ROW('answered', NULL, NULL, NULL);
+    RETURN ROW('answered', NULL, NULL, NULL)::reply;
   END IF;
   UPDATE questions SET answer = _answer WHERE id = _id;
   PERFORM rouse(_row.run);
   -- What is too long to be told is looked up by those who hear it.
   PERFORM pg_notify(current_schema() || '_answers', CASE WHEN octet_length(_id) < 7000 THEN _id ELSE '' END);
-  RETURN ROW('done', NULL, NULL, NULL);
+  RETURN ROW('done', NULL, NULL, NULL)::reply;
 END
 $$;
 
@@ -253,12 +253,12 @@ BEGIN
   INSERT INTO logs (run, last, epoch) VALUES (_run, 0, _epoch) ON CONFLICT DO NOTHING;
   SELECT * INTO _row FROM logs WHERE run = _run FOR UPDATE;
   IF _row.epoch > _epoch THEN
-    RETURN ROW('fenced', NULL, NULL, NULL);
+    RETURN ROW('fenced', NULL, NULL, NULL)::reply;
   END IF;
   INSERT INTO events SELECT _row.no, _row.last + t.place, t.event
     FROM unnest(_events) WITH ORDINALITY AS t (event, place);
   UPDATE logs SET last = last + cardinality(_events), epoch = _epoch WHERE no = _row.no;
-  RETURN ROW('done', _row.last + 1, NULL, NULL);
+  RETURN ROW('done', _row.last + 1, NULL, NULL)::reply;
 END
 $$;
 
@@ -267,6 +267,6 @@ CREATE FUNCTION sync_now() RETURNS reply LANGUAGE plpgsql AS $$
 BEGIN
   SET LOCAL synchronous_commit = on;
   UPDATE counters SET value = value + 1 WHERE name = 'syncs';
-  RETURN ROW('done', NULL, NULL, NULL);
+  RETURN ROW('done', NULL, NULL, NULL)::reply;
 END
 $$;

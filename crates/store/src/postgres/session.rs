@@ -130,7 +130,9 @@ impl Address {
         if version == MIGRATIONS.len() {
             return Ok(());
         }
-        client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(4707175)").await.map_err(failed)?;
+        // Before the transaction: what it knows of the tables is as old as its beginning.
+        client.batch_execute("SELECT pg_advisory_lock(4707175)").await.map_err(failed)?;
+        client.batch_execute("BEGIN").await.map_err(failed)?;
         // Somebody else may have been faster.
         let version = self.version(client).await?;
         for (migration, number) in MIGRATIONS.iter().zip(1..).skip(version) {
@@ -140,7 +142,8 @@ impl Address {
             );
             client.batch_execute(&format!("{begin}{migration}{end}")).await.map_err(failed)?;
         }
-        client.batch_execute("COMMIT").await.map_err(failed)
+        client.batch_execute("COMMIT").await.map_err(failed)?;
+        client.batch_execute("SELECT pg_advisory_unlock(4707175)").await.map_err(failed)
     }
 
     /// The version of the schema that is there.

@@ -25,6 +25,12 @@ macro_rules! for_all_stores {
                 super::$rule(super::Place::sqlite().await).await;
             })*
         }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $rule() {
+                super::$rule(super::Place::postgres().await).await;
+            })*
+        }
     };
 }
 

@@ -1,6 +1,8 @@
 //! What every store promises, over all three, and what each promises on top.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
 mod conformance;
+mod postgres;
 mod sqlite;
 mod support;

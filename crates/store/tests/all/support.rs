@@ -12,14 +12,18 @@ use ambidex_core::question::{Answer, Question, Why};
 use ambidex_core::record::{Outcome, Output, Record, RecordKind};
 use ambidex_core::store::{AnyStore, Batch, Lease, RunStanding, StoreError};
 use ambidex_core::tool::EffectClass;
-use ambidex_store::{SqliteOptions, SqliteStore};
+use ambidex_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 use serde_json::json;
 use tempfile::TempDir;
+
+use crate::cluster;
 
 /// Where runs are kept; two stores opened on it see the same.
 pub enum Place {
     Memory(MemoryStore),
     Sqlite(TempDir),
+    /// A schema of the shared server.
+    Postgres(String),
 }
 
 impl Place {
@@ -31,12 +35,20 @@ impl Place {
         Self::Sqlite(TempDir::new().unwrap())
     }
 
+    pub async fn postgres() -> Self {
+        Self::Postgres(cluster::fresh_schema())
+    }
+
     pub async fn open(&self) -> Arc<dyn AnyStore> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
             Self::Sqlite(folder) => {
                 let path = folder.path().join("new/state.db");
                 Arc::new(SqliteStore::open(path, SqliteOptions::default()).await.unwrap())
+            }
+            Self::Postgres(schema) => {
+                let options = PostgresOptions { schema: schema.clone(), ..PostgresOptions::default() };
+                Arc::new(PostgresStore::connect(&cluster::shared().url(), options).await.unwrap())
             }
         }
     }

@@ -1,0 +1,200 @@
+//! What Postgres promises on top: servers that go and come back, and what it says when it cannot be had.
+
+use std::sync::Arc;
+
+use ambidex_core::question::Answer;
+use ambidex_core::record::RecordKind;
+use ambidex_core::store::{AnyStore, FailureKind, Lease, RunQuery, StoreError, StoreFailure};
+use ambidex_store::{Durability, PostgresOptions, PostgresStore};
+use futures_util::FutureExt as _;
+
+use crate::cluster::{Cluster, fresh_schema, shared};
+use crate::support::*;
+
+fn options() -> PostgresOptions {
+    PostgresOptions { schema: fresh_schema(), ..PostgresOptions::default() }
+}
+
+async fn connect(cluster: &Cluster, options: &PostgresOptions) -> PostgresStore {
+    PostgresStore::connect(&cluster.url(), options.clone()).await.unwrap()
+}
+
+fn failure<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreFailure {
+    match result.unwrap_err() {
+        StoreError::Unavailable(failure) => *failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_store_goes_on_when_its_server_is_back() {
+    let cluster = Cluster::new();
+    let options = options();
+    let store = connect(&cluster, &options).await;
+    let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+    let mut driver = Driver::accept(&any, "a").await;
+    driver.ask(&["ask:1"]).await;
+    any.append_events("a", 1, vec![note("a", "1")]).await.unwrap();
+    // Events do not wait for the disk: this takes them along.
+    store.flush().await.unwrap();
+    let mut waiting = any.answered("a/ask:1");
+    assert!((&mut waiting).now_or_never().is_none());
+
+    cluster.stop();
+    let batch = driver.batch(vec![RecordKind::Claimed]);
+    for failed in [
+        failure(any.commit("a", 1, driver.next, batch.clone()).await),
+        failure(any.load("a").await),
+        failure(any.runs(RunQuery::default()).await),
+        failure(any.append_events("a", 1, vec![note("a", "2")]).await),
+    ] {
+        assert_eq!(failed.kind, FailureKind::Unreachable);
+        assert!(StoreError::Unavailable(Box::new(failed.clone())).is_retryable());
+        assert!(failed.place.starts_with("postgres://127.0.0.1:"), "{failed}");
+    }
+    assert!((&mut waiting).now_or_never().is_none(), "it waits on");
+
+    cluster.start();
+    driver.step().await.unwrap();
+    assert_eq!(any.load("a").await.unwrap().records.len() as u64, driver.next);
+    assert_eq!(any.append_events("a", 1, vec![note("a", "2")]).await, Ok(2));
+    // Another process answers.
+    let other = connect(&cluster, &options).await;
+    other.close().await;
+    let other: Arc<dyn AnyStore> = Arc::new(connect(&cluster, &options).await);
+    other.answer("a/ask:1", Answer::Approve).await.unwrap();
+    assert_eq!(waiting.await, Answer::Approve);
+    assert_eq!(store.check().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_answer_given_while_nobody_listened_is_heard() {
+    let cluster = Cluster::new();
+    let options = options();
+    let any: Arc<dyn AnyStore> = Arc::new(connect(&cluster, &options).await);
+    let mut driver = Driver::accept(&any, "a").await;
+    driver.ask(&["ask:1"]).await;
+    let waiting = any.answered("a/ask:1");
+    // The connections break; whoever comes first after that answers, before the old ones are made again.
+    cluster.stop();
+    cluster.start();
+    let other: Arc<dyn AnyStore> = Arc::new(connect(&cluster, &options).await);
+    other.answer("a/ask:1", Answer::Repeat).await.unwrap();
+    assert_eq!(waiting.await, Answer::Repeat);
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_says_why() {
+    let cluster = shared();
+    let url = cluster.url();
+    let refused = async |url: &str, options: PostgresOptions| {
+        let failed = failure(PostgresStore::connect(url, options).await.map(drop));
+        assert!(!failed.problem.contains("hush") && !failed.place.contains("hush"), "{failed}");
+        (failed.kind, failed.to_string())
+    };
+    let (kind, text) = refused("mysql://tests:hush@localhost/x", options()).await;
+    assert_eq!(kind, FailureKind::CannotOpen, "{text}");
+    let (kind, text) = refused(&url.replace("/postgres", "/nothing").replace("tests@", "tests:hush@"), options()).await;
+    assert_eq!(kind, FailureKind::CannotOpen, "{text}");
+    assert!(text.contains("database \"nothing\" does not exist"), "{text}");
+    let (kind, text) = refused(&url.replace("tests@", "nobody:hush@"), options()).await;
+    assert_eq!(kind, FailureKind::CannotOpen, "{text}");
+    let (kind, text) = refused("postgres://tests:hush@127.0.0.1:1/postgres", options()).await;
+    assert_eq!(kind, FailureKind::Unreachable, "{text}");
+    let (kind, text) = refused(&format!("{url}?sslmode=require"), options()).await;
+    assert_eq!(kind, FailureKind::CannotOpen, "{text}");
+    assert!(text.contains("TLS"), "{text}");
+    let schema = "a; DROP TABLE runs".to_owned();
+    let (kind, text) = refused(&url, PostgresOptions { schema, ..options() }).await;
+    assert_eq!(kind, FailureKind::CannotOpen, "{text}");
+}
+
+async fn raw() -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(&shared().url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_are_refused() {
+    let options = options();
+    connect(shared(), &options).await.close().await;
+    let sql = format!("UPDATE {}.counters SET value = 9 WHERE name = 'version'", options.schema);
+    raw().await.batch_execute(&sql).await.unwrap();
+    let failed = failure(PostgresStore::connect(&shared().url(), options).await.map(drop));
+    assert_eq!(failed.kind, FailureKind::Newer);
+    let text = failed.to_string();
+    assert!(text.contains("has version 9, this build knows up to 1") && text.contains("Use the version"), "{text}");
+}
+
+#[tokio::test]
+async fn many_may_make_the_tables_at_once() {
+    let options = options();
+    let stores = (0..6).map(|_| PostgresStore::connect(&shared().url(), options.clone()));
+    for store in futures_util::future::join_all(stores).await {
+        assert_eq!(store.unwrap().check().await.unwrap(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_check_finds_what_breaks_a_rule() {
+    let options = options();
+    let store = connect(shared(), &options).await;
+    let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+    let mut gap = Driver::accept(&any, "gap").await;
+    gap.step().await.unwrap();
+    Driver::accept(&any, "ended").await.finish().await;
+    Driver::accept(&any, "lost").await;
+    Driver::accept(&any, "stuck").await.stand(ambidex_core::event::Status::Waiting, Some(5)).await;
+    assert_eq!(store.check().await.unwrap(), [""; 0]);
+    let schema = &options.schema;
+    let sql = format!(
+        "SET search_path = {schema};
+         DELETE FROM records WHERE seq = 1 AND run = (SELECT no FROM runs WHERE id = 'gap');
+         UPDATE runs SET status = 'running' WHERE id = 'ended';
+         UPDATE runs SET definition = 99, epoch = 0 WHERE id = 'lost';
+         UPDATE runs SET wake = NULL WHERE id = 'stuck';"
+    );
+    raw().await.batch_execute(&sql).await.unwrap();
+    let wrong = store.check().await.unwrap();
+    for (part, run) in [
+        ("numbered up to 2", "gap"),
+        ("has ended, but is running", "ended"),
+        ("definition", "lost"),
+        ("above its own", "lost"),
+        ("nothing can make it go on", "stuck"),
+    ] {
+        let found = wrong.iter().any(|text| text.contains(part) && text.contains(&format!("`{run}`")));
+        assert!(found, "{part}: {wrong:?}");
+    }
+    assert_eq!(wrong.len(), 5, "{wrong:?}");
+}
+
+#[tokio::test]
+async fn every_durability_keeps_what_was_flushed() {
+    for durability in [Durability::Sync, Durability::Batch, Durability::None] {
+        let options = PostgresOptions { durability, ..options() };
+        let store = connect(shared(), &options).await;
+        let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+        Driver::accept(&any, "a").await.step().await.unwrap();
+        store.flush().await.unwrap();
+        store.close().await;
+        let again = connect(shared(), &options).await;
+        let again: Arc<dyn AnyStore> = Arc::new(again);
+        assert_eq!(again.load("a").await.unwrap().records.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let store = connect(shared(), &options()).await;
+    let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+    let mut driver = Driver::accept(&any, "a").await;
+    store.close().await;
+    store.close().await;
+    assert_eq!(failure(driver.step().await).kind, FailureKind::Closed);
+    assert_eq!(failure(any.load("a").await).kind, FailureKind::Closed);
+    let lease = Lease { owner: "x".into(), until: 1 };
+    assert_eq!(failure(any.claim("a", lease, 1).await).kind, FailureKind::Closed);
+}
