@@ -185,7 +185,7 @@ impl Reading {
 }
 
 pub(crate) fn damaged() -> String {
-    "Other runs are not touched by it. `ambidex doctor` says what is damaged; restore a backup to have it back".into()
+    "What is whole can still be read; restore a backup to have the rest".into()
 }
 
 pub(crate) fn newer() -> String {

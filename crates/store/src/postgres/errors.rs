@@ -58,7 +58,7 @@ pub(super) fn of_postgres(reading: &Reading, error: &Error) -> StoreError {
             (FailureKind::Newer, problem, newer())
         }
         _ => {
-            let remedy = "Nothing of it was stored. `ambidex doctor` checks the store";
+            let remedy = "Nothing of it was stored. The same again would fail again";
             (FailureKind::Other, format!("{said} ({state})"), remedy.into())
         }
     };

@@ -7,28 +7,24 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ambidex_core::store::StoreError;
-
-use super::errors;
 use super::file::beside;
-use crate::rows::Reading;
 
 pub(super) struct Bell {
-    file: File,
+    path: PathBuf,
 }
 
 impl Bell {
-    pub(super) fn new(database: &Path, reading: &Reading) -> Result<Self, StoreError> {
-        let file = File::options().write(true).open(beside(database, "-bell"));
-        Ok(Self { file: file.map_err(|error| errors::of_io(reading, &error))? })
+    pub(super) fn new(database: &Path) -> Self {
+        Self { path: beside(database, "-bell") }
     }
 
     /// Answers were stored.
     pub(super) fn ring(&self) {
+        let rung = File::options().write(true).open(&self.path).and_then(|file| file.write_at(b".", 0));
         // One that is not heard costs a sweep's time: what was stored is there.
-        drop(self.file.write_at(b".", 0));
+        drop(rung);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What must hold in a file, and whether it does.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::writer::Done;
 
@@ -39,8 +39,15 @@ const RULES: &[&str] = &[
 
 /// What is wrong, a sentence each; nothing in a sound file.
 pub(super) fn check(db: &Connection) -> Done<Vec<String>> {
-    let texts = |sql: &str| -> rusqlite::Result<Vec<String>> {
+    let query = |sql: &str| -> rusqlite::Result<Vec<String>> {
         db.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+    };
+    // A file can be so damaged that looking for damage fails.
+    let texts = |sql: &str| match query(sql) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Ok(vec![format!("not all of the file can be read: {error}")])
+        }
+        found => found,
     };
     let mut wrong = texts("PRAGMA integrity_check")?;
     wrong.retain(|found| found != "ok");

@@ -44,7 +44,7 @@ pub(super) fn of_sqlite(reading: &Reading, error: &rusqlite::Error) -> StoreErro
         }
         Some(ErrorCode::SystemIoFailure) => disk(error.to_string()),
         _ => {
-            let remedy = "Nothing of it was stored. `ambidex doctor` checks the file";
+            let remedy = "Nothing of it was stored. The same again would fail again";
             (FailureKind::Other, error.to_string(), remedy.into())
         }
     };

@@ -163,7 +163,7 @@ impl SqliteStore {
             }
             Durability::Sync | Durability::None => None,
         };
-        let bell = Arc::new(Bell::new(&path, &reading)?);
+        let bell = Arc::new(Bell::new(&path));
         let (readers, more) = Readers::start(&database, options.readers.max(1), "ambidex-read")?;
         threads.extend(more);
         let (event_readers, more) = Readers::start(&events, 1, "ambidex-read-events")?;

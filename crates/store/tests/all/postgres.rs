@@ -94,7 +94,8 @@ async fn what_cannot_be_had_says_why() {
     };
     let (kind, text) = refused("mysql://tests:hush@localhost/x", options()).await;
     assert_eq!(kind, FailureKind::CannotOpen, "{text}");
-    let (kind, text) = refused(&url.replace("/postgres", "/nothing").replace("tests@", "tests:hush@"), options()).await;
+    let (kind, text) =
+        refused(&url.replace("/postgres", "/nothing").replace("tests@", "tests:hush@"), options()).await;
     assert_eq!(kind, FailureKind::CannotOpen, "{text}");
     assert!(text.contains("database \"nothing\" does not exist"), "{text}");
     let (kind, text) = refused(&url.replace("tests@", "nobody:hush@"), options()).await;
@@ -110,8 +111,7 @@ async fn what_cannot_be_had_says_why() {
 }
 
 async fn raw() -> tokio_postgres::Client {
-    let (client, connection) =
-        tokio_postgres::connect(&shared().url(), tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&shared().url(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
@@ -125,7 +125,10 @@ async fn tables_of_a_newer_version_are_refused() {
     let failed = failure(PostgresStore::connect(&shared().url(), options).await.map(drop));
     assert_eq!(failed.kind, FailureKind::Newer);
     let text = failed.to_string();
-    assert!(text.contains("has version 9, this build knows up to 1") && text.contains("Use the version"), "{text}");
+    assert!(
+        text.contains("has version 9, this build knows up to 1") && text.contains("Use the version"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
