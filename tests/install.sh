@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what lint and test need: a C compiler and make (Debian packages, where that is allowed),
-# the crates of Cargo.lock, cargo-deny into target/tools, the upstreams of the tests, and the environments
+# Installs what lint and test need: a C compiler, make and a Postgres server (Debian packages, where that is
+# allowed), the crates of Cargo.lock, cargo-deny into target/tools, the upstreams of the tests, and the environments
 # of the Python tests. Does nothing when all is there.
 set -euo pipefail
 
@@ -20,6 +20,8 @@ done
 packages=()
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v make >/dev/null || packages+=(make)
+# Debian keeps the server's programs out of the path.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || packages+=(postgresql)
 [ ${#packages[@]} = 0 ] || apt "${packages[@]}"
 
 # All platforms: licences and the core's dependencies are checked for each.

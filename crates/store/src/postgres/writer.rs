@@ -189,13 +189,16 @@ impl Writer {
     }
 }
 
+/// What a call gave.
+type Answer = Result<Row, Error>;
+
 /// All of them in one transaction. An error comes with the place of the operation it is about.
 async fn transaction(session: &Session, calls: &[Call]) -> Result<Vec<Reply>, (Option<usize>, Error)> {
     let client = &session.client;
     let mut begin = client.batch_execute("BEGIN").boxed();
     // Each is sent when it is first polled; the answers are collected afterwards.
     let begun = (&mut begin).now_or_never();
-    let mut sent: Vec<(BoxFuture<'_, Result<Row, Error>>, Option<Result<Row, Error>>)> = Vec::new();
+    let mut sent: Vec<(BoxFuture<'_, Answer>, Option<Answer>)> = Vec::new();
     for call in calls {
         let parameters: Vec<&(dyn ToSql + Sync)> =
             call.parameters.iter().map(|parameter| &**parameter as &(dyn ToSql + Sync)).collect();

@@ -189,7 +189,8 @@ impl Database {
         // The schema is on disk before anything is stored, whatever the durability: so is the log file's name.
         connection
             .execute_batch(
-                "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864",
+                "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
+                 PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864",
             )
             .map_err(failed)?;
         self.migrate(&connection, holds, version).map_err(failed)?;

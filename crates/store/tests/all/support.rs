@@ -125,7 +125,7 @@ impl Driver {
         let definition = pinned(agent);
         let accepted = RecordKind::Accepted {
             definition: definition.hash.clone(),
-            input: vec![Message::user("go \u{0} on, \"Zoë\" \u{1f980}\n").into()],
+            input: vec![Message::user("go \u{0} on, \"Zoë\" \u{1f980}\n")],
             thread: thread.map(str::to_owned),
             deadline_ms: None,
         };
@@ -147,7 +147,7 @@ impl Driver {
 
     /// A step like any other.
     pub async fn step(&mut self) -> Result<(), StoreError> {
-        let message = RecordKind::Message(Message::user(format!("{} of {}", self.next, self.run)).into());
+        let message = RecordKind::Message(Message::user(format!("{} of {}", self.next, self.run)));
         let batch = self.batch(vec![message, RecordKind::Claimed]);
         self.commit(batch).await
     }
