@@ -4,8 +4,10 @@ mod errors;
 mod read;
 mod reader;
 mod session;
+mod tls;
 mod writer;
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +22,13 @@ use ambidex_core::store::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config};
 
 use read::Done;
 use reader::Job;
 use session::{Address, Function, Notice, Role};
+use tls::Tls;
 use writer::{Call, Operation, Parameters, Reply, Writer};
 
 use crate::answers::Answers;
@@ -41,6 +44,8 @@ pub struct PostgresOptions {
     pub schema: String,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
+    /// With `sslmode=require` in the URL: a PEM file of the certificates to trust in place of the platform's.
+    pub root_certificates: Option<PathBuf>,
     /// Connections that read, at least one. Two more write: records, and events.
     pub readers: usize,
 }
@@ -51,6 +56,7 @@ impl Default for PostgresOptions {
             durability: Durability::Sync,
             schema: "ambidex".into(),
             connect_timeout: Duration::from_secs(5),
+            root_certificates: None,
             readers: 2,
         }
     }
@@ -88,13 +94,16 @@ struct Ways {
 
 impl PostgresStore {
     /// Connects to the database of this URL, such as `postgres://user@host/database`, and makes the tables where
-    /// there are none. There is no TLS yet: `sslmode=require` is refused.
+    /// there are none. With `sslmode=require` (or `verify-full`) in it the connection is encrypted and the server's
+    /// certificate checked, its name included; without it, nothing is encrypted.
     ///
     /// # Errors
     /// `Unavailable`: the URL is none, the server cannot be reached or refuses us, or the tables were made by a
     /// newer version of Ambidex.
     pub fn connect(url: &str, options: PostgresOptions) -> BoxFuture<'static, Result<Self, StoreError>> {
-        let address = match Self::address(url, &options) {
+        // A connection that is encrypted is checked in full, whatever the word for it.
+        let url = url.replace("sslmode=verify-full", "sslmode=require");
+        let address = match Self::address(&url, &options) {
             Ok(address) => address,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -131,7 +140,9 @@ impl PostgresStore {
         // A server that vanished without a word is noticed.
         config.keepalives_idle(Duration::from_secs(30)).application_name("ambidex");
         let schema = options.schema.as_str().into();
-        Ok(Address { config, schema, timeout: options.connect_timeout, reading })
+        // Made on the store's own thread: the platform's certificates are many files.
+        let tls = None;
+        Ok(Address { config, tls, schema, timeout: options.connect_timeout, reading })
     }
 
     pub fn durability(&self) -> Durability {
@@ -232,10 +243,24 @@ fn place(config: &Config) -> String {
 
 /// The thread: a small runtime that drives the connections until the store is closed.
 fn drive(
-    address: Address,
+    mut address: Address,
     options: &PostgresOptions,
     opened: oneshot::Sender<Result<PostgresStore, StoreError>>,
 ) {
+    if address.config.get_ssl_mode() == SslMode::Require {
+        match Tls::new(options.root_certificates.as_deref()) {
+            Ok(tls) => address.tls = Some(tls),
+            Err(why) => {
+                let remedy =
+                    "Give a PEM file with the certificate that the server's own was signed with".into();
+                let failed = address.reading.failure(FailureKind::CannotOpen, why, remedy);
+                return drop(opened.send(Err(failed)));
+            }
+        }
+    } else {
+        // Not "if the server likes": what is not checked protects nobody.
+        address.config.ssl_mode(SslMode::Disable);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         // Whoever opens it sees that nobody answers.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambidex_core::store::{FailureKind, StoreError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, Statement};
 
 use super::errors;
+use super::tls::Tls;
 use crate::rows::{Reading, newer};
 
 /// Each brings the schema on by one version. Never edited once released: added to.
@@ -44,6 +46,7 @@ pub(super) enum Function {
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) config: Config,
+    pub(super) tls: Option<Tls>,
     /// A name that needs no quoting: checked when the store is opened.
     pub(super) schema: Arc<str>,
     pub(super) timeout: Duration,
@@ -74,20 +77,24 @@ pub(super) struct Session {
 
 impl Address {
     pub(super) async fn connect(&self, role: &Role) -> Result<Session, StoreError> {
-        let made = tokio::time::timeout(self.timeout, self.make(role)).await;
+        let make = async {
+            match &self.tls {
+                Some(tls) => self.make(role, tls.clone()).await,
+                None => self.make(role, NoTls).await,
+            }
+        };
+        let made = tokio::time::timeout(self.timeout, make).await;
         let late = |_| errors::unreachable(&self.reading, format!("no answer within {:?}", self.timeout));
         made.map_err(late)?
     }
 
-    async fn make(&self, role: &Role) -> Result<Session, StoreError> {
-        if self.config.get_ssl_mode() == SslMode::Require {
-            let problem = "it wants TLS, and this build has none for Postgres".into();
-            let remedy =
-                "Reach the server over a private network, a tunnel or a socket, without sslmode=require";
-            return Err(self.reading.failure(FailureKind::CannotOpen, problem, remedy.into()));
-        }
+    async fn make<T>(&self, role: &Role, tls: T) -> Result<Session, StoreError>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: AsyncRead + AsyncWrite + Send + 'static,
+    {
         let failed = |error: tokio_postgres::Error| errors::of_postgres(&self.reading, &error);
-        let (client, mut connection) = self.config.connect(NoTls).await.map_err(failed)?;
+        let (client, mut connection) = self.config.connect(tls).await.map_err(failed)?;
         let notices = match role {
             Role::Writer { notices, .. } => notices.clone(),
             Role::Reader => None,

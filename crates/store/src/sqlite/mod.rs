@@ -84,7 +84,15 @@ struct Shared {
     catch_up: CatchUp,
     #[cfg(target_os = "linux")]
     watch: Mutex<Option<bell::Watch>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
+}
+
+/// In the order they end in: whoever closes the file last tidies it up, and what was written last is synced.
+#[derive(Default)]
+struct Threads {
+    readers: Vec<JoinHandle<()>>,
+    writers: Vec<JoinHandle<()>>,
+    syncer: Option<JoinHandle<()>>,
 }
 
 /// Finds the answers of other processes.
@@ -154,24 +162,24 @@ impl SqliteStore {
             Err(error) => return Err(database.failed(&error)),
         };
         let events = Database::new(&beside(&path, "-events"), Holds::Events, "NORMAL", options.busy_timeout);
-        let mut threads = Vec::new();
+        let mut threads = Threads::default();
         let syncer = match options.durability {
             Durability::Batch => {
                 let (syncer, thread) = Syncer::start(&path, reading.clone(), options.sync_within)?;
-                threads.push(thread);
+                threads.syncer = Some(thread);
                 Some(syncer)
             }
             Durability::Sync | Durability::None => None,
         };
         let bell = Arc::new(Bell::new(&path));
         let (readers, more) = Readers::start(&database, options.readers.max(1), "ambidex-read")?;
-        threads.extend(more);
+        threads.readers.extend(more);
         let (event_readers, more) = Readers::start(&events, 1, "ambidex-read-events")?;
-        threads.extend(more);
+        threads.readers.extend(more);
         let (records, thread) = Writer::start(database, Some(connection), syncer.clone(), "ambidex-write")?;
-        threads.push(thread);
+        threads.writers.push(thread);
         let (events, thread) = Writer::start(events, None, None, "ambidex-write-events")?;
-        threads.push(thread);
+        threads.writers.push(thread);
         let answers = Arc::new(Answers::default());
         let seen = Arc::new(AtomicI64::new(seen));
         let catch_up = CatchUp { readers: readers.clone(), answers: answers.clone(), seen };
@@ -179,7 +187,7 @@ impl SqliteStore {
         let watch = {
             let heard = catch_up.clone();
             let (watch, thread) = bell::Watch::start(&path, &reading, move || heard.look())?;
-            threads.push(thread);
+            threads.readers.push(thread);
             Mutex::new(Some(watch))
         };
         // What came in since it was first looked at was not rung for.
@@ -254,23 +262,25 @@ impl SqliteStore {
 
 impl Shared {
     fn end(&self) {
-        self.records.close();
-        self.events.close();
-        self.readers.close();
-        self.event_readers.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let join = |threads: Vec<JoinHandle<()>>| {
+            for thread in threads {
+                // One that panicked has ended, too.
+                drop(thread.join());
+            }
+        };
         #[cfg(target_os = "linux")]
         drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The syncer is first, and ends last: the writer may still have something for it.
-        let syncer = (self.syncer.is_some() && !threads.is_empty()).then(|| threads.remove(0));
-        for thread in threads {
-            // One that panicked has ended, too.
-            drop(thread.join());
-        }
-        if let (Some(syncer), Some(thread)) = (&self.syncer, syncer) {
+        self.readers.close();
+        self.event_readers.close();
+        join(threads.readers);
+        self.records.close();
+        self.events.close();
+        join(threads.writers);
+        if let Some(syncer) = &self.syncer {
             syncer.close();
-            drop(thread.join());
         }
+        join(threads.syncer.into_iter().collect());
     }
 }
 

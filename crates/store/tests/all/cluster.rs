@@ -1,6 +1,7 @@
 //! A Postgres server of the tests' own, on a free port. A guardian stops it and removes its files when the test
 //! process ends, however it ends.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -62,6 +63,25 @@ impl Cluster {
         let log = self.folder.join("log");
         let status = self.pg_ctl(&["-w", "-l", log.to_str().unwrap(), "-o", &settings, "start"]);
         assert!(status, "the server did not start: {}", std::fs::read_to_string(log).unwrap_or_default());
+    }
+
+    /// From now on it has this certificate.
+    pub fn encrypt(&self, certificate: &str, key: &str) {
+        self.stop();
+        let data = self.folder.join("data");
+        for (name, text) in
+            [("server.crt", certificate), ("server.key", key), ("postgresql.auto.conf", "ssl = on\n")]
+        {
+            let mut command = as_user("sh");
+            command
+                .args(["-c", "umask 077; cat > \"$1\"", "write"])
+                .arg(data.join(name))
+                .stdin(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+        self.start();
     }
 
     /// As if its machine had lost its power.

@@ -103,11 +103,48 @@ async fn what_cannot_be_had_says_why() {
     let (kind, text) = refused("postgres://tests:hush@127.0.0.1:1/postgres", options()).await;
     assert_eq!(kind, FailureKind::Unreachable, "{text}");
     let (kind, text) = refused(&format!("{url}?sslmode=require"), options()).await;
-    assert_eq!(kind, FailureKind::CannotOpen, "{text}");
-    assert!(text.contains("TLS"), "{text}");
+    assert_eq!(kind, FailureKind::Unreachable, "{text}");
+    assert!(text.contains("does not support TLS"), "{text}");
     let schema = "a; DROP TABLE runs".to_owned();
     let (kind, text) = refused(&url, PostgresOptions { schema, ..options() }).await;
     assert_eq!(kind, FailureKind::CannotOpen, "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_that_must_be_encrypted_is_and_its_server_is_checked() {
+    let cluster = Cluster::new();
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    cluster.encrypt(&key.cert.pem(), &key.signing_key.serialize_pem());
+    let folder = tempfile::TempDir::new().unwrap();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, key.cert.pem()).unwrap();
+    let url = |host: &str, mode: &str| format!("{}?sslmode={mode}", cluster.url().replace("127.0.0.1", host));
+    let trusting = PostgresOptions { root_certificates: Some(roots.clone()), ..options() };
+
+    for mode in ["require", "verify-full"] {
+        let store = PostgresStore::connect(&url("localhost", mode), trusting.clone()).await.unwrap();
+        let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+        Driver::accept(&any, mode).await.step().await.unwrap();
+        any.append_events(mode, 1, vec![note(mode, "1")]).await.unwrap();
+        assert_eq!(any.load(mode).await.unwrap().records.len(), 3);
+        let (client, connection) =
+            tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'ambidex'";
+        let rows = client.query(sql, &[]).await.unwrap();
+        assert!(rows.len() >= 3 && rows.iter().all(|row| row.get(0)), "{} connections", rows.len());
+        store.close().await;
+    }
+    // A name that is not in the certificate, and a certificate nobody vouches for.
+    for (host, options) in [("127.0.0.1", trusting), ("localhost", options())] {
+        let failed = failure(PostgresStore::connect(&url(host, "require"), options).await.map(drop));
+        assert_eq!(failed.kind, FailureKind::Unreachable, "{failed}");
+        assert!(failed.problem.contains("certificate"), "{failed}");
+    }
+    let nothing = PostgresOptions { root_certificates: Some(folder.path().join("none.pem")), ..options() };
+    let failed = failure(PostgresStore::connect(&url("localhost", "require"), nothing).await.map(drop));
+    assert_eq!(failed.kind, FailureKind::CannotOpen, "{failed}");
+    assert!(failed.problem.contains("none.pem"), "{failed}");
 }
 
 async fn raw() -> tokio_postgres::Client {
