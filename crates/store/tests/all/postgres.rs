@@ -238,3 +238,17 @@ async fn a_closed_store_says_so() {
     let lease = Lease { owner: "x".into(), until: 1 };
     assert_eq!(failure(any.claim("a", lease, 1).await).kind, FailureKind::Closed);
 }
+
+#[tokio::test]
+async fn one_that_breaks_the_transaction_does_not_break_those_in_it() {
+    let options = options();
+    let store = connect(shared(), &options).await;
+    let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+    let sql = format!(
+        "ALTER TABLE {}.records ADD CONSTRAINT spoilt CHECK (kind NOT LIKE '%2 of r%' OR run % 5 <> 0)",
+        options.schema
+    );
+    raw().await.batch_execute(&sql).await.unwrap();
+    one_in_five_fails(&any).await;
+    assert_eq!(store.check().await.unwrap(), [""; 0]);
+}

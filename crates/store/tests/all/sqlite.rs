@@ -267,3 +267,19 @@ async fn an_answer_that_was_not_rung_for_is_found_by_the_sweep() {
     assert_eq!(any.claimable(9, 9).await.unwrap().runs, ["a"]);
     assert_eq!(waiting.await, Answer::Repeat);
 }
+
+#[tokio::test]
+async fn one_that_breaks_the_transaction_does_not_break_those_in_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, any) = open(&path, SqliteOptions::default()).await;
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "CREATE TRIGGER spoilt BEFORE INSERT ON records WHEN NEW.kind LIKE '%2 of r%' AND NEW.run % 5 = 0
+         BEGIN SELECT RAISE(ABORT, 'spoilt'); END",
+    )
+    .unwrap();
+    drop(raw);
+    one_in_five_fails(&any).await;
+    assert_eq!(store.check().await.unwrap(), [""; 0]);
+}

@@ -10,7 +10,7 @@ use ambidex_core::message::Message;
 use ambidex_core::model::{Settings, ToolChoice};
 use ambidex_core::question::{Answer, Question, Why};
 use ambidex_core::record::{Outcome, Output, Record, RecordKind};
-use ambidex_core::store::{AnyStore, Batch, Lease, RunStanding, StoreError};
+use ambidex_core::store::{AnyStore, Batch, FailureKind, Lease, RunStanding, StoreError};
 use ambidex_core::tool::EffectClass;
 use ambidex_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 use serde_json::json;
@@ -211,5 +211,30 @@ pub fn note(run: &str, text: &str) -> Event {
         agent: Some("writer".into()),
         attempt: None,
         kind: EventKind::Note { text: text.into() },
+    }
+}
+
+/// For a store where something refuses the third record of every fifth run: others in its group are stored.
+pub async fn one_in_five_fails(store: &Arc<dyn AnyStore>) {
+    let mut drivers = Vec::new();
+    for n in 1..=40 {
+        let mut driver = Driver::accept(store, &format!("r{n}")).await;
+        driver.stand(Status::Running, None).await;
+        drivers.push((n, driver));
+    }
+    let steps = drivers.iter_mut().map(|(n, driver)| async move { (*n, driver.step().await) });
+    for (n, stored) in futures_util::future::join_all(steps).await {
+        match stored {
+            Ok(()) => assert_ne!(n % 5, 0),
+            Err(StoreError::Unavailable(failure)) => {
+                assert_eq!((n % 5, failure.kind), (0, FailureKind::Other), "{failure}");
+                assert!(failure.problem.contains("spoilt"), "{failure}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    for (n, driver) in drivers {
+        let records = store.load(&driver.run).await.unwrap().records.len();
+        assert_eq!(records, if n % 5 == 0 { 2 } else { 4 });
     }
 }
