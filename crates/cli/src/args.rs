@@ -39,6 +39,8 @@ pub enum Verb {
     Run(Box<RunArgs>),
     /// Run many tasks from a file of JSON lines
     Batch(Box<BatchArgs>),
+    /// Look after stored runs: list, show, trace, resume, retry, cancel
+    Runs(Box<RunsArgs>),
     /// Talk with an agent, line by line
     Chat(ChatArgs),
     /// List the configured models, test them with one tiny call each, compare them
@@ -118,8 +120,84 @@ pub struct RunArgs {
     pub stage: Option<String>,
     #[arg(long, value_name = "ID", hide = true)]
     pub thread: Option<String>,
-    #[arg(long, value_name = "URL", hide = true)]
+    /// Keep the run here: sqlite:PATH, postgres://USER@HOST/DATABASE or memory:
+    #[arg(long, value_name = "URL", conflicts_with = "resume")]
     pub db: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "RUN is an id, its beginning or its end where no other run has the same, or @last for the newest.
+The store is that of [store] in ambidex.toml, or of --db.")]
+pub struct RunsArgs {
+    #[command(subcommand)]
+    pub verb: RunsVerb,
+    /// The store: sqlite:PATH or postgres://USER@HOST/DATABASE
+    #[arg(long, value_name = "URL", global = true)]
+    pub db: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunsVerb {
+    /// List runs, newest first
+    List {
+        /// Those that stand so: queued, running, waiting, paused, succeeded, failed, cancelled
+        #[arg(long, value_name = "STATUS", value_parser = status)]
+        status: Vec<ambidex_core::event::Status>,
+        /// Those of this agent
+        #[arg(short, long)]
+        agent: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+        /// Print each as a line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how a run stands, what it asks and what it has said
+    Show {
+        run: String,
+        /// Print the object of `run --result-json`
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a run did, step by step
+    Trace {
+        run: String,
+        /// Print its records as lines of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go on with a run that waits, is paused, or lost its process
+    Resume(Box<ResumeArgs>),
+    /// Do again, as a new run, what a run was given
+    Retry {
+        run: String,
+        #[command(flatten)]
+        agent: AgentArgs,
+        /// Print every event as a line of JSON
+        #[arg(long)]
+        json: bool,
+        /// Print one JSON object at the end
+        #[arg(long, conflicts_with = "json")]
+        result_json: bool,
+    },
+    /// End a run that nobody drives
+    Cancel { run: String },
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    pub run: String,
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print one JSON object at the end
+    #[arg(long, conflicts_with = "json")]
+    pub result_json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -175,7 +253,7 @@ pub struct AgentArgs {
 }
 
 /// What a person decides about the calls that a run waits with.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Runs that wait")]
 #[group(skip)]
 pub struct AnswerArgs {
@@ -311,6 +389,11 @@ pub enum SchemaOf {
     Events,
     Records,
     Config,
+}
+
+fn status(text: &str) -> Result<ambidex_core::event::Status, String> {
+    let value = serde_json::Value::String(text.to_owned());
+    serde_json::from_value(value).map_err(|_| "see `ambidex runs list --help`".into())
 }
 
 fn dollars(text: &str) -> Result<f64, String> {

@@ -17,6 +17,7 @@ mod paint;
 mod project;
 mod relay;
 mod show;
+mod store;
 mod table;
 mod verbs;
 

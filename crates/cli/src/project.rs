@@ -6,10 +6,12 @@ use ambidex_config::{BUILT_IN_TOOLS, Environment, LoadOptions, Loaded};
 use ambidex_core::definition::Mode;
 use ambidex_engine::project::{AgentChanges, Project};
 use ambidex_engine::{Agent, Engine};
+use ambidex_store::OpenStore;
 
 use crate::args::{AgentArgs, Common};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::store;
 
 /// The agent that runs where no configuration names one.
 pub const ASSISTANT: &str = "assistant";
@@ -47,6 +49,15 @@ pub fn options(common: &Common) -> Result<LoadOptions, Failure> {
 
 pub fn open(common: &Common) -> Result<Project, Failure> {
     Ok(Project::new(load(common, false)?, Environment::of_process()))
+}
+
+/// Like [`open`], for commands that run agents: over the store that the configuration names, if it is one on disk.
+pub async fn open_stored(common: &Common) -> Result<(Project, Option<OpenStore>), Failure> {
+    let (loaded, environment) = (load(common, false)?, Environment::of_process());
+    let Some(store) = store::open(&loaded, &environment).await? else {
+        return Ok((Project::new(loaded, environment), None));
+    };
+    Ok((Project::stored(loaded, environment, store.as_any()), Some(store)))
 }
 
 pub fn changes(args: &AgentArgs) -> AgentChanges {

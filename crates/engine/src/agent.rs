@@ -189,17 +189,41 @@ impl Agent {
         inputs: Vec<Input>,
         options: RunOptions,
     ) -> Result<RunHandle, Error> {
-        let store = self.runtime.engine.store();
+        self.go_on(run, inputs, options, true).await
+    }
+
+    /// Like [`Agent::resume`], for a run nobody watches.
+    pub(crate) async fn resume_unwatched(
+        &self,
+        run: &str,
+        inputs: Vec<Input>,
+        options: RunOptions,
+    ) -> Result<RunHandle, Error> {
+        self.go_on(run, inputs, options, false).await
+    }
+
+    async fn go_on(
+        &self,
+        run: &str,
+        inputs: Vec<Input>,
+        options: RunOptions,
+        watched: bool,
+    ) -> Result<RunHandle, Error> {
+        let engine = &self.runtime.engine;
+        let (store, now) = (engine.store(), engine.clock().now());
         let stored = store.load(run).await.map_err(store_error)?;
         let runtime = self.runtime.pinned_as(&stored.definition)?;
-        // Nobody renews leases here yet, so the run is held by its epoch alone.
-        let lease = Lease { owner: "".into(), until: 0 };
-        let epoch = store.claim(run, lease, self.runtime.engine.clock().now()).await.map_err(store_error)?;
+        let epoch = match engine.durable() {
+            Some(durable) => durable.claim(run, now).await,
+            // Nobody else has this store: the run is held by its epoch alone.
+            None => store.claim(run, Lease { owner: "".into(), until: 0 }, now).await,
+        };
+        let epoch = epoch.map_err(store_error)?;
         // Again: the run may have gone on until it was claimed.
         let stored = store.load(run).await.map_err(store_error)?;
         let mut all = vec![Input::Claim];
         all.extend(inputs);
-        RunHandle::launch(runtime, run.into(), Some((stored, epoch)), all, &options, true)
+        RunHandle::launch(runtime, run.into(), Some((stored, epoch)), all, &options, watched)
     }
 }
 

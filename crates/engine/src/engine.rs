@@ -6,7 +6,7 @@ use std::time::Duration;
 use ambidex_core::blocking::BlockingThreads;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, AnswerError, Questions};
-use ambidex_core::store::{Store, StoreError};
+use ambidex_core::store::{AnyStore, Store, StoreError};
 use ambidex_core::{Error, ErrorKind};
 use ambidex_models::human::HumanModel;
 use ambidex_tools::BlockingPool;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::blocking::OwnedRuntime;
 use crate::clock::Clock;
+use crate::lease::Durable;
 
 /// Shared by all agents that are to share limits and a store. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct Engine {
 struct Shared {
     store: Arc<dyn Store>,
     questions: Arc<dyn Questions>,
+    /// The store again, where others use it too.
+    durable: Option<Durable>,
     clock: Clock,
     tool_permits: Arc<Semaphore>,
     threads: Arc<dyn BlockingThreads>,
@@ -35,6 +38,7 @@ struct Shared {
 /// Settings of an [`Engine`].
 pub struct EngineBuilder {
     store: Option<(Arc<dyn Store>, Arc<dyn Questions>)>,
+    durable: Option<Arc<dyn AnyStore>>,
     tools_at_once: usize,
     threads: Option<Arc<dyn BlockingThreads>>,
     sync_workers: usize,
@@ -45,6 +49,7 @@ impl Default for EngineBuilder {
     fn default() -> Self {
         Self {
             store: None,
+            durable: None,
             tools_at_once: Engine::TOOLS_AT_ONCE,
             threads: None,
             sync_workers: Engine::SYNC_WORKERS,
@@ -58,6 +63,16 @@ impl EngineBuilder {
     #[must_use]
     pub fn store<S: Store + Questions + 'static>(mut self, store: Arc<S>) -> Self {
         self.store = Some((store.clone(), store));
+        self.durable = None;
+        self
+    }
+
+    /// A store that outlives the process and that other processes may use: runs are held by leases, and
+    /// [`Engine::recover`] drives on those that lost their process.
+    #[must_use]
+    pub fn durable_store(mut self, store: Arc<dyn AnyStore>) -> Self {
+        self.store = Some((store.clone(), store.clone()));
+        self.durable = Some(store);
         self
     }
 
@@ -98,6 +113,7 @@ impl EngineBuilder {
             shared: Arc::new(Shared {
                 store,
                 questions,
+                durable: self.durable.map(Durable::new),
                 clock: self.clock.unwrap_or_else(Clock::system),
                 tool_permits: Arc::new(Semaphore::new(self.tools_at_once)),
                 threads,
@@ -130,6 +146,15 @@ impl Engine {
 
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// The store with all it can do, where it outlives the process.
+    pub fn durable_store(&self) -> Option<&Arc<dyn AnyStore>> {
+        self.shared.durable.as_ref().map(|durable| &durable.store)
+    }
+
+    pub(crate) fn durable(&self) -> Option<&Durable> {
+        self.shared.durable.as_ref()
     }
 
     pub fn questions(&self) -> &Arc<dyn Questions> {
@@ -189,6 +214,6 @@ impl Engine {
 }
 
 pub(crate) fn store_error(error: StoreError) -> Error {
-    let retryable = !matches!(error, StoreError::UnknownRun(_));
+    let retryable = !matches!(error, StoreError::UnknownRun(_) | StoreError::Fenced | StoreError::Malformed(_));
     Error::new(ErrorKind::StoreFailed, error.to_string()).retryable(retryable)
 }

@@ -18,6 +18,7 @@ use crate::agent::{AgentRuntime, OnWaiting, RunOptions};
 use crate::engine::Engine;
 use crate::events::{EventQueue, EventStream};
 use crate::hook::steering;
+use crate::lease::HeldLease;
 use crate::mailbox::{Mailbox, Unsent};
 use crate::result::{RunError, RunResult};
 use crate::run_loop::RunLoop;
@@ -99,6 +100,8 @@ impl RunHandle {
         let mailbox = Arc::new(Mailbox::default());
         let above = options.token.as_ref().or_else(|| options.parent.as_ref().map(Context::token));
         let token = above.map_or_else(CancellationToken::new, CancellationToken::child_token);
+        let lease = engine.durable();
+        let lease = lease.map(|durable| HeldLease::new(durable, id.clone(), epoch, *engine.clock()));
         let run_loop = RunLoop::new(
             runtime,
             run,
@@ -109,6 +112,7 @@ impl RunHandle {
             token.clone(),
             options.on_waiting == OnWaiting::Return,
             options.parent.as_ref().map(Context::lend),
+            lease.map(Box::new),
         );
         let handle = Self { id, engine, mailbox, token, events, outcome: None, cancels: true };
         Ok((handle, Box::new(run_loop)))

@@ -36,7 +36,8 @@ pub struct RunResult {
 
 impl RunResult {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a run are far below 2^52")]
-    pub(crate) fn of(run: &Run, at: u64) -> Self {
+    /// A run as it stands at this wall time, in milliseconds since 1970.
+    pub fn of(run: &Run, at: u64) -> Self {
         let (output, completed, error) = match run.phase() {
             Phase::Finished(Outcome::Succeeded { output, completed, .. }) => {
                 (output.clone(), *completed, None)

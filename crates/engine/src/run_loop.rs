@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::AgentRuntime;
 use crate::engine::store_error;
 use crate::events::EventQueue;
+use crate::lease::HeldLease;
 use crate::mailbox::Mailbox;
 use crate::perform::{self, Ended};
 use crate::permits::Permits;
@@ -83,6 +84,8 @@ pub(crate) struct RunLoop {
     ready: Vec<Done>,
     /// The place of the call that started this run.
     _lent: Option<Lent>,
+    /// Where other processes may drive the run too.
+    lease: Option<Box<HeldLease>>,
 }
 
 impl RunLoop {
@@ -97,6 +100,7 @@ impl RunLoop {
         cancelled: CancellationToken,
         return_when_waiting: bool,
         lent: Option<Lent>,
+        lease: Option<Box<HeldLease>>,
     ) -> Self {
         Self {
             agent,
@@ -115,15 +119,22 @@ impl RunLoop {
             permits: Permits::default(),
             ready: Vec::new(),
             _lent: lent,
+            lease,
         }
     }
 
     /// Boxed: a task would hold it several times over.
     pub(crate) async fn run_to_rest(mut self: Box<Self>, first: Vec<Input>) -> Result<RunResult, Error> {
         let driven = self.drive(first).await;
+        if driven.is_err() {
+            self.stop.cancel();
+        }
         // What was in flight when the driver failed is dropped before anybody hears of it.
         self.in_flight.0.clear();
         self.tools.shutdown().await;
+        if let Some(lease) = self.lease.take() {
+            lease.release().await;
+        }
         self.mailbox.close();
         driven?;
         Ok(RunResult::of(&self.run, self.now()))
@@ -154,7 +165,7 @@ impl RunLoop {
                 }
                 continue;
             }
-            inputs = self.next_inputs().await;
+            inputs = self.next_inputs().await?;
         }
     }
 
@@ -195,20 +206,26 @@ impl RunLoop {
         }
         let batch = self.batch(records);
         self.store(expected, batch).await?;
+        if matches!(self.run.phase(), Phase::Finished(_)) {
+            // Let go of with its end.
+            self.lease = None;
+        }
         if let Some(events) = &self.events {
             events.publish(occurrences);
         }
         Ok(())
     }
 
-    fn batch(&self, records: Vec<Record>) -> Batch {
+    fn batch(&mut self, records: Vec<Record>) -> Batch {
         let first = records.first().is_some_and(|record| record.seq == 0);
+        let lease = self.lease.as_mut().and_then(|lease| lease.of_batch(first));
         Batch {
             definition: first.then(|| self.run.definition().clone()),
             asked: self.run.asked(&records).collect(),
             withdrawn: self.run.withdrawn(&records).collect(),
             standing: Some(RunStanding { status: self.run.status(), due: None }),
             records,
+            lease,
             ..Batch::default()
         }
     }
@@ -252,7 +269,8 @@ impl RunLoop {
                     let permit = self.permits.take(&done_id(&context));
                     let computes = self.agent.computes(call.name());
                     let call = perform::tool(self.agent.clone(), call, class, context, permit);
-                    if at < last && computes {
+                    // A lease is renewed by this loop, which must not stand still for long.
+                    if computes && (at < last || self.lease.is_some()) {
                         self.tools.spawn(call.map(done));
                     } else {
                         self.in_flight.push(call.map(done));
@@ -282,7 +300,7 @@ impl RunLoop {
     }
 
     /// Waits for one thing and takes along what else is ready: one commit for all of it.
-    async fn next_inputs(&mut self) -> Vec<Input> {
+    async fn next_inputs(&mut self) -> Result<Vec<Input>, Error> {
         let mut inputs: Vec<Input> = std::mem::take(&mut self.ready).into_iter().map(Done::input).collect();
         if inputs.is_empty() {
             let stopping = matches!(self.run.phase(), Phase::Stopping(_));
@@ -292,8 +310,16 @@ impl RunLoop {
                     tick.as_mut().await;
                 }
             };
+            let leased = self.lease.is_some();
+            let lost = async {
+                match &mut self.lease {
+                    Some(lease) => lease.lost().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
+                error = lost, if leased => return Err(error),
                 () = self.cancelled.cancelled(), if !stopping => inputs.push(Input::Cancel),
                 Some(done) = self.in_flight.next() => inputs.push(done.input()),
                 Some(joined) = self.tools.join_next() => inputs.extend(ended(joined)),
@@ -315,7 +341,7 @@ impl RunLoop {
                 self.started.retain(|(id, of)| id != effect || of != attempt);
             }
         }
-        inputs
+        Ok(inputs)
     }
 }
 

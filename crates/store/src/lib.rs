@@ -17,11 +17,13 @@
 mod answers;
 mod durability;
 mod listing;
+mod opened;
 mod postgres;
 mod queue;
 mod rows;
 mod sqlite;
 
 pub use durability::Durability;
+pub use opened::{OpenStore, Place};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

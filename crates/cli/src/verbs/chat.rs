@@ -36,7 +36,7 @@ pub async fn chat(
     at_once: CancellationToken,
 ) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
-    let mut project = project::open(common)?;
+    let (mut project, _store) = project::open_stored(common).await?;
     // To a person who talks a cut reply is an answer, whatever the agent's mode.
     let chosen = project::choose(&mut project, &args.agent, Some(Mode::Chat))?;
     tell_of_the_offline_model(&chosen, console);

@@ -20,7 +20,7 @@ use crate::interrupts::Interrupts;
 use crate::project::{self, Chosen};
 use crate::show::{Format, Show};
 
-use super::keep::settle;
+use super::keep::{Kept, settle};
 use super::run;
 use super::watch::{Watcher, watch};
 
@@ -74,7 +74,7 @@ pub async fn demo(
     };
     let ended = watch(handle, watcher).await?;
     show.end(console, &ended).map_err(Failure::from_stdout)?;
-    Ok(settle(&ended, &project, common, None, console).await)
+    Ok(settle(&ended, &project, common, Kept::File(None), console).await)
 }
 
 /// The demo works whatever a folder's ambidex.toml says; one that is named is read.

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use ambidex_config::{Config, Environment, Loaded, ModelSource, Provider, ProviderKind};
+use ambidex_core::event::Status;
+use ambidex_core::store::RunQuery;
 use ambidex_engine::project::Project;
 use ambidex_http::{Client, HeaderName, HeaderValue, Proxy, Request, Timeouts, Tls, Url};
+use ambidex_store::Place;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +90,9 @@ pub async fn doctor(
         for finding in tools(loaded, environment) {
             show(finding, &mut bad, console)?;
         }
-        show(store(), &mut bad, console)?;
+        for finding in store(loaded).await {
+            show(finding, &mut bad, console)?;
+        }
     }
     show(folder(), &mut bad, console)?;
     show(open_files(), &mut bad, console)?;
@@ -266,9 +271,58 @@ fn tools(loaded: &Loaded, environment: Environment) -> Vec<Finding> {
     loaded.config.tools.keys().filter_map(failed).collect()
 }
 
-fn store() -> Finding {
-    let found = "memory: a run lives and dies with its process; one that waits or pauses is kept in a file";
-    Finding::new(Grade::Told, "store", found)
+/// Whether the store can be used, and what is in it is sound. One that is not there yet is not made.
+async fn store(loaded: &Loaded) -> Vec<Finding> {
+    let bad = |failure: Failure| match failure {
+        Failure::Said { message, help, .. } => {
+            let finding = Finding::new(Grade::Bad, "store", message);
+            vec![help.into_iter().fold(finding, Finding::remedy)]
+        }
+        _ => vec![],
+    };
+    let place = match crate::store::place(loaded, &Environment::of_process()) {
+        Ok(Some(place)) => place,
+        Ok(None) => {
+            let found =
+                "memory: a run lives and dies with its process; one that waits or pauses is kept in a file";
+            return vec![Finding::new(Grade::Told, "store", found)];
+        }
+        Err(failure) => return bad(failure),
+    };
+    if let Place::Sqlite(path) = &place
+        && !path.exists()
+    {
+        let found = format!("{} is made by the first run", path.display());
+        return vec![Finding::new(Grade::Told, "store", found)];
+    }
+    let opened = match crate::store::open_at(&place, loaded).await {
+        Ok(opened) => opened,
+        Err(failure) => return bad(failure),
+    };
+    let checked = opened.check().await;
+    let promise = opened.durability().promise();
+    let waiting = RunQuery { status: vec![Status::Waiting, Status::Paused], limit: 1000, ..RunQuery::default() };
+    let resting = opened.as_any().runs(waiting).await;
+    crate::store::close(Some(opened)).await;
+    let name = match &place {
+        Place::Sqlite(path) => path.display().to_string(),
+        Place::Postgres(_) => "Postgres".into(),
+    };
+    let wrong = match checked {
+        Ok(wrong) => wrong,
+        Err(error) => return bad(crate::store::failed(error)),
+    };
+    if wrong.is_empty() {
+        let resting = resting.map_or(0, |page| page.runs.len());
+        let rest = if resting > 0 { format!("; {resting} runs wait or are paused") } else { String::new() };
+        return vec![Finding::new(Grade::Good, "store", format!("{name}: sound; {promise}{rest}"))];
+    }
+    let found = |text| Finding::new(Grade::Bad, "store", format!("{name}: {text}"));
+    let mut findings: Vec<_> = wrong.into_iter().map(found).collect();
+    if let Some(last) = findings.pop() {
+        findings.push(last.remedy("keep a copy of it, and begin another one under store.url"));
+    }
+    findings
 }
 
 /// Whether a run that waits can be kept here.

@@ -1,4 +1,4 @@
-//! A run that is not over is kept in a file, since this version has no store that outlives a process.
+//! A run that is not over, and how to go on with it: from the store, or from a file where there is none on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -19,19 +19,43 @@ use crate::project;
 use super::resume::HOW_TO_REPLY;
 use super::watch::Ended;
 
+/// Where a run outlives its process.
+#[derive(Clone, Copy)]
+pub enum Kept<'a> {
+    Stored,
+    /// In this file, or in a new one.
+    File(Option<&'a Path>),
+}
+
 /// Writes the run's file, or removes it, as the run's state demands, and says what to do next.
 pub async fn settle(
     ended: &Ended,
     project: &Project,
     common: &Common,
-    file: Option<&Path>,
+    kept: Kept<'_>,
     console: &mut Console,
 ) -> Exit {
     let exit = Exit::of_run(ended);
+    let file = match kept {
+        Kept::Stored => {
+            if let Ok(result) = ended
+                && matches!(result.status, Status::Waiting | Status::Paused)
+            {
+                let command = command(&format!("runs resume {}", result.run), common);
+                console.complain(&what_next(result, "in the store", &command, console));
+            }
+            return exit;
+        }
+        Kept::File(file) => file,
+    };
     match ended {
         Ok(result) if matches!(result.status, Status::Waiting | Status::Paused) => {
             match keep(result, project, common, file).await {
-                Ok(path) => console.complain(&what_next(result, &path, common, console)),
+                Ok(path) => {
+                    let path = path.display().to_string();
+                    let command = command(&format!("run --resume {}", quoted(&path)), common);
+                    console.complain(&what_next(result, &format!("in {path}"), &command, console));
+                }
                 // Nobody can answer a run that is lost.
                 Err(failure) => return failure.report(console),
             }
@@ -79,9 +103,8 @@ async fn keep(
 }
 
 /// What stands between the run and its end, and the command to go on.
-fn what_next(result: &RunResult, file: &Path, common: &Common, console: &Console) -> String {
+pub fn what_next(result: &RunResult, place: &str, command: &str, console: &Console) -> String {
     let paint = console.stderr_paint();
-    let command = resume_command(file, common);
     if result.questions.is_empty() {
         let reached = match result.pause {
             Some(Pause::MaxIterations) => "max_iterations".to_owned(),
@@ -93,9 +116,8 @@ fn what_next(result: &RunResult, file: &Path, common: &Common, console: &Console
             _ => "--max-iterations N",
         };
         return format!(
-            "paused by {reached}; it is kept in {}\nGo on with as much again, or say how much with {more}:\n  {}",
-            file.display(),
-            paint.bold(&command),
+            "paused by {reached}; it is kept {place}\nGo on with as much again, or say how much with {more}:\n  {}",
+            paint.bold(command),
         );
     }
     let mut text = String::new();
@@ -108,15 +130,13 @@ fn what_next(result: &RunResult, file: &Path, common: &Common, console: &Console
     }
     if result.questions.iter().all(|question| question.why == Why::Reply) {
         text.push_str(&format!(
-            "the run waits for a person's reply; it is kept in {}\n{HOW_TO_REPLY}:\n  {}",
-            file.display(),
+            "the run waits for a person's reply; it is kept {place}\n{HOW_TO_REPLY}:\n  {}",
             paint.bold(&format!("{command} --answer TEXT")),
         ));
         return text;
     }
     text.push_str(&format!(
-        "the run waits for a person; it is kept in {}\nAnswer with one of --yes, --no REASON, --edit JSON, --answer JSON:\n  {}",
-        file.display(),
+        "the run waits for a person; it is kept {place}\nAnswer with one of --yes, --no REASON, --edit JSON, --answer JSON:\n  {}",
         paint.bold(&format!("{command} --yes")),
     ));
     text
@@ -131,8 +151,9 @@ fn budget(kind: BudgetKind) -> &'static str {
     }
 }
 
-fn resume_command(file: &Path, common: &Common) -> String {
-    let mut command = format!("ambidex run --resume {}", quoted(&file.display().to_string()));
+/// The command line of a verb under the same settings.
+pub fn command(verb: &str, common: &Common) -> String {
+    let mut command = format!("ambidex {verb}");
     if let Some(config) = &common.config {
         command.push_str(&format!(" --config {}", quoted(&config.display().to_string())));
     }

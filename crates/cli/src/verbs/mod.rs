@@ -11,6 +11,7 @@ mod keep;
 mod models;
 mod resume;
 mod run;
+mod runs;
 mod schema;
 mod tools;
 mod watch;
@@ -26,8 +27,8 @@ use crate::failure::Failure;
 use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
-const LATER: [&str; 13] = [
-    "serve", "worker", "attach", "threads", "sessions", "runs", "replay", "approve", "relay", "flow", "mcp",
+const LATER: [&str; 12] = [
+    "serve", "worker", "attach", "threads", "sessions", "replay", "approve", "relay", "flow", "mcp",
     "keys", "status",
 ];
 
@@ -46,6 +47,7 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
         Some(Verb::Config(verb)) => config::config(&verb, common, console),
         Some(Verb::Run(args)) => asynchronously(|at_once| run::run(&args, common, console, at_once)),
         Some(Verb::Batch(args)) => asynchronously(|at_once| batch::batch(&args, common, console, at_once)),
+        Some(Verb::Runs(args)) => asynchronously(|at_once| runs::runs(&args, common, console, at_once)),
         Some(Verb::Chat(args)) => asynchronously(|at_once| chat::chat(&args, common, console, at_once)),
         Some(Verb::Models(verb)) => asynchronously(|at_once| models::models(&verb, common, console, at_once)),
         Some(Verb::Tools(verb)) => asynchronously(|at_once| tools::tools(&verb, common, console, at_once)),

@@ -1,12 +1,14 @@
 //! `ambidex run --resume FILE`: goes on with a run that waits or is paused.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ambidex_core::budget::{Budget, BudgetKind, Grant};
 use ambidex_core::definition::{AgentDefinition, Definition};
-use ambidex_core::question::{Answer, AnswerError, Question, Questions, Why};
+use ambidex_core::question::{Answer, AnswerError, Question, Why};
 use ambidex_core::record::{Input, Pause};
 use ambidex_core::run::{Phase, Run};
+use ambidex_core::store::Stored;
 use ambidex_engine::project::{AgentChanges, Project};
 use ambidex_engine::{OnWaiting, RunFile, RunOptions};
 
@@ -20,8 +22,8 @@ use crate::project::{self, Chosen};
 use crate::relay;
 use crate::show::{Format, Show};
 
-use super::keep::settle;
-use super::watch::{Watcher, fits, watch};
+use super::keep::{Kept, settle};
+use super::watch::{Ended, Watcher, fits, watch};
 use super::{demo, run};
 
 /// What a person may say in a model's place.
@@ -38,16 +40,49 @@ pub async fn resume(
         Failure::usage(format!("--resume: {}", error.message()))
             .help("give the file that `ambidex run` named when the run came to rest")
     })?;
-    let Definition::Agent(definition) = &*file.stored.definition.definition;
-    let state = Run::fold(file.run.as_str(), file.stored.definition.clone(), &file.stored.records);
-    let state = state.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
-    let inputs = inputs(&state, definition, args)?;
+    let resting = Resting::new(&file.run, &file.stored, args).map_err(|failure| match failure {
+        Failure::Said { exit: Exit::Failed, .. } => failure.at(&path.display().to_string()),
+        failure => failure,
+    })?;
     let mut project = project::open(common)?;
-    let chosen = agent(&mut project, definition, args)?;
-    file.restore(project.store()).map_err(|error| Failure::building(&error))?;
-    let open = project.store().open(Some(&file.run)).await;
+    let chosen = agent(&mut project, &resting.definition, args)?;
+    if let Some(memory) = project.memory() {
+        file.restore(memory).map_err(|error| Failure::building(&error))?;
+    }
+    let ended = go_on(resting, &chosen, args, &mut project, console, interrupts).await?;
+    Ok(settle(&ended, &project, common, Kept::File(Some(path)), console).await)
+}
+
+/// A stored run that is to go on, and what it is granted.
+pub struct Resting {
+    run: String,
+    pub definition: Arc<AgentDefinition>,
+    inputs: Vec<Input>,
+}
+
+impl Resting {
+    pub fn new(run: &str, stored: &Stored, args: &RunArgs) -> Result<Self, Failure> {
+        let Definition::Agent(definition) = &*stored.definition.definition;
+        let state = Run::fold(run, stored.definition.clone(), &stored.records);
+        let state = state.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let inputs = inputs(&state, definition, args)?;
+        Ok(Self { run: run.to_owned(), definition: definition.clone(), inputs })
+    }
+}
+
+/// Answers what the command line answers, and drives the run to its rest.
+pub async fn go_on(
+    resting: Resting,
+    chosen: &Chosen,
+    args: &RunArgs,
+    project: &mut Project,
+    console: &mut Console,
+    interrupts: &Interrupts,
+) -> Result<Ended, Failure> {
+    let Resting { run, definition, inputs } = resting;
+    let open = project.engine().questions().open(Some(&run)).await;
     let mut open = open.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    for (id, answer) in answers(&open, &args.answer, &mut project)? {
+    for (id, answer) in answers(&open, &args.answer, project)? {
         let answered = project.engine().answer(&id, answer).await;
         answered.map_err(|error| match error {
             AnswerError::Invalid(why) => Failure::usage(format!("the answer was not taken: {why}"))
@@ -63,7 +98,7 @@ pub async fn resume(
         ..RunOptions::default()
     };
     let mut show = Show::new(console, format, definition.output.is_some());
-    let handle = chosen.agent.resume(&file.run, inputs, options).await;
+    let handle = chosen.agent.resume(&run, inputs, options).await;
     let handle = handle.map_err(|error| Failure::building(&error))?;
     let watcher = Watcher {
         console,
@@ -72,15 +107,15 @@ pub async fn resume(
         lines: &mut None,
         open: open.into_iter().map(Asked::from).collect(),
         interactive,
-        project: &mut project,
+        project,
     };
     let ended = watch(handle, watcher).await?;
     show.end(console, &ended).map_err(Failure::from_stdout)?;
-    Ok(settle(&ended, &project, common, Some(path), console).await)
+    Ok(ended)
 }
 
 /// The agent of the run, as it is configured now.
-fn agent(project: &mut Project, definition: &AgentDefinition, args: &RunArgs) -> Result<Chosen, Failure> {
+pub fn agent(project: &mut Project, definition: &AgentDefinition, args: &RunArgs) -> Result<Chosen, Failure> {
     project::check_model(project, args.agent.model.as_deref())?;
     let known = project.config().model(&definition.model).is_some();
     let model = args.agent.model.clone().or_else(|| known.then(|| definition.model.clone()));
@@ -116,7 +151,7 @@ fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec
             Ok(vec![Input::Resume(grant)])
         }
         Phase::Finished(_) => {
-            Err(Failure::usage("--resume: the run has ended").help("start a new one with `ambidex run TASK`"))
+            Err(Failure::usage("the run has ended and cannot be resumed").help("start a new one with `ambidex run TASK`"))
         }
         _ if iterations.is_some() || usd.is_some() => {
             Err(Failure::usage("--max-iterations, --max-usd: the run is not paused, it waits for an answer")
@@ -189,7 +224,7 @@ fn answers(
         return Ok(Vec::new());
     };
     if open.is_empty() {
-        return Err(Failure::usage("the run asks nothing; it is paused")
+        return Err(Failure::usage("the run asks nothing")
             .help("leave the answer out, or grant more with --max-iterations N"));
     }
     let of = |question: &Question| match (&answer, question.why) {

@@ -12,8 +12,9 @@ use crate::input;
 use crate::interrupts::Interrupts;
 use crate::project::{self, Chosen};
 use crate::show::{Format, Show};
+use crate::store;
 
-use super::keep::settle;
+use super::keep::{Kept, settle};
 use super::resume;
 use super::watch::{Watcher, watch};
 
@@ -30,7 +31,8 @@ pub async fn run(
     if let Some(file) = &args.resume {
         return resume::resume(file, args, common, console, &interrupts).await;
     }
-    let mut project = project::open(common)?;
+    let common = &store::with_db(common, args.db.as_deref());
+    let (mut project, store) = project::open_stored(common).await?;
     let chosen = project::choose(&mut project, &args.agent, None)?;
     let format = format(args.json, args.result_json);
     let task = match input::task(args, console, &stop).await {
@@ -65,7 +67,10 @@ pub async fn run(
     };
     let ended = watch(handle, watcher).await?;
     show.end(console, &ended).map_err(Failure::from_stdout)?;
-    Ok(settle(&ended, &project, common, None, console).await)
+    let kept = if store.is_some() { Kept::Stored } else { Kept::File(None) };
+    let exit = settle(&ended, &project, common, kept, console).await;
+    store::close(store).await;
+    Ok(exit)
 }
 
 pub fn format(json: bool, result_json: bool) -> Format {
@@ -93,7 +98,6 @@ fn refuse_what_comes_later(args: &RunArgs) -> Result<(), Failure> {
         (!args.input.is_empty(), "-i (inputs of workflows)"),
         (args.stage.is_some(), "--stage (workflows)"),
         (args.thread.is_some(), "--thread (stored threads)"),
-        (args.db.is_some(), "--db (stores)"),
     ];
     if let Some((_, what)) = later.iter().find(|(given, _)| *given) {
         let text = format!("{what}: not in this version ({})", env!("CARGO_PKG_VERSION"));

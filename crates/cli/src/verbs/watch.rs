@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use ambidex_core::event::EventKind;
-use ambidex_core::question::Questions;
 use ambidex_engine::project::Project;
 use ambidex_engine::{RunError, RunHandle, RunResult};
 use serde_json::Value;
@@ -78,7 +77,7 @@ pub async fn watch(mut handle: RunHandle, watcher: Watcher<'_>) -> Result<Ended,
                     }
                     EventKind::RelayAsked { id, .. } if interactive && !approvals.knows(&id) => {
                         let first = !approvals.is_asking();
-                        let open = project.store().open(Some(handle.id())).await.unwrap_or_default();
+                        let open = project.engine().questions().open(Some(handle.id())).await.unwrap_or_default();
                         if let Some(question) = open.into_iter().find(|question| question.id == id) {
                             approvals.ask(Asked::from(question));
                         }
@@ -150,7 +149,7 @@ async fn heed(
         Said::Writes { id, text } => {
             // On a terminal he sees what he types.
             if !console.stdout_is_terminal()
-                && let Err(error) = project.store().write(&id, &text)
+                && let Err(error) = project.engine().questions().write(&id, &text)
             {
                 console.error(&error.to_string(), None);
             }

@@ -32,7 +32,7 @@ pub use provider::{Pool, Provider, ProviderKind, Proxy};
 pub use retry::Retry;
 pub use route::{AfterFirstToken, Breaker, Pick, Route, RouteTimeouts, Stagger, Strategy, Weight, Winner};
 pub use runtime::Runtime;
-pub use store::{Store, StoreUrl};
+pub use store::{Store, StoreDurability, StoreUrl};
 pub use tool::{BUILT_IN_TOOLS, Body, Effect, Method, Tool, ToolAction};
 
 use crate::error::{ConfigError, ConfigErrorKind};

@@ -12,6 +12,7 @@ use ambidex_core::budget::Budget;
 use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::model::{Model, Settings, ToolChoice};
+use ambidex_core::store::AnyStore;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_http::Client;
 use ambidex_models::RetryBudget;
@@ -46,8 +47,8 @@ pub struct Project {
     loaded: Loaded,
     environment: Environment,
     engine: Engine,
-    /// The engine's store; there is no other yet.
-    store: Arc<MemoryStore>,
+    /// The engine's store, where it is one in memory.
+    store: Option<Arc<MemoryStore>>,
     /// For providers that say nothing about their connections, where it is given.
     client: Option<Client>,
     providers: HashMap<String, Shared>,
@@ -75,7 +76,16 @@ impl Project {
             .store(store.clone())
             .sync_workers(loaded.config.runtime.sync_workers as usize)
             .build();
-        Self::assembled(loaded, environment, engine, store, None)
+        Self::assembled(loaded, environment, engine, Some(store), None)
+    }
+
+    /// Over a store that outlives the process.
+    pub fn stored(loaded: Loaded, environment: Environment, store: Arc<dyn AnyStore>) -> Self {
+        let engine = Engine::builder()
+            .durable_store(store)
+            .sync_workers(loaded.config.runtime.sync_workers as usize)
+            .build();
+        Self::assembled(loaded, environment, engine, None, None)
     }
 
     /// Over an engine and a client that others use too. `store` is the engine's.
@@ -86,14 +96,14 @@ impl Project {
         store: Arc<MemoryStore>,
         client: Client,
     ) -> Self {
-        Self::assembled(loaded, environment, engine, store, Some(client))
+        Self::assembled(loaded, environment, engine, Some(store), Some(client))
     }
 
     fn assembled(
         loaded: Loaded,
         environment: Environment,
         engine: Engine,
-        store: Arc<MemoryStore>,
+        store: Option<Arc<MemoryStore>>,
         client: Option<Client>,
     ) -> Self {
         Self {
@@ -123,8 +133,9 @@ impl Project {
         &self.engine
     }
 
-    pub fn store(&self) -> &Arc<MemoryStore> {
-        &self.store
+    /// The store, where it is one in memory.
+    pub fn memory(&self) -> Option<&Arc<MemoryStore>> {
+        self.store.as_ref()
     }
 
     /// An agent of the configuration, or of that of an agent with changes.

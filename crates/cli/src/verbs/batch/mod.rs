@@ -39,7 +39,7 @@ pub async fn batch(
     let runs = RunSet::new();
     let stop = runs.token();
     interrupts.guard(stop.clone());
-    let mut agents = Agents { project: project::open(common)?, args: &args.agent, built: HashMap::new() };
+    let mut agents = Agents { project: project::open_stored(common).await?.0, args: &args.agent, built: HashMap::new() };
     let (out, mut earlier) = match &args.out {
         Some(path) => {
             let (file, earlier) = results::open(path, args.sequential, args.retry_failed)?;
@@ -77,6 +77,7 @@ pub async fn batch(
         lost: 0,
     };
     let driven = batch.drive(tasks, &stop).await;
+    let stored = batch.agents.project.memory().is_none();
     let Batch { writer, progress, console, lost, .. } = batch;
     console.wipe();
     // What was not taken has its reason there.
@@ -84,7 +85,7 @@ pub async fn batch(
         writer.close().await?;
     }
     driven?;
-    Ok(sum_up(args, &progress, lost, stop.is_cancelled(), console))
+    Ok(sum_up(args, &progress, lost, stop.is_cancelled(), stored, console))
 }
 
 /// Reads a file of tasks once before anything is spent: what is wrong in it is told now.
@@ -284,7 +285,8 @@ impl Batch<'_> {
             (status, usd) = (result.status, result.usage.usd);
             if matches!(status, Status::Waiting | Status::Paused) {
                 match self.keep(result).await {
-                    Ok(path) => drop(line.insert("file".into(), path.display().to_string().into())),
+                    Ok(Some(path)) => drop(line.insert("file".into(), path.display().to_string().into())),
+                    Ok(None) => {}
                     Err(failure) => {
                         // Nobody could go on with it, so it is as if it had not run.
                         failure.at(&task.place).report(self.console);
@@ -321,8 +323,9 @@ impl Batch<'_> {
     }
 
     /// Writes the file of a run that waits or is paused; it is on the disk before its result is.
-    async fn keep(&self, result: &RunResult) -> Result<PathBuf, Failure> {
-        let store = self.agents.project.store();
+    /// A run in a store on disk needs none.
+    async fn keep(&self, result: &RunResult) -> Result<Option<PathBuf>, Failure> {
+        let Some(store) = self.agents.project.memory() else { return Ok(None) };
         let folder = match &self.args.out {
             Some(out) => {
                 let mut folder = out.clone().into_os_string();
@@ -341,12 +344,19 @@ impl Batch<'_> {
         let stored = stored.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         RunFile::new(&result.run, stored).write(&path).map_err(|error| Failure::building(&error))?;
         store.forget(&result.run);
-        Ok(path)
+        Ok(Some(path))
     }
 }
 
 /// Says what it came to and what can be done about it.
-fn sum_up(args: &BatchArgs, progress: &Progress, lost: u64, stopped: bool, console: &mut Console) -> Exit {
+fn sum_up(
+    args: &BatchArgs,
+    progress: &Progress,
+    lost: u64,
+    stopped: bool,
+    stored: bool,
+    console: &mut Console,
+) -> Exit {
     let Counts { done, failed, waiting, paused, .. } = progress.counts;
     let paint = console.stderr_paint();
     console.say(&progress.summary(paint));
@@ -358,10 +368,18 @@ fn sum_up(args: &BatchArgs, progress: &Progress, lost: u64, stopped: bool, conso
         hints.push("the same command with --retry-failed runs again what failed");
     }
     if waiting > 0 {
-        hints.push("what waits for a person names its `file`: ambidex run --resume FILE");
+        hints.push(if stored {
+            "what waits for a person is in the store: ambidex runs resume RUN"
+        } else {
+            "what waits for a person names its `file`: ambidex run --resume FILE"
+        });
     }
     if paused > 0 {
-        hints.push("what is paused names its `file`: ambidex run --resume FILE --max-iterations N");
+        hints.push(if stored {
+            "what is paused is in the store: ambidex runs resume RUN --max-iterations N"
+        } else {
+            "what is paused names its `file`: ambidex run --resume FILE --max-iterations N"
+        });
     }
     for hint in hints {
         console.say(&paint.dim(&format!("  {hint}")));

@@ -1,0 +1,205 @@
+//! How a process holds the runs it drives, where others may drive them too.
+
+use std::fs;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambidex_core::store::{AnyStore, Lease, StoreError};
+use ambidex_core::{BoxFuture, Error};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::agent::unique;
+use crate::clock::{Clock, millis};
+use crate::engine::store_error;
+
+/// How long a run belongs to its process after it was last heard of.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// From one renewal to the next.
+const RENEWAL: Duration = Duration::from_secs(10);
+/// From a renewal that failed to the next attempt.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A store that other processes use too, and the name this engine has in it.
+pub(crate) struct Durable {
+    pub(crate) store: Arc<dyn AnyStore>,
+    owner: Arc<str>,
+}
+
+impl Durable {
+    pub(crate) fn new(store: Arc<dyn AnyStore>) -> Self {
+        Self { store, owner: Owner::here().to_string().into() }
+    }
+
+    fn lease(&self, now: u64) -> Lease {
+        Lease { owner: self.owner.clone(), until: now + millis(LEASE) }
+    }
+
+    /// Makes this engine the owner of a run. The lease of a process that is known to be gone is not waited for.
+    pub(crate) async fn claim(&self, run: &str, now: u64) -> Result<u64, StoreError> {
+        match self.store.claim(run, self.lease(now), now).await {
+            // Whoever was faster has a later lease, and this is refused again.
+            Err(StoreError::Owned { owner, until }) if Owner::parse(&owner).is_some_and(|o| o.is_gone()) => {
+                self.store.claim(run, self.lease(now), now.max(until)).await
+            }
+            claimed => claimed,
+        }
+    }
+}
+
+/// The lease of a run under way.
+pub(crate) struct HeldLease {
+    store: Arc<dyn AnyStore>,
+    owner: Arc<str>,
+    run: Arc<str>,
+    epoch: u64,
+    clock: Clock,
+    /// In milliseconds since 1970.
+    until: u64,
+    renewal: Pin<Box<Sleep>>,
+    renewing: Option<(u64, BoxFuture<'static, Result<(), StoreError>>)>,
+}
+
+impl HeldLease {
+    /// Of a run that was just claimed, or is created with its first batch.
+    pub(crate) fn new(durable: &Durable, run: Arc<str>, epoch: u64, clock: Clock) -> Self {
+        Self {
+            store: durable.store.clone(),
+            owner: durable.owner.clone(),
+            run,
+            epoch,
+            clock,
+            until: clock.now() + millis(LEASE),
+            renewal: Box::pin(sleep(RENEWAL)),
+            renewing: None,
+        }
+    }
+
+    /// What a batch has to carry: the lease at its first, and later where it would be renewed soon anyway.
+    pub(crate) fn of_batch(&mut self, first: bool) -> Option<Lease> {
+        let now = self.clock.now();
+        if !first && now + millis(LEASE - RENEWAL) < self.until {
+            return None;
+        }
+        self.until = now + millis(LEASE);
+        self.renewing = None;
+        self.renewal.as_mut().reset(Instant::now() + RENEWAL);
+        Some(Lease { owner: self.owner.clone(), until: self.until })
+    }
+
+    /// Renews the lease for as long as it is polled, and resolves when the run is no longer ours. Dropping the future
+    /// loses nothing.
+    pub(crate) async fn lost(&mut self) -> Error {
+        loop {
+            let Some((until, renewing)) = &mut self.renewing else {
+                self.renewal.as_mut().await;
+                let until = self.clock.now() + millis(LEASE);
+                self.renewing = Some((until, self.store.renew(&self.run, self.epoch, until)));
+                continue;
+            };
+            let left = Duration::from_millis(self.until.saturating_sub(self.clock.now()));
+            let renewed = tokio::select! {
+                biased;
+                renewed = renewing => renewed,
+                // Whoever cannot say that he is there has lost it.
+                () = sleep_until(Instant::now() + left) => Err(StoreError::Fenced),
+            };
+            let until = *until;
+            self.renewing = None;
+            let next = match renewed {
+                Ok(()) => {
+                    self.until = until;
+                    RENEWAL
+                }
+                Err(error) if error.is_retryable() && self.clock.now() < self.until => AGAIN,
+                Err(error) => return store_error(error),
+            };
+            self.renewal.as_mut().reset(Instant::now() + next);
+        }
+    }
+
+    /// Lets go of a run that rests. Where that fails, the lease runs out by itself.
+    pub(crate) async fn release(self) {
+        drop(self.renewing);
+        drop(self.store.release(&self.run, self.epoch).await);
+    }
+}
+
+/// The name of a process in a store, from which others on its machine can tell whether it is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub host: String,
+    pub pid: u32,
+    /// When it began, in ticks since the machine did; with the id it names a process for good.
+    start: String,
+    /// The machine since it was last started, and the space the id belongs to. Empty where it is not known.
+    machine: String,
+    unique: String,
+}
+
+impl Owner {
+    /// This process; another name each time.
+    pub(crate) fn here() -> Self {
+        let word = |text: String| text.trim().replace('/', "-");
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").map(word).unwrap_or_default();
+        let pid = std::process::id();
+        Self {
+            host: if host.is_empty() { "here".into() } else { host },
+            pid,
+            start: Process::of(pid).map(|process| process.start).unwrap_or_default(),
+            machine: machine().unwrap_or_default(),
+            unique: unique().to_string(),
+        }
+    }
+
+    /// The owner that a lease names.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let owner = Self {
+            host: parts.next()?,
+            pid: parts.next()?.parse().ok()?,
+            start: parts.next()?,
+            machine: parts.next()?,
+            unique: parts.next()?,
+        };
+        parts.next().is_none().then_some(owner)
+    }
+
+    /// Whether the process is known to have ended. False for those of other machines.
+    pub fn is_gone(&self) -> bool {
+        let known = !self.start.is_empty() && !self.machine.is_empty();
+        known
+            && machine().is_some_and(|machine| machine == self.machine)
+            && Process::of(self.pid).is_none_or(|process| process.ended || process.start != self.start)
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, pid, start, machine, unique } = self;
+        write!(f, "{host}/{pid}/{start}/{machine}/{unique}")
+    }
+}
+
+/// Within which process ids mean the same.
+fn machine() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let space = fs::read_link("/proc/self/ns/pid").ok()?;
+    let digits: String = space.to_str()?.chars().filter(char::is_ascii_digit).collect();
+    Some(format!("{}-{digits}", boot.trim()))
+}
+
+struct Process {
+    start: String,
+    ended: bool,
+}
+
+impl Process {
+    fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name of the program stands in brackets and may hold anything.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let ended = matches!(fields.next()?, "Z" | "X");
+        Some(Self { start: fields.nth(18)?.to_owned(), ended })
+    }
+}

@@ -1,0 +1,146 @@
+//! Runs that nobody drives any more, driven on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambidex_core::definition::AgentDefinition;
+use ambidex_core::definition::Definition;
+use ambidex_core::{Error, ErrorKind};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::agent::{Agent, OnWaiting, RunOptions};
+use crate::engine::{Engine, store_error};
+
+/// From one look at the store to the next, where nothing calls for one earlier.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Runs taken at a time.
+const PAGE: usize = 64;
+/// Runs under way above which none is taken.
+const AT_ONCE: usize = 256;
+
+type Agents = Arc<dyn Fn(&AgentDefinition) -> Option<Agent> + Send + Sync>;
+
+/// Drives on what is claimable, until it is dropped. Runs it has taken go on.
+#[must_use = "recovery ends when this is dropped"]
+pub struct Recovery {
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What one look at the store came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Runs that are driven on.
+    pub taken: Vec<String>,
+    /// Runs that cannot be driven on here, and why.
+    pub left: Vec<(String, String)>,
+    /// When the next becomes claimable by itself.
+    pub next: Option<u64>,
+}
+
+/// Runs that could not be driven on here are not tried again: it would be in vain, and others stand behind them.
+#[derive(Default)]
+struct Sweep {
+    left: HashSet<String>,
+}
+
+impl Engine {
+    /// Takes over runs whose process is gone, whose question was answered, or whose time has come: now, each 10 s, and
+    /// when an answer comes in. `agents` finds the agent a run belongs to; runs of others are left alone. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The engine has no store that outlives it.
+    pub fn recover(
+        &self,
+        agents: impl Fn(&AgentDefinition) -> Option<Agent> + Send + Sync + 'static,
+    ) -> Result<Recovery, Error> {
+        if self.durable().is_none() {
+            return Err(no_store());
+        }
+        let (engine, agents): (_, Agents) = (self.clone(), Arc::new(agents));
+        let task = tokio::spawn(async move { engine.keep_sweeping(agents).await });
+        Ok(Recovery { _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// One look of [`Engine::recover`].
+    ///
+    /// # Errors
+    /// The store cannot be read, or there is none.
+    pub async fn recover_once(
+        &self,
+        agents: impl Fn(&AgentDefinition) -> Option<Agent> + Send + Sync + 'static,
+    ) -> Result<Swept, Error> {
+        self.sweep(&mut Sweep::default(), &(Arc::new(agents) as Agents)).await
+    }
+
+    async fn keep_sweeping(&self, agents: Agents) {
+        let Some(durable) = self.durable() else { return };
+        let (mut sweep, mut seen) = (Sweep::default(), 0);
+        loop {
+            let mut wait = SWEEP;
+            match self.sweep(&mut sweep, &agents).await {
+                // There may be more.
+                Ok(swept) if swept.taken.len() >= PAGE => continue,
+                Ok(swept) => {
+                    if let Some(next) = swept.next {
+                        let left = Duration::from_millis(next.saturating_sub(self.clock().now()));
+                        wait = wait.min(left.max(Duration::from_millis(100)));
+                    }
+                    for (run, why) in swept.left {
+                        tracing::warn!(run, why, "the run cannot be driven on here");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the store cannot be swept"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                now = durable.store.answers_after(seen) => seen = now,
+            }
+        }
+    }
+
+    async fn sweep(&self, sweep: &mut Sweep, agents: &Agents) -> Result<Swept, Error> {
+        let durable = self.durable().ok_or_else(no_store)?;
+        let room = PAGE.min(AT_ONCE.saturating_sub(self.active_runs()));
+        let limit = room + sweep.left.len();
+        let found = durable.store.claimable(self.clock().now(), limit.max(1)).await.map_err(store_error)?;
+        let mut swept = Swept { next: found.next, ..Swept::default() };
+        for run in found.runs {
+            if swept.taken.len() >= room {
+                break;
+            }
+            if sweep.left.contains(&run) {
+                continue;
+            }
+            match self.take_over(&run, agents).await {
+                Ok(()) => swept.taken.push(run),
+                // Somebody was faster, or the store is busy with something else.
+                Err(error) if error.is_retryable() => {}
+                Err(error) => {
+                    sweep.left.insert(run.clone());
+                    swept.left.push((run, error.message().to_owned()));
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn take_over(&self, run: &str, agents: &Agents) -> Result<(), Error> {
+        let stored = self.store().load(run).await.map_err(store_error)?;
+        let Definition::Agent(definition) = &*stored.definition.definition;
+        let agent = agents(definition).ok_or_else(|| {
+            let text = format!("there is no agent `{}` here", definition.name);
+            Error::new(ErrorKind::ConfigInvalid, text)
+        })?;
+        let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
+        let mut handle = agent.resume_unwatched(run, vec![], options).await?;
+        handle.detach();
+        Ok(())
+    }
+}
+
+fn no_store() -> Error {
+    let text = "there is nothing to recover: the engine has no store that outlives its process";
+    Error::new(ErrorKind::ConfigInvalid, text)
+}
