@@ -42,7 +42,22 @@ pub(crate) fn redact_line(line: &str) -> String {
             _ => at += 1,
         }
     }
-    redact_credentials(out.into_iter().collect())
+    redact_parameters(redact_credentials(out.into_iter().collect()))
+}
+
+/// `?password=...` in a URL: the value.
+fn redact_parameters(line: String) -> String {
+    const NAME: &str = "password=";
+    let mut out = String::new();
+    let mut rest = line.as_str();
+    while let Some(start) = rest.find(NAME).map(|at| at + NAME.len()) {
+        out.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let end = rest.find(['&', '"', '\'', ' ']).unwrap_or(rest.len());
+        out.push_str(&"*".repeat(rest[..end].chars().count()));
+        rest = &rest[end..];
+    }
+    out + rest
 }
 
 /// A number or a truth value up to a comment.

@@ -157,7 +157,7 @@ impl RunLoop {
                     self.ready.push(done);
                 }
             }
-            if self.ready.is_empty() && self.at_rest() {
+            if self.ready.is_empty() && self.at_rest() && !self.has_answers().await {
                 // What was taken is kept.
                 inputs = self.mailbox.close();
                 if inputs.is_empty() {
@@ -178,6 +178,18 @@ impl RunLoop {
                 self.return_when_waiting && self.run.waits_for_a_person() && !self.permits.are_awaited()
             }
             _ => false,
+        }
+    }
+
+    /// Whether a question of the run was answered that its effect has not heard of yet: a store on disk takes its time.
+    async fn has_answers(&mut self) -> bool {
+        if self.lease.is_none() {
+            return false;
+        }
+        let open = self.agent.engine.questions().open(Some(self.run.id()));
+        match open.await {
+            Ok(open) => self.run.questions().any(|asked| open.iter().all(|question| question.id != asked.id)),
+            Err(_) => false,
         }
     }
 
@@ -313,7 +325,8 @@ impl RunLoop {
             let leased = self.lease.is_some();
             let lost = async {
                 match &mut self.lease {
-                    Some(lease) => lease.lost().await,
+                    // Boxed: runs without a lease are not to be bigger for it.
+                    Some(lease) => Box::pin(lease.lost()).await,
                     None => std::future::pending().await,
                 }
             };

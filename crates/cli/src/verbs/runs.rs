@@ -404,7 +404,7 @@ fn step(record: &Record, begun: u64) -> String {
         RecordKind::Finished(Outcome::Cancelled) => "cancelled".into(),
     };
     let after = std::time::Duration::from_millis(record.at.saturating_sub(begun)).as_secs_f64();
-    one_line(&format!("{:5} {after:>10.3} s  {what}", record.seq), 200)
+    format!("{:5} {after:>10.3} s  {}", record.seq, one_line(&what, 160))
 }
 
 fn word(value: &impl serde::Serialize) -> String {

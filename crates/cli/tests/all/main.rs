@@ -5,6 +5,7 @@ mod approvals;
 mod batch;
 mod bench;
 mod chat;
+mod durable;
 mod interrupts;
 mod manual;
 mod misuse;

@@ -169,6 +169,7 @@ impl Manual<'_> {
             Some("Secret") => return "secret".into(),
             Some("TextOrSecret") => return "text or secret".into(),
             Some("Proxy") => return "URL, `\"none\"`, secret".into(),
+            Some("StoreUrl") => return "URL, secret".into(),
             Some("Body") => return "text, or a table or list sent as JSON".into(),
             Some("ToolChoice") => {
                 return "`\"auto\"`, `\"none\"`, `\"required\"`, `{ tool = \"NAME\" }`".into();

@@ -7,6 +7,7 @@ mod blocking;
 mod cancel;
 mod compaction;
 mod deadly;
+mod durable;
 mod hooks;
 mod human;
 mod kill;
