@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::budget::Budget;
+use crate::graph::GraphDefinition;
 use crate::model::{OutputSchema, Settings, ToolChoice};
 use crate::tool::ToolSpec;
 
@@ -48,6 +49,30 @@ fn hash(text: &str) -> String {
 #[serde(rename_all = "snake_case")]
 pub enum Definition {
     Agent(Arc<AgentDefinition>),
+    Graph(Arc<GraphDefinition>),
+}
+
+impl Definition {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Agent(agent) => &agent.name,
+            Self::Graph(graph) => &graph.name,
+        }
+    }
+
+    pub fn agent(&self) -> Option<&Arc<AgentDefinition>> {
+        match self {
+            Self::Agent(agent) => Some(agent),
+            Self::Graph(_) => None,
+        }
+    }
+
+    pub fn graph(&self) -> Option<&Arc<GraphDefinition>> {
+        match self {
+            Self::Agent(_) => None,
+            Self::Graph(graph) => Some(graph),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -93,6 +118,8 @@ pub enum Mode {
     /// Works until a whole reply asks for no tool.
     #[default]
     Auto,
+    /// Follows a graph.
+    Workflow,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -148,6 +175,27 @@ impl Default for Compaction {
 }
 
 impl AgentDefinition {
+    /// Stands in until the right one is put in its place.
+    pub(crate) fn unknown() -> Arc<Self> {
+        Arc::new(Self {
+            name: String::new(),
+            mode: Mode::default(),
+            model: String::new(),
+            instructions: String::new(),
+            tools: vec![],
+            tool_choice: ToolChoice::default(),
+            settings: Settings::default(),
+            output: None,
+            output_tool: None,
+            max_iterations: 0,
+            tool_concurrency: 0,
+            budget: Budget::default(),
+            stop: StopConditions::default(),
+            context: None,
+            finish_hook: false,
+        })
+    }
+
     pub fn tool(&self, name: &str) -> Option<&PinnedTool> {
         self.tools.iter().find(|tool| tool.spec.name == name)
     }

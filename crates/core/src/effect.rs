@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::AgentDefinition;
+use crate::graph::NodeCall;
 use crate::message::{Arguments, History, PlacedCall};
 use crate::question::{Question, Why};
 use crate::record::Outcome;
@@ -62,36 +63,81 @@ pub enum Task {
     FinishHook,
     /// Ask a person.
     Ask { about: EffectId, why: Why },
+    /// Run the user's code of a graph's node, or of the branch behind it.
+    Code,
+    /// Start a run of an agent or a graph, or find it again, and wait for its end.
+    Child,
+    /// Put a node's question to a person.
+    Question {
+        /// Wall time in milliseconds since 1970 when it expires.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<u64>,
+    },
+    /// Let time pass, until so many milliseconds since 1970.
+    Wait { due: u64 },
+    /// The same, before a node is tried again.
+    Retry { about: EffectId, due: u64 },
+}
+
+impl Task {
+    /// Whether it counts among what a graph may do at once.
+    pub(crate) fn takes_a_place(&self) -> bool {
+        matches!(self, Self::Code | Self::Child | Self::Tool { .. })
+    }
 }
 
 impl Intent {
     /// A person's time is not the run's time.
     pub fn waits_for_a_person(&self) -> bool {
-        matches!(self.task, Task::Ask { .. })
+        matches!(self.task, Task::Ask { .. } | Task::Question { .. })
+    }
+
+    /// Waits for a time that was agreed on, which is not the run's time either.
+    pub fn waits_for_a_time(&self) -> bool {
+        matches!(self.task, Task::Wait { .. })
     }
 }
 
-/// A call of a reply, which stays where it stands, and what a person made of its arguments.
+/// A call to make: of a reply, in which it stays where it stands, or of a graph's node.
 #[derive(Clone, Debug)]
 pub struct CallToMake {
-    call: PlacedCall,
+    call: Call,
+    /// What a person made of its arguments.
     edited: Option<Value>,
+}
+
+#[derive(Clone, Debug)]
+enum Call {
+    Placed(PlacedCall),
+    Node { tool: String, arguments: Value },
 }
 
 impl CallToMake {
     /// None where there is nothing to call it with: the arguments are no JSON.
     pub(crate) fn new(call: PlacedCall, edited: Option<Value>) -> Option<Self> {
-        let made = Self { call, edited };
+        let made = Self { call: Call::Placed(call), edited };
         made.parts().is_some().then_some(made)
     }
 
+    pub(crate) fn of_node(tool: String, call: &NodeCall) -> Self {
+        let arguments = call.input().unwrap_or_default();
+        let edited = call.is_edited().then(|| arguments.clone());
+        Self { call: Call::Node { tool, arguments }, edited }
+    }
+
     fn parts(&self) -> Option<(&str, &Value)> {
-        let call = self.call.get()?;
-        match (&self.edited, &call.arguments) {
-            (Some(edited), _) => Some((&call.name, edited)),
-            (None, Arguments::Json(arguments)) => Some((&call.name, arguments)),
-            (None, Arguments::Invalid { .. }) => None,
-        }
+        let (name, arguments) = match &self.call {
+            Call::Node { tool, arguments } => (tool, Some(arguments)),
+            Call::Placed(placed) => {
+                let call = placed.get()?;
+                let arguments = match &call.arguments {
+                    Arguments::Json(arguments) => Some(arguments),
+                    Arguments::Invalid { .. } => None,
+                };
+                (&call.name, arguments)
+            }
+        };
+        Some((name, self.edited.as_ref().or(arguments)?))
     }
 
     /// The tool's name.
@@ -106,6 +152,12 @@ impl CallToMake {
     /// Whether a person changed the arguments since they were checked.
     pub fn is_edited(&self) -> bool {
         self.edited.is_some()
+    }
+
+    /// Whether nobody has checked the arguments against the tool's schema yet: those of a model are with its
+    /// reply.
+    pub fn is_unchecked(&self) -> bool {
+        self.edited.is_some() || matches!(self.call, Call::Node { .. })
     }
 }
 
@@ -135,4 +187,20 @@ pub enum Work {
         outcome: Outcome,
     },
     Ask(Question),
+    /// Run this function of the user's. Its result is an [`Output::Node`](crate::record::Output::Node).
+    Code {
+        function: String,
+        call: NodeCall,
+    },
+    /// Start the run of this id, or find it again. Its result is an
+    /// [`Output::Child`](crate::record::Output::Child).
+    Child {
+        run: String,
+        call: NodeCall,
+    },
+    /// Let time pass until then, in milliseconds since 1970. Its result is an empty
+    /// [`Output::Node`](crate::record::Output::Node).
+    Wait {
+        due: u64,
+    },
 }

@@ -153,6 +153,9 @@ pub enum EventKind {
     /// They are asked no more: `reply`, `reject`, `expired`, or `withdrawn` where the answer is not needed any more.
     #[serde(rename = "relay.answered")]
     RelayAnswered { id: String, decision: String },
+    /// A node changed the state: the fields it gave, as it gave them.
+    #[serde(rename = "state.changed")]
+    StateChanged { node: String, update: Value },
     #[serde(rename = "budget.reached")]
     BudgetReached { budget: String },
     #[serde(rename = "note")]
@@ -171,6 +174,14 @@ pub enum StepKind {
     /// The older part of the conversation is summarised.
     Summarise,
     FinishHook,
+    /// User code of a node.
+    Code,
+    /// User code that chooses where a path goes on.
+    Branch,
+    Agent,
+    Graph,
+    Question,
+    Wait,
 }
 
 /// The status of a run; the last three are final, and exactly one is reached.
@@ -179,7 +190,7 @@ pub enum StepKind {
 pub enum Status {
     Queued,
     Running,
-    /// For a person.
+    /// For a person, or a time.
     Waiting,
     /// By a budget, or because somebody asked for it.
     Paused,

@@ -13,6 +13,7 @@ pub mod definition;
 pub mod effect;
 pub mod error;
 pub mod event;
+pub mod graph;
 pub mod memory;
 pub mod message;
 pub mod model;

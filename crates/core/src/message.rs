@@ -82,7 +82,7 @@ pub struct ToolCall {
 }
 
 /// A tool call where it stands in its message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlacedCall {
     message: Arc<Message>,
     part: usize,

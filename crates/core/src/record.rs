@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 use crate::budget::{BudgetKind, Grant};
 use crate::effect::{EffectId, Intent};
 use crate::error::Error;
+use crate::graph::{NodeOutput, State};
 use crate::message::Message;
 use crate::question::{Answer, Question};
 use crate::relay::Closing;
 use crate::reply::Reply;
 use crate::tool::ToolOutput;
+use crate::usage::Usage;
 
 /// The newest version of records this code writes and reads.
 pub const VERSION: u8 = 1;
@@ -37,8 +39,7 @@ pub enum RecordKind {
     Accepted {
         /// Hash of the pinned definition.
         definition: Arc<str>,
-        /// The conversation so far and the new message at its end.
-        input: Vec<Arc<Message>>,
+        input: RunInput,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         thread: Option<String>,
         /// Milliseconds of active time until the run fails.
@@ -75,6 +76,8 @@ pub enum RecordKind {
     Message(Arc<Message>),
     Paused(Pause),
     Resumed(Grant),
+    /// The state was changed from outside: how a fork begins.
+    Patched(State),
     /// Nothing new starts; what is in flight is told to stop and still reports.
     Stopping(Outcome),
     Finished(Outcome),
@@ -88,6 +91,59 @@ pub enum Output {
     Answer(Answer),
     /// What the finish hook made of the outcome.
     Outcome(Box<Outcome>),
+    /// Of user code: an update of the state, items that are sent, targets that are chosen.
+    Node(NodeOutput),
+    /// How a child's run ended, and what it used.
+    Child {
+        outcome: Box<Outcome>,
+        #[serde(default)]
+        usage: Box<Usage>,
+    },
+}
+
+/// What a run begins with.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RunInput {
+    /// Of an agent: the conversation so far and the new message at its end.
+    Messages(Vec<Arc<Message>>),
+    /// Of a graph: its first state.
+    State(Arc<State>),
+}
+
+impl From<Vec<Arc<Message>>> for RunInput {
+    fn from(messages: Vec<Arc<Message>>) -> Self {
+        Self::Messages(messages)
+    }
+}
+
+impl From<State> for RunInput {
+    fn from(state: State) -> Self {
+        Self::State(Arc::new(state))
+    }
+}
+
+/// By its first sign, a list or an object: no need to hold it twice, as an untagged enum is read otherwise.
+impl<'de> Deserialize<'de> for RunInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = RunInput;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of messages, or an object")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<RunInput, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(RunInput::Messages)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, object: A) -> Result<RunInput, A::Error> {
+                State::deserialize(de::value::MapAccessDeserializer::new(object)).map(RunInput::from)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// An output may be `null`, which is not the same as no output.
@@ -103,6 +159,8 @@ pub enum Pause {
     Budget(BudgetKind),
     /// Somebody asked for it.
     Operator,
+    /// A node of the graph says so: before it starts, or when its update is there.
+    Node,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -124,7 +182,7 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub enum Input {
     Accept {
-        input: Vec<Arc<Message>>,
+        input: RunInput,
         thread: Option<String>,
         deadline_ms: Option<u64>,
     },
@@ -182,6 +240,11 @@ pub enum Refused {
     Finished,
     #[error("the run is not paused")]
     NotPaused,
+    #[error("a graph takes no messages; send them to the run of one of its agents")]
+    TakesNoMessage,
+    /// A fork of a run that was ending, or a change that its flow does not take.
+    #[error("the run cannot be forked there: {0}")]
+    NoFork(String),
     /// A late or doubled result.
     #[error("no such effect is open under this attempt")]
     NotOpen,

@@ -286,7 +286,7 @@ fn accept(task: Task, options: &RunOptions) -> Result<(Arc<str>, Input), Error> 
     }
     let timeout = options.timeout.unwrap_or(Engine::RUN_TIMEOUT);
     let accept = Input::Accept {
-        input: task.0,
+        input: task.0.into(),
         thread: options.thread.clone(),
         deadline_ms: Some(crate::clock::millis(timeout)),
     };

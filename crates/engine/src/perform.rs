@@ -279,7 +279,7 @@ pub(crate) async fn tool(
         }
     }
     let arguments = hooked.as_ref().map_or(call.arguments(), |hooked| &hooked.arguments);
-    if (call.is_edited() || hooked.is_some())
+    if (call.is_unchecked() || hooked.is_some())
         && let Err(error) = registered.check(arguments)
     {
         return Err(error).into();

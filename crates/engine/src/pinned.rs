@@ -59,7 +59,10 @@ impl AgentRuntime {
         if pinned.hash == self.pinned.hash {
             return Ok(self.clone());
         }
-        let Definition::Agent(definition) = &*pinned.definition;
+        let Definition::Agent(definition) = &*pinned.definition else {
+            let text = format!("the run is one of the graph `{}`, not of an agent", pinned.definition.name());
+            return Err(Error::new(ErrorKind::ConfigInvalid, text));
+        };
         for tool in &definition.tools {
             let name = &tool.spec.name;
             let what = match self.tools.get(name) {

@@ -307,6 +307,12 @@ impl RunLoop {
                     let call = perform::question(answered, context);
                     self.in_flight.push(call.map(done));
                 }
+                // Only runs of graphs have these, and `pinned_as` lets none in.
+                Work::Code { .. } | Work::Child { .. } | Work::Wait { .. } => {
+                    let text = "this driver follows agents; it cannot do the work of a graph";
+                    let refused = Err(Error::new(ErrorKind::Unsupported, text));
+                    self.in_flight.push(std::future::ready(Ended::from(refused)).map(done));
+                }
             }
         }
     }

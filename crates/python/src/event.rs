@@ -45,6 +45,7 @@ fn kind<'py>(py: Python<'py>, kind: &EventKind) -> &'py Bound<'py, PyString> {
         EventKind::ApprovalAnswered { .. } => intern!(py, "approval.answered"),
         EventKind::RelayAsked { .. } => intern!(py, "relay.asked"),
         EventKind::RelayAnswered { .. } => intern!(py, "relay.answered"),
+        EventKind::StateChanged { .. } => intern!(py, "state.changed"),
         EventKind::BudgetReached { .. } => intern!(py, "budget.reached"),
         EventKind::Note { .. } => intern!(py, "note"),
         EventKind::Error { .. } => intern!(py, "error"),

@@ -126,6 +126,7 @@ impl RunResult {
             Pause::MaxIterations => "max_iterations",
             Pause::Budget(kind) => kind.as_str(),
             Pause::Operator => "operator",
+            Pause::Node => "node",
         })
     }
 

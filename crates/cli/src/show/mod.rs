@@ -177,6 +177,7 @@ impl Show {
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
             | EventKind::RelayAnswered { .. }
+            | EventKind::StateChanged { .. }
             | EventKind::BudgetReached { .. }
             | EventKind::Error { .. } => {}
         }

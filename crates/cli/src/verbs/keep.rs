@@ -109,6 +109,7 @@ pub fn what_next(result: &RunResult, place: &str, command: &str, console: &Conso
         let reached = match result.pause {
             Some(Pause::MaxIterations) => "max_iterations".to_owned(),
             Some(Pause::Budget(kind)) => format!("the budget of {}", budget(kind)),
+            Some(Pause::Node) => "a node that the run pauses at".to_owned(),
             Some(Pause::Operator) | None => "a request".to_owned(),
         };
         let more = match result.pause {

@@ -62,7 +62,9 @@ pub struct Resting {
 
 impl Resting {
     pub fn new(run: &str, stored: &Stored, args: &RunArgs) -> Result<Self, Failure> {
-        let Definition::Agent(definition) = &*stored.definition.definition;
+        let Definition::Agent(definition) = &*stored.definition.definition else {
+            return Err(Failure::usage("the run is a graph's, and this command resumes runs of agents"));
+        };
         let state = Run::fold(run, stored.definition.clone(), &stored.records);
         let state = state.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let inputs = inputs(&state, definition, args)?;
@@ -146,7 +148,7 @@ fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec
                 Pause::Budget(BudgetKind::Tokens) => grant.budget.tokens = limit.tokens,
                 Pause::Budget(BudgetKind::ToolCalls) => grant.budget.tool_calls = limit.tool_calls,
                 Pause::Budget(BudgetKind::Wall) => grant.budget.wall_ms = limit.wall_ms,
-                Pause::Operator => {}
+                Pause::Operator | Pause::Node => {}
             }
             Ok(vec![Input::Resume(grant)])
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::compaction::Compactor;
@@ -20,8 +21,10 @@ use crate::tool::EffectClass;
 use crate::usage::Usage;
 
 /// State of an agent's run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
+    /// Stored once for all runs that share it, and no part of a snapshot.
+    #[serde(skip, default = "AgentDefinition::unknown")]
     definition: Arc<AgentDefinition>,
     history: History,
     usage: Usage,
@@ -47,7 +50,7 @@ pub struct Agent {
 }
 
 /// A call of the last reply.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OpenCall {
     id: EffectId,
     placed: PlacedCall,
@@ -85,6 +88,11 @@ impl Agent {
     pub(super) fn start(&mut self, input: &[Arc<Message>]) {
         self.history = Arc::new(input.to_vec());
         self.compactor.start(input);
+    }
+
+    /// Read from a snapshot, under the definition of its run.
+    pub(super) fn under(self, definition: Arc<AgentDefinition>) -> Self {
+        Self { definition, ..self }
     }
 
     pub(super) fn definition(&self) -> &Arc<AgentDefinition> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::chunk::Finish;
 use crate::definition::{AgentDefinition, Compaction};
@@ -12,7 +12,7 @@ use crate::message::{Arguments, History, Message, Part, Role};
 use crate::record::Output;
 use crate::usage::Usage;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Compactor {
     rules: Option<Compaction>,
     /// Bytes of what every request carries beside the history.
@@ -33,7 +33,7 @@ pub(super) struct Compactor {
     measured: Option<(u64, u64)>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Summary {
     /// Stands for the messages before this one.
     until: usize,
@@ -42,7 +42,7 @@ struct Summary {
 }
 
 /// Of a turn. What is under way stays wanted, whatever comes in meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Stage {
     Free,
     Summarising(usize),

@@ -1,5 +1,6 @@
 //! What an input means in the run's present state.
 
+use super::flow::Flow;
 use super::{AskedByEffect, Phase, Run};
 use crate::budget::BudgetKind;
 use crate::effect::EffectId;
@@ -11,6 +12,9 @@ impl Run {
     /// The records an input means, or why it is not taken. Changes nothing.
     pub fn decide(&self, input: Input, at: u64) -> Result<Vec<RecordKind>, Refused> {
         match (&self.phase, input) {
+            (Phase::New, Input::Accept { input, .. }) if !self.flow.takes(&input) => {
+                Err(Refused::Corrupt("an agent begins with messages, a graph with a state".into()))
+            }
             (Phase::New, Input::Accept { input, thread, deadline_ms }) => {
                 let definition = self.definition.hash.clone();
                 Ok(vec![RecordKind::Accepted { definition, input, thread, deadline_ms }])
@@ -49,6 +53,7 @@ impl Run {
                 }
                 _ => Err(Refused::NotOpen),
             },
+            (_, Input::Message(_)) if matches!(self.flow, Flow::Graph(_)) => Err(Refused::TakesNoMessage),
             (_, Input::Message(message)) => Ok(vec![RecordKind::Message(message)]),
             (Phase::Running, Input::Pause) => Ok(vec![RecordKind::Paused(Pause::Operator)]),
             (_, Input::Pause) => Ok(vec![]),
@@ -70,7 +75,7 @@ impl Run {
     }
 
     fn over_wall_budget(&self, at: u64) -> bool {
-        self.agent.wall_limit().is_some_and(|limit| self.active_at(at) >= limit)
+        self.flow.wall_limit().is_some_and(|limit| self.active_at(at) >= limit)
     }
 }
 

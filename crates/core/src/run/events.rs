@@ -1,9 +1,12 @@
 //! The events a record gives rise to. Computed before the record is folded, shown after it is stored.
 
+use super::flow::Flow;
 use super::{Occurrence, Run};
-use crate::effect::{EffectId, Task, Work};
+use crate::definition::Mode;
+use crate::effect::{EffectId, Task};
 use crate::error::Error;
 use crate::event::{EventKind, Status, StepKind};
+use crate::graph::NodeWork;
 use crate::message::Arguments;
 use crate::question::Answer;
 use crate::record::{Outcome, Output, Pause, Record, RecordKind};
@@ -15,7 +18,9 @@ impl Run {
         match &record.kind {
             RecordKind::Accepted { .. } => {
                 let agent = self.agent();
-                say(EventKind::RunCreated { mode: agent.mode, model: agent.model.clone() });
+                let mode = agent.map_or(Mode::Workflow, |agent| agent.mode);
+                let model = agent.map_or_else(String::new, |agent| agent.model.clone());
+                say(EventKind::RunCreated { mode, model });
                 say(EventKind::RunStarted {});
             }
             RecordKind::Claimed => say(note("a new process goes on with the run")),
@@ -37,8 +42,10 @@ impl Run {
                 Pause::MaxIterations => say(EventKind::BudgetReached { budget: "max_iterations".into() }),
                 Pause::Budget(kind) => say(EventKind::BudgetReached { budget: kind.as_str().into() }),
                 Pause::Operator => say(note("paused")),
+                Pause::Node => say(note(&self.held_at())),
             },
             RecordKind::Resumed(_) => say(note("resumed")),
+            RecordKind::Patched(_) => say(note("the state was changed from outside")),
             RecordKind::Stopping(_) => {}
             RecordKind::Finished(outcome) => say(self.finished(outcome)),
         }
@@ -49,17 +56,18 @@ impl Run {
     }
 
     fn started(&self, id: &EffectId, task: &Task, events: &mut Vec<Occurrence>) {
-        let mut say = |kind| events.push(Occurrence { step: Some((id.clone(), 1)), kind });
+        let attempt = self.flow.attempt(id);
+        let mut say = |kind| events.push(Occurrence { step: Some((id.clone(), attempt)), kind });
         match task {
             Task::Model => {
                 say(EventKind::StepStarted { kind: StepKind::Model });
-                say(EventKind::ModelStarted { model: self.agent().model.clone() });
+                let model = self.agent().map_or_else(String::new, |agent| agent.model.clone());
+                say(EventKind::ModelStarted { model });
             }
             Task::Tool { .. } => {
                 say(EventKind::StepStarted { kind: StepKind::Tool });
                 let edited = self.approved.get(id).and_then(Option::as_ref);
-                if let Some(Work::Tool { call, .. }) = self.agent.work(id, edited) {
-                    let (name, args) = (call.name().to_owned(), call.arguments().clone());
+                if let Some((name, args)) = self.flow.described(id, edited) {
                     say(EventKind::ToolCalled { id: id.to_string(), name, args });
                 }
             }
@@ -70,6 +78,16 @@ impl Run {
                 let (tool, args) = (question.tool, question.args);
                 say(EventKind::ApprovalAsked { id: question.id, tool, args, why: *why });
             }
+            Task::Question { due } => {
+                say(EventKind::StepStarted { kind: StepKind::Question });
+                let question = self.question_of_node(id, *due);
+                let (tool, args, why) = (question.tool, question.args, question.why);
+                say(EventKind::ApprovalAsked { id: question.id, tool, args, why });
+            }
+            Task::Code | Task::Child | Task::Wait { .. } => {
+                say(EventKind::StepStarted { kind: self.step_kind(id, task) });
+            }
+            Task::Retry { about, .. } => say(note(&format!("{about} waits for another attempt"))),
         }
     }
 
@@ -88,7 +106,7 @@ impl Run {
                         self.refused_calls(reply, events);
                     }
                     Ok(_) => {}
-                    Err(error) if self.agent.is_saved_by_summary(error) => {
+                    Err(error) if self.is_saved_by_summary(error) => {
                         say(note(&format!("{error}; a summary takes the place of what was said before")));
                     }
                     Err(error) => say(error_event(error)),
@@ -102,9 +120,30 @@ impl Run {
                     Ok(_) => String::new(),
                     Err(error) => error.to_string(),
                 };
-                let name = self.agent.tool_name(id).to_owned();
+                let name = self.flow.tool_name(id);
                 say(EventKind::ToolFinished { id: id.to_string(), name, ok, output, seconds });
+                self.changed(id, result, &mut say);
                 say(EventKind::StepFinished { kind: StepKind::Tool, ok, seconds });
+            }
+            Task::Code | Task::Child | Task::Wait { .. } => {
+                if let Err(error) = result {
+                    say(error_event(error));
+                }
+                self.changed(id, result, &mut say);
+                let kind = self.step_kind(id, &open.intent.task);
+                say(EventKind::StepFinished { kind, ok, seconds });
+            }
+            Task::Retry { .. } => {}
+            Task::Question { .. } => {
+                let decision = match result {
+                    Ok(Output::Answer(answer)) => decision(answer),
+                    Ok(_) => "unknown",
+                    Err(_) => "withdrawn",
+                };
+                let question = format!("{}/{id}", self.id);
+                say(EventKind::ApprovalAnswered { id: question, decision: decision.into() });
+                self.changed(id, result, &mut say);
+                say(EventKind::StepFinished { kind: StepKind::Question, ok, seconds });
             }
             Task::Summarise { .. } => {
                 if let Err(error) = result {
@@ -130,13 +169,46 @@ impl Run {
         }
     }
 
+    /// What a node's result makes of the state.
+    fn changed(&self, id: &EffectId, result: &Result<Output, Error>, say: &mut impl FnMut(EventKind)) {
+        if let (Flow::Graph(graph), Ok(output)) = (&self.flow, result)
+            && let Some((node, update)) = graph.change(id, output)
+        {
+            say(EventKind::StateChanged { node, update });
+        }
+    }
+
+    fn step_kind(&self, id: &EffectId, task: &Task) -> StepKind {
+        let Flow::Graph(graph) = &self.flow else { return StepKind::Code };
+        match (task, graph.node_work(id)) {
+            (Task::Wait { .. }, _) => StepKind::Wait,
+            (Task::Child, Some(NodeWork::Graph { .. })) => StepKind::Graph,
+            (Task::Child, _) => StepKind::Agent,
+            _ if graph.is_branch(id) => StepKind::Branch,
+            _ => StepKind::Code,
+        }
+    }
+
+    fn held_at(&self) -> String {
+        let Flow::Graph(graph) = &self.flow else { return "paused".into() };
+        let places = graph
+            .held()
+            .map(|(node, after)| if after { format!("behind `{node}`") } else { format!("before `{node}`") });
+        format!("paused {}", places.collect::<Vec<_>>().join(", "))
+    }
+
+    fn is_saved_by_summary(&self, error: &Error) -> bool {
+        matches!(&self.flow, Flow::Agent(agent) if agent.is_saved_by_summary(error))
+    }
+
     /// Calls that are answered without being run are shown too.
     fn refused_calls(&self, reply: &Reply, events: &mut Vec<Occurrence>) {
+        let Flow::Agent(agent) = &self.flow else { return };
         for (index, call) in reply.message.tool_calls().enumerate() {
-            let Some(error) = self.agent.refusal_of(reply, index) else {
+            let Some(error) = agent.refusal_of(reply, index) else {
                 continue;
             };
-            let call_id = format!("t{}.{index}", self.agent.turn());
+            let call_id = format!("t{}.{index}", agent.turn());
             let args = match &call.arguments {
                 Arguments::Json(args) => args.clone(),
                 Arguments::Invalid { raw, .. } => serde_json::Value::String(raw.clone()),
@@ -160,8 +232,8 @@ impl Run {
             Outcome::Succeeded { text, output, .. } => {
                 (Status::Succeeded, text.clone(), output.clone(), None)
             }
-            Outcome::Failed(error) => (Status::Failed, self.agent.last_text(), None, Some(error.clone())),
-            Outcome::Cancelled => (Status::Cancelled, self.agent.last_text(), None, None),
+            Outcome::Failed(error) => (Status::Failed, self.flow.last_text(), None, Some(error.clone())),
+            Outcome::Cancelled => (Status::Cancelled, self.flow.last_text(), None, None),
         };
         EventKind::RunFinished { status, text, output, usage: *self.usage(), error }
     }

@@ -1,5 +1,6 @@
 //! How a record changes the state. Total and deterministic: no user code, no decision.
 
+use super::flow::Flow;
 use super::follow::in_doubt;
 use super::{AskedByEffect, Open, Phase, Run};
 use crate::effect::{EffectId, Task};
@@ -36,27 +37,29 @@ impl Run {
                 }
                 self.time.limit = *deadline_ms;
                 self.thread.clone_from(thread);
-                self.agent.start(input);
+                if !self.flow.takes(input) {
+                    return Err(Refused::Corrupt(
+                        "the run begins with what another kind of run takes".into(),
+                    ));
+                }
+                self.flow.start(input, record.at);
                 self.phase = Phase::Running;
             }
             RecordKind::Claimed => self.open.iter_mut().for_each(Open::survive),
             RecordKind::Intent(intent) => {
-                match intent.task {
-                    Task::Model => self.agent.take_in_steering(),
-                    Task::Summarise { until } => self.agent.summarising(until),
-                    Task::Tool { .. } => self.agent.count_tool_call(),
-                    Task::FinishHook | Task::Ask { .. } => {}
-                }
                 let open = Open {
                     intent: intent.clone(),
-                    attempt: 1,
+                    attempt: self.flow.attempt(&intent.id),
                     doubt: false,
                     since: record.at,
                     asked: vec![],
                 };
+                self.flow.started(intent);
                 self.open.insert(open);
             }
-            RecordKind::Result { effect, attempt, result } => self.apply_result(effect, *attempt, result)?,
+            RecordKind::Result { effect, attempt, result } => {
+                self.apply_result(effect, *attempt, result, record.at)?;
+            }
             RecordKind::Lost { effect } => match self.open.get_mut(effect) {
                 Some(open) => open.doubt = true,
                 None => return Err(Refused::Corrupt(format!("{effect} was lost, but is not open"))),
@@ -68,15 +71,23 @@ impl Run {
             RecordKind::Closed { effect, question, .. } => {
                 self.asking(effect)?.retain(|asked| asked.question.id != *question);
             }
-            RecordKind::Message(message) => self.agent.steer(message.clone()),
+            RecordKind::Message(message) => self.flow.steer(message.clone()),
             RecordKind::Paused(pause) => self.phase = Phase::Paused(*pause),
             RecordKind::Resumed(grant) => {
-                self.agent.grant(grant);
+                self.flow.grant(grant, record.at);
                 self.phase = Phase::Running;
             }
+            RecordKind::Patched(change) => match &mut self.flow {
+                Flow::Graph(graph) => graph.patch(change),
+                Flow::Agent(_) => {
+                    return Err(Refused::Corrupt(
+                        "the state of an agent was changed, but it has none".into(),
+                    ));
+                }
+            },
             RecordKind::Stopping(outcome) => self.phase = Phase::Stopping(outcome.clone()),
             RecordKind::Finished(outcome) => {
-                self.agent.close(outcome);
+                self.flow.close(outcome);
                 self.approved.clear();
                 self.phase = Phase::Finished(outcome.clone());
             }
@@ -94,45 +105,57 @@ impl Run {
         effect: &EffectId,
         attempt: u32,
         result: &Result<Output, Error>,
+        at: u64,
     ) -> Result<(), Refused> {
         let Some(open) = self.open.remove(effect).filter(|open| open.attempt == attempt) else {
             let text = format!("a result of attempt {attempt} of {effect}, which is not open");
             return Err(Refused::Corrupt(text));
         };
+        self.flow.ended(&open.intent.task);
         match &open.intent.task {
-            Task::Ask { about, why: Why::Approval } => self.apply_approval(about, result),
-            Task::Ask { about, why: Why::InDoubt } => self.apply_doubt(about, result),
+            Task::Ask { about, why: Why::Approval } => self.apply_approval(about, result, at),
+            Task::Ask { about, why: Why::InDoubt } => self.apply_doubt(about, result, at),
             // A reply is asked for by the effect of a model, never by one of its own.
             Task::Ask { why: Why::Reply, .. } => {}
-            Task::Summarise { until } => self.agent.summarised(*until, result),
-            Task::Model | Task::Tool { .. } | Task::FinishHook => {
-                self.approved.remove(effect);
-                self.agent.result(effect, result);
-            }
+            Task::Summarise { until } => self.flow.summarised(*until, result),
+            Task::Retry { about, .. } => self.flow.released(about, false),
+            _ => self.take_in(effect, attempt, result, at),
         }
         Ok(())
     }
 
-    fn apply_approval(&mut self, about: &EffectId, result: &Result<Output, Error>) {
+    /// What was done, or stands in for it, reaches the flow.
+    fn take_in(&mut self, effect: &EffectId, attempt: u32, result: &Result<Output, Error>, at: u64) {
+        // What a graph told to stop reports is not news to it: nothing follows from that.
+        let is_told =
+            matches!((&self.flow, &self.phase), (Flow::Graph(_), Phase::Stopping(_))) && result.is_err();
+        if is_told || self.flow.result(effect, attempt, result, at) {
+            self.approved.remove(effect);
+        }
+    }
+
+    fn apply_approval(&mut self, about: &EffectId, result: &Result<Output, Error>, at: u64) {
         let answer = match result {
             Ok(Output::Answer(answer)) => answer,
-            Ok(_) => return self.agent.result(about, &Err(denied("the answer was no decision"))),
-            Err(error) => return self.agent.result(about, &Err(error.clone())),
+            Ok(_) => return self.take_in(about, 1, &Err(denied("the answer was no decision")), at),
+            Err(error) => return self.take_in(about, 1, &Err(error.clone()), at),
         };
         match answer {
             Answer::Approve | Answer::Repeat => {
                 self.approved.insert(about.clone(), None);
+                self.flow.released(about, true);
             }
             Answer::Edit { args } => {
                 self.approved.insert(about.clone(), Some(args.clone()));
+                self.flow.released(about, true);
             }
-            Answer::Reject { reason } => self.agent.result(about, &Err(denied(reason))),
-            Answer::Answer { answer } => self.agent.result(about, &stand_in(answer)),
-            Answer::Reply(_) => self.agent.result(about, &Err(denied("the answer was no decision"))),
+            Answer::Reject { reason } => self.take_in(about, 1, &Err(denied(reason)), at),
+            Answer::Answer { answer } => self.take_in(about, 1, &stand_in(answer), at),
+            Answer::Reply(_) => self.take_in(about, 1, &Err(denied("the answer was no decision")), at),
         }
     }
 
-    fn apply_doubt(&mut self, about: &EffectId, result: &Result<Output, Error>) {
+    fn apply_doubt(&mut self, about: &EffectId, result: &Result<Output, Error>, at: u64) {
         if let Ok(Output::Answer(Answer::Repeat | Answer::Approve)) = result {
             if let Some(open) = self.open.get_mut(about) {
                 open.doubt = false;
@@ -140,17 +163,19 @@ impl Run {
             }
             return;
         }
-        if self.open.remove(about).is_none() {
+        let Some(open) = self.open.remove(about) else {
             return; // given up before the question was closed
-        }
-        self.approved.remove(about);
-        match result {
-            Ok(Output::Answer(Answer::Answer { answer })) => self.agent.result(about, &stand_in(answer)),
+        };
+        self.flow.ended(&open.intent.task);
+        let given_up = |why: &str| Err(in_doubt(why));
+        let result = match result {
+            Ok(Output::Answer(Answer::Answer { answer })) => stand_in(answer),
             Ok(Output::Answer(Answer::Reject { reason })) => {
-                self.agent.result(about, &Err(in_doubt(&format!("and a person said: {reason}"))));
+                given_up(&format!("and a person said: {reason}"))
             }
-            _ => self.agent.result(about, &Err(in_doubt("nobody said whether it did"))),
-        }
+            _ => given_up("nobody said whether it did"),
+        };
+        self.take_in(about, open.attempt, &result, at);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The machine. It knows effects, questions, recovery, limits and endings; what to want next it asks
-//! the agent flow. No clock and no randomness: both come with the input.
+//! its flow: an agent's turns (`agent.rs`) or a graph (`graph`). No clock and no randomness: both come with the input.
 //!
 //! [`Run::advance`] is one step: `decide` (what an input means), `apply` (the only way the state
 //! changes), `follow` (what the state implies), until nothing follows. The records of one step are one
@@ -9,29 +9,38 @@ mod agent;
 mod compaction;
 mod decide;
 mod events;
+mod flow;
 mod fold;
 mod follow;
+mod fork;
+mod graph;
 mod open;
 mod repeat;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::definition::{AgentDefinition, Definition, Pinned};
+use crate::definition::{AgentDefinition, Pinned};
 use crate::effect::{Effect, EffectId, Intent, Task, Work};
 use crate::event::{EventKind, Status};
+use crate::graph::{NodeDefinition, State};
 use crate::message::History;
 use crate::question::{Question, Why};
 use crate::record::{Input, Outcome, Pause, Record, RecordKind, Refused, Stamp, VERSION};
 use crate::relay::Closing;
 use crate::usage::Usage;
 
+use flow::Flow;
 use open::OpenEffects;
 
 pub use agent::Agent;
+pub use fork::{Checkpoint, Patch, checkpoints};
 pub use open::{AskedByEffect, Open};
+pub use snapshot::Snapshot;
 
 /// One run: a value made of its records and nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +50,7 @@ pub struct Run {
     thread: Option<String>,
     seq: u64,
     phase: Phase,
-    agent: Agent,
+    flow: Flow,
     open: OpenEffects,
     /// Calls a person has let through, with the arguments where they were edited.
     approved: BTreeMap<EffectId, Option<Value>>,
@@ -49,7 +58,8 @@ pub struct Run {
 }
 
 /// Where a run stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     New,
     Running,
@@ -60,7 +70,7 @@ pub enum Phase {
 
 /// Time spent working: with work in flight, or queued for a permit to start it. Waiting for a person, a
 /// pause (once its last effect has ended) and a dead process do not count.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct ActiveTime {
     spent: u64,
     last: u64,
@@ -84,6 +94,11 @@ struct Want {
 /// follows, never while folding.
 pub trait Admission {
     fn admit(&mut self, effect: &EffectId, tool: &str) -> bool;
+
+    /// The same of a function or a child of a graph's node; `node` is the node, also for the branch behind it.
+    fn admit_node(&mut self, _effect: &EffectId, _node: &NodeDefinition) -> bool {
+        true
+    }
 }
 
 /// Everything may start.
@@ -104,10 +119,9 @@ pub struct Occurrence {
 
 impl Run {
     pub fn new(id: impl Into<Arc<str>>, definition: Pinned) -> Self {
-        let Definition::Agent(agent) = &*definition.definition;
         Self {
             id: id.into(),
-            agent: Agent::new(agent.clone()),
+            flow: Flow::new(&definition.definition),
             definition,
             thread: None,
             seq: 0,
@@ -172,18 +186,22 @@ impl Run {
         let id = open.intent.id.clone();
         let work = match &open.intent.task {
             Task::Ask { about, why } => Work::Ask(self.question(&id, about, *why)),
-            Task::Summarise { until } => Work::Summarise { history: self.agent.to_summarise(*until) },
-            _ => self.agent.work(&id, self.approved.get(&id).and_then(Option::as_ref))?,
+            Task::Summarise { until } => match &self.flow {
+                Flow::Agent(agent) => Work::Summarise { history: agent.to_summarise(*until) },
+                Flow::Graph(_) => return None,
+            },
+            Task::Question { due } => Work::Ask(self.question_of_node(&id, *due)),
+            Task::Wait { due } | Task::Retry { due, .. } => Work::Wait { due: *due },
+            _ => self.flow.work(&self.id, &id, self.approved.get(&id).and_then(Option::as_ref))?,
         };
         Some(Effect { id, attempt: open.attempt, work })
     }
 
     /// The question an asking effect puts to a person.
     fn question(&self, id: &EffectId, about: &EffectId, why: Why) -> Question {
-        let (tool, args) = match self.agent.work(about, self.approved.get(about).and_then(Option::as_ref)) {
-            Some(Work::Tool { call, .. }) => (call.name().to_owned(), call.arguments().clone()),
-            _ => (about.to_string(), Value::Null),
-        };
+        let edited = self.approved.get(about).and_then(Option::as_ref);
+        let described = self.flow.described(about, edited);
+        let (tool, args) = described.unwrap_or_else(|| (about.to_string(), Value::Null));
         Question {
             id: format!("{}/{id}", self.id),
             run: self.id.to_string(),
@@ -196,6 +214,11 @@ impl Run {
         }
     }
 
+    /// A question that a node of a graph asks by itself. Any answer but a rejection is its result.
+    fn question_of_node(&self, id: &EffectId, due: Option<u64>) -> Question {
+        Question { due, ..self.question(id, id, Why::Approval) }
+    }
+
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -204,8 +227,31 @@ impl Run {
         &self.definition
     }
 
-    pub fn agent(&self) -> &Arc<AgentDefinition> {
-        self.agent.definition()
+    /// The agent that is followed; none where it is a graph.
+    pub fn agent(&self) -> Option<&Arc<AgentDefinition>> {
+        self.definition.definition.agent()
+    }
+
+    /// The state of a graph: what all that has happened makes of it, whichever paths have seen it. Folded up to any
+    /// record, it is the state at that point.
+    pub fn state(&self) -> Option<Arc<State>> {
+        match &self.flow {
+            Flow::Agent(_) => None,
+            Flow::Graph(graph) => Some(graph.state()),
+        }
+    }
+
+    /// The nodes at which a graph's run is paused, and whether it stands behind them.
+    pub fn paused_at(&self) -> Vec<(&str, bool)> {
+        match &self.flow {
+            Flow::Graph(graph) if matches!(self.phase, Phase::Paused(Pause::Node)) => graph.held().collect(),
+            _ => vec![],
+        }
+    }
+
+    /// An effect that stands open.
+    pub fn open(&self, id: &EffectId) -> Option<&Open> {
+        self.open.get(id).filter(|open| !open.doubt)
     }
 
     pub fn thread(&self) -> Option<&str> {
@@ -222,23 +268,23 @@ impl Run {
     }
 
     pub fn history(&self) -> &History {
-        self.agent.history()
+        self.flow.history()
     }
 
     pub fn usage(&self) -> &Usage {
-        self.agent.usage()
+        self.flow.usage()
     }
 
-    /// Model calls answered so far.
+    /// Model calls answered so far; of a graph, nodes started.
     pub fn iterations(&self) -> u32 {
-        self.agent.turn()
+        self.flow.iterations()
     }
 
     /// The text so far: of the outcome, or of the last reply.
     pub fn text(&self) -> String {
         match &self.phase {
             Phase::Finished(Outcome::Succeeded { text, .. }) => text.clone(),
-            _ => self.agent.last_text(),
+            _ => self.flow.last_text(),
         }
     }
 
@@ -250,7 +296,7 @@ impl Run {
             Phase::Finished(Outcome::Succeeded { .. }) => Status::Succeeded,
             Phase::Finished(Outcome::Failed(_)) => Status::Failed,
             Phase::Finished(Outcome::Cancelled) => Status::Cancelled,
-            Phase::Running if self.waits_for_a_person() => Status::Waiting,
+            Phase::Running if self.stands_still() => Status::Waiting,
             Phase::Running | Phase::Stopping(_) => Status::Running,
         }
     }
@@ -258,6 +304,21 @@ impl Run {
     /// Nothing goes on before a person answers.
     pub fn waits_for_a_person(&self) -> bool {
         !self.open.is_empty() && self.effects().all(Open::waits_for_a_person)
+    }
+
+    /// Nothing goes on before a person answers or a time has come.
+    pub fn stands_still(&self) -> bool {
+        !self.open.is_empty() && self.effects().all(Open::stands_still)
+    }
+
+    /// When the first of the waits is over, in milliseconds since 1970.
+    pub fn next_wait(&self) -> Option<u64> {
+        let due = |open: &Open| match &open.intent.task {
+            Task::Wait { due } | Task::Retry { due, .. } => Some(*due),
+            Task::Question { due } => *due,
+            _ => None,
+        };
+        self.effects().filter_map(due).min()
     }
 
     /// The questions that wait for an answer.
@@ -275,7 +336,7 @@ impl Run {
             return None;
         }
         let active = self.active_at(at);
-        let wall = self.agent.wall_limit().filter(|_| matches!(self.phase, Phase::Running));
+        let wall = self.flow.wall_limit().filter(|_| matches!(self.phase, Phase::Running));
         let limits = [self.time.limit, wall];
         limits.into_iter().flatten().map(|limit| limit.saturating_sub(active)).min()
     }
@@ -295,13 +356,14 @@ impl Run {
         match self.phase {
             // Nothing open while running: a call waits for a permit of its process.
             Phase::Running if self.open.is_empty() => true,
-            _ => self.effects().any(|open| !open.waits_for_a_person()),
+            _ => self.effects().any(|open| !open.stands_still()),
         }
     }
 
     fn question_of(&self, intent: &Intent) -> Option<Question> {
         match &intent.task {
             Task::Ask { about, why } => Some(self.question(&intent.id, about, *why)),
+            Task::Question { due } => Some(self.question_of_node(&intent.id, *due)),
             _ => None,
         }
     }
@@ -332,5 +394,5 @@ impl Run {
 /// Asking effects carry their kind in their id.
 fn is_question(effect: &EffectId) -> bool {
     let id = effect.as_str();
-    id.starts_with("ask:") || id.starts_with("doubt:")
+    ["ask:", "doubt:", "human:"].iter().any(|kind| id.starts_with(kind))
 }

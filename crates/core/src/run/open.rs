@@ -1,10 +1,12 @@
 //! The effects that stand open.
 
+use serde::{Deserialize, Serialize};
+
 use crate::effect::{EffectId, Intent};
 use crate::question::Question;
 
 /// An effect whose intent is recorded and whose result is not.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
     pub intent: Intent,
     pub attempt: u32,
@@ -16,7 +18,7 @@ pub struct Open {
     pub asked: Vec<AskedByEffect>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AskedByEffect {
     pub question: Question,
     /// Others work on the effect meanwhile.
@@ -28,20 +30,30 @@ impl Open {
     pub fn waits_for_a_person(&self) -> bool {
         self.intent.waits_for_a_person() || self.asked.iter().any(|asked| !asked.beside)
     }
+
+    /// Nor is the time that a graph is told to let pass.
+    pub fn stands_still(&self) -> bool {
+        self.intent.waits_for_a_time() || self.waits_for_a_person()
+    }
 }
 
-/// Open effects in the order of their ids, whatever order they were opened in. A list: there are a handful,
-/// and most runs in flight have exactly one.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Open effects in the order of their ids, whatever order they were opened in. A list: most runs in flight have
+/// exactly one, few have more than a handful.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct OpenEffects(Vec<Open>);
 
 impl OpenEffects {
     pub(super) fn get(&self, id: &EffectId) -> Option<&Open> {
-        self.0.iter().find(|open| open.intent.id == *id)
+        self.place(id).ok().map(|at| &self.0[at])
+    }
+
+    fn place(&self, id: &EffectId) -> Result<usize, usize> {
+        self.0.binary_search_by(|known| known.intent.id.cmp(id))
     }
 
     pub(super) fn get_mut(&mut self, id: &EffectId) -> Option<&mut Open> {
-        self.0.iter_mut().find(|open| open.intent.id == *id)
+        self.place(id).ok().map(|at| &mut self.0[at])
     }
 
     pub(super) fn contains(&self, id: &EffectId) -> bool {
@@ -52,15 +64,14 @@ impl OpenEffects {
         if self.0.capacity() == 0 {
             self.0.reserve_exact(1);
         }
-        match self.0.binary_search_by(|known| known.intent.id.cmp(&open.intent.id)) {
+        match self.place(&open.intent.id) {
             Ok(at) => self.0[at] = open,
             Err(at) => self.0.insert(at, open),
         }
     }
 
     pub(super) fn remove(&mut self, id: &EffectId) -> Option<Open> {
-        let index = self.0.iter().position(|open| open.intent.id == *id)?;
-        Some(self.0.remove(index))
+        self.place(id).ok().map(|at| self.0.remove(at))
     }
 
     pub(super) fn is_empty(&self) -> bool {

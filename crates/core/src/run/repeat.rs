@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::{Arguments, ToolCall};
 
 /// Counts calls that are equal in name, arguments and result.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Repeats {
     counts: HashMap<u64, u32>,
 }

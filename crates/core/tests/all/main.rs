@@ -3,6 +3,7 @@
 
 mod dependencies;
 mod errors;
+mod graph;
 mod machine;
 mod manual;
 mod memory;

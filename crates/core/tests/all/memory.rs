@@ -38,7 +38,7 @@ impl Kept {
     fn begin(store: &MemoryStore, id: &str, definition: Pinned) -> Self {
         let mut kept = Self { store: store.clone(), run: Run::new(id, definition), epoch: 1 };
         let input = vec![Message::user("go")];
-        kept.input(Input::Accept { input, thread: None, deadline_ms: None }).unwrap();
+        kept.input(Input::Accept { input: input.into(), thread: None, deadline_ms: None }).unwrap();
         kept
     }
 
@@ -153,7 +153,7 @@ fn a_run_is_created_by_its_first_batch_only() {
     let definition = pinned(agent(vec![]));
     let kind = RecordKind::Accepted {
         definition: definition.hash.clone(),
-        input: vec![],
+        input: vec![].into(),
         thread: None,
         deadline_ms: None,
     };

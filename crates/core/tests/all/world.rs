@@ -116,6 +116,7 @@ impl World {
                 Ok(Output::Outcome(Box::new(outcome)))
             }
             Work::Ask(question) => Ok(Output::Answer(self.decide(question))),
+            Work::Code { .. } | Work::Child { .. } | Work::Wait { .. } => panic!("no graph: {effect:?}"),
         }
     }
 
@@ -255,7 +256,11 @@ impl Life {
         let run = Run::new("run", plan.definition());
         let mut life = Self { run, records: vec![], epoch: 1, at: 1_000 };
         let input = vec![Message::user("go")];
-        life.input(Input::Accept { input, thread: Some("t".into()), deadline_ms: Some(1_000_000) });
+        life.input(Input::Accept {
+            input: input.into(),
+            thread: Some("t".into()),
+            deadline_ms: Some(1_000_000),
+        });
         life
     }
 
