@@ -75,8 +75,8 @@ pub enum Task {
     },
     /// Let time pass, until so many milliseconds since 1970.
     Wait { due: u64 },
-    /// The same, before a node is tried again.
-    Retry { about: EffectId, due: u64 },
+    /// The same, before a node is tried again. Its id names the effect: `retry:plan#0.1` is about `plan#0`.
+    Retry { due: u64 },
 }
 
 impl Task {
@@ -87,6 +87,13 @@ impl Task {
 }
 
 impl Intent {
+    /// The effect that a wait before another attempt is about.
+    pub(crate) fn retried(&self) -> Option<EffectId> {
+        let id =
+            self.id.as_str().strip_prefix("retry:").filter(|_| matches!(self.task, Task::Retry { .. }))?;
+        Some(EffectId::new(id.rsplit_once('.')?.0))
+    }
+
     /// A person's time is not the run's time.
     pub fn waits_for_a_person(&self) -> bool {
         matches!(self.task, Task::Ask { .. } | Task::Question { .. })

@@ -87,7 +87,7 @@ impl Run {
             Task::Code | Task::Child | Task::Wait { .. } => {
                 say(EventKind::StepStarted { kind: self.step_kind(id, task) });
             }
-            Task::Retry { about, .. } => say(note(&format!("{about} waits for another attempt"))),
+            Task::Retry { .. } => say(note("waits for another attempt")),
         }
     }
 

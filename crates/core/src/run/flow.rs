@@ -15,6 +15,7 @@ use crate::record::{Outcome, Output, RunInput};
 use crate::usage::Usage;
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a run waits as it is: nothing is saved by another allocation")]
 pub(super) enum Flow {
     Agent(Agent),
     /// Boxed: most runs are an agent's.

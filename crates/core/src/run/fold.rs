@@ -118,7 +118,11 @@ impl Run {
             // A reply is asked for by the effect of a model, never by one of its own.
             Task::Ask { why: Why::Reply, .. } => {}
             Task::Summarise { until } => self.flow.summarised(*until, result),
-            Task::Retry { about, .. } => self.flow.released(about, false),
+            Task::Retry { .. } => {
+                if let Some(about) = open.intent.retried() {
+                    self.flow.released(&about, false);
+                }
+            }
             _ => self.take_in(effect, attempt, result, at),
         }
         Ok(())

@@ -191,7 +191,7 @@ impl Run {
                 Flow::Graph(_) => return None,
             },
             Task::Question { due } => Work::Ask(self.question_of_node(&id, *due)),
-            Task::Wait { due } | Task::Retry { due, .. } => Work::Wait { due: *due },
+            Task::Wait { due } | Task::Retry { due } => Work::Wait { due: *due },
             _ => self.flow.work(&self.id, &id, self.approved.get(&id).and_then(Option::as_ref))?,
         };
         Some(Effect { id, attempt: open.attempt, work })
@@ -314,7 +314,7 @@ impl Run {
     /// When the first of the waits is over, in milliseconds since 1970.
     pub fn next_wait(&self) -> Option<u64> {
         let due = |open: &Open| match &open.intent.task {
-            Task::Wait { due } | Task::Retry { due, .. } => Some(*due),
+            Task::Wait { due } | Task::Retry { due } => Some(*due),
             Task::Question { due } => *due,
             _ => None,
         };

@@ -67,8 +67,7 @@ impl Graph {
                 && let Some(due) = slot.due
             {
                 let retry = EffectId::new(format!("retry:{id}.{}", slot.failures));
-                let task = Task::Retry { about: EffectId::new(id), due };
-                return Some(Ok(Intent { id: retry, class, task }));
+                return Some(Ok(Intent { id: retry, class, task: Task::Retry { due } }));
             }
             Some(match &definition.work {
                 NodeWork::Wait { .. } => {
@@ -133,8 +132,10 @@ impl Graph {
 
     /// An intent was recorded.
     pub(in crate::run) fn started(&mut self, intent: &Intent) {
+        let retried = intent.retried();
         let about = match &intent.task {
-            Task::Ask { about, .. } | Task::Retry { about, .. } => about,
+            Task::Ask { about, .. } => about,
+            Task::Retry { .. } => retried.as_ref().unwrap_or(&intent.id),
             task => {
                 if task.takes_a_place() {
                     self.in_flight += 1;

@@ -24,7 +24,7 @@ fn a_person_answers_a_node() {
     assert_eq!(question.args, json!({"question": "Publish?", "form": {"type": "boolean"}}));
     assert_eq!(
         d.run.asked(&d.records).collect::<Vec<_>>(),
-        [question.clone()],
+        std::slice::from_ref(&question),
         "it is stored with the intent"
     );
     d.at += 3_600_000;

@@ -139,7 +139,10 @@ impl Plan {
             1 => (NodeWork::Graph { graph: "inner".into(), pinned: None }, Source::State),
             2 => (NodeWork::Ask { form: None, expire_ms: None }, Source::Value(json!("?"))),
             3 => (NodeWork::Wait { ms: Some(50) }, Source::State),
-            4 => (NodeWork::Tool { tool: "look".into(), exclusive: plan.extra % 2 == 0 }, Source::State),
+            4 => (
+                NodeWork::Tool { tool: "look".into(), exclusive: plan.extra.is_multiple_of(2) },
+                Source::State,
+            ),
             5 => (NodeWork::Pass, Source::State),
             _ => (code, Source::State),
         };
@@ -155,7 +158,7 @@ impl Plan {
             (2, Some(target)) => OnError::Go(target.clone()),
             _ => OnError::Fail,
         };
-        let sends = if plan.extra % 5 == 0 && is_code { later } else { vec![] };
+        let sends = if plan.extra.is_multiple_of(5) && is_code { later } else { vec![] };
         let effects =
             [EffectClass::Read, EffectClass::Idempotent, EffectClass::Once, EffectClass::Undeclared];
         NodeDefinition {
@@ -163,7 +166,7 @@ impl Plan {
             effect: effects[usize::from(plan.extra / 8 % 4)],
             approval: if plan.extra % 7 == 3 { Approval::Ask } else { Approval::Allow },
             each: plan.each.then(|| "list".into()),
-            concurrency: (plan.extra % 3 == 0).then_some(2),
+            concurrency: (plan.extra.is_multiple_of(3)).then_some(2),
             next,
             sends,
             retry: Retry { attempts: 20, base_ms: Some(10), cap_ms: None },
