@@ -98,11 +98,6 @@ impl Intent {
     pub fn waits_for_a_person(&self) -> bool {
         matches!(self.task, Task::Ask { .. } | Task::Question { .. })
     }
-
-    /// Waits for a time that was agreed on, which is not the run's time either.
-    pub fn waits_for_a_time(&self) -> bool {
-        matches!(self.task, Task::Wait { .. })
-    }
 }
 
 /// A call to make: of a reply, in which it stays where it stands, or of a graph's node.

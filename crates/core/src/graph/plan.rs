@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     /// Why the graph cannot be followed.
     pub fault: Option<String>,
     index: HashMap<String, u32>,
+    /// By node: all it leads to by one edge of any kind.
+    edges: Vec<Vec<u32>>,
 }
 
 #[derive(Debug)]
@@ -54,9 +56,16 @@ pub(crate) struct Planned {
     /// The field of a result that is no update, and the one of failures.
     pub field: Arc<str>,
     pub error_field: Option<Arc<str>>,
-    /// Nodes it can lead to, and those that can lead to it.
+    /// Nodes it can lead to.
     pub reaches: Bits,
-    pub reached_by: Bits,
+    /// The cycles that it is in, the widest first.
+    pub cycles: Vec<u32>,
+    /// Whether a round of the narrowest of them begins here.
+    pub is_header: bool,
+    /// Nodes that lead to it within so many cycles that they share, and to which it does not lead back there.
+    pub before: Vec<Bits>,
+    /// Nodes it shares a cycle with.
+    pub beside: Bits,
 }
 
 #[derive(Debug)]
@@ -68,6 +77,14 @@ pub(crate) enum PlannedNext {
         targets: Vec<u32>,
         may_end: bool,
     },
+}
+
+impl PlannedNext {
+    fn targets(&self) -> &[u32] {
+        match self {
+            Self::To(targets) | Self::Branch { targets, .. } => targets,
+        }
+    }
 }
 
 impl Plan {
@@ -87,6 +104,7 @@ impl Plan {
             reducers: definition.fields.iter().map(|(field, reducer)| (field.clone(), *reducer)).collect(),
             fault,
             index,
+            edges: Vec::with_capacity(nodes.len()),
         };
         let start = plan.resolve("the start", &definition.start);
         plan.start = start;
@@ -127,10 +145,10 @@ impl Plan {
             self.reducers.entry(field.clone()).or_insert(Reducer::Append);
         }
         let mut reaches = Bits::new(count);
-        let targets = match &next {
-            PlannedNext::To(targets) | PlannedNext::Branch { targets, .. } => targets,
-        };
-        targets.iter().chain(&sends).chain(&on_error).for_each(|target| reaches.insert(*target));
+        let mut edges = next.targets().to_vec();
+        edges.extend(sends.iter().chain(&on_error));
+        edges.iter().for_each(|target| reaches.insert(*target));
+        self.edges.push(edges);
         self.nodes.push(Planned {
             next,
             sends,
@@ -138,7 +156,10 @@ impl Plan {
             field: node.field().into(),
             error_field: node.error_field.as_deref().map(Into::into),
             reaches,
-            reached_by: Bits::new(count),
+            cycles: vec![],
+            is_header: false,
+            before: vec![],
+            beside: Bits::new(count),
         });
     }
 
@@ -171,12 +192,73 @@ impl Plan {
                 }
             }
         }
-        for from in 0..count {
-            for to in 0..count {
-                if self.nodes[from as usize].reaches.contains(to) {
-                    self.nodes[to as usize].reached_by.insert(from);
-                }
+        let nodes: Vec<u32> = (0..count).collect();
+        let closure: Vec<Bits> = self.nodes.iter().map(|node| node.reaches.clone()).collect();
+        let mut cycles =
+            Cycles { order: self.order(count), edges: &self.edges, found: vec![], before: vec![] };
+        cycles.before = vec![vec![]; count as usize];
+        cycles.split(&nodes, &closure);
+        let Cycles { found, before, .. } = cycles;
+        for (node, before) in self.nodes.iter_mut().zip(before) {
+            node.before = before;
+        }
+        for (number, (header, members)) in (0..).zip(found) {
+            let mut set = Bits::new(count as usize);
+            members.iter().for_each(|member| set.insert(*member));
+            for member in members {
+                let node = &mut self.nodes[member as usize];
+                node.cycles.push(number);
+                node.beside.add(&set);
+                node.is_header = member == header;
             }
+        }
+    }
+
+    /// When a search from the start comes to each node first.
+    fn order(&self, count: u32) -> Vec<u32> {
+        let mut order = vec![u32::MAX; count as usize];
+        let mut next = 0;
+        let mut stack: Vec<u32> = self.start.iter().rev().copied().collect();
+        while let Some(node) = stack.pop() {
+            if order[node as usize] == u32::MAX {
+                order[node as usize] = next;
+                next += 1;
+                stack.extend(self.edges[node as usize].iter().rev());
+            }
+        }
+        order
+    }
+
+    /// The rounds in which a path that leaves `from` comes to `to`: one for each cycle it is in then, and one more
+    /// where it comes back to where rounds of that cycle begin.
+    pub(crate) fn rounds(&self, from: u32, rounds: &[u32], to: u32) -> Vec<u32> {
+        let target = self.node(to);
+        let shared = self.shared(from, to);
+        let mut rounds = rounds[..shared].to_vec();
+        if target.is_header
+            && shared == target.cycles.len()
+            && let Some(round) = rounds.last_mut()
+        {
+            *round += 1;
+        }
+        rounds.resize(target.cycles.len(), 0);
+        rounds
+    }
+
+    /// How many cycles both are in.
+    fn shared(&self, one: u32, other: u32) -> usize {
+        let pairs = self.node(one).cycles.iter().zip(&self.node(other).cycles);
+        pairs.take_while(|(one, other)| one == other).count()
+    }
+
+    /// Whether a path that waits at or works in `other` may come to `node` in these rounds, or has to go before.
+    /// They share a cycle.
+    pub(crate) fn goes_before(&self, (other, of): (u32, &[u32]), (node, rounds): (u32, &[u32])) -> bool {
+        let shared = self.shared(other, node);
+        match of[..shared].cmp(&rounds[..shared]) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => self.node(node).before[shared].contains(other),
+            std::cmp::Ordering::Greater => false,
         }
     }
 
@@ -204,6 +286,67 @@ impl Plan {
 
     pub(crate) fn reaches(&self, from: u32, to: u32) -> bool {
         self.node(from).reaches.contains(to)
+    }
+}
+
+/// Finds the cycles of a graph, and those within them.
+struct Cycles<'a> {
+    order: Vec<u32>,
+    edges: &'a [Vec<u32>],
+    /// By number, the wider before the narrower: where rounds begin, and all members.
+    found: Vec<(u32, Vec<u32>)>,
+    /// By node, and by the cycles it shares with others.
+    before: Vec<Vec<Bits>>,
+}
+
+impl Cycles<'_> {
+    /// `closure` says what leads to what among these nodes, by their places in the list.
+    fn split(&mut self, nodes: &[u32], closure: &[Bits]) {
+        let count = self.edges.len();
+        let leads = |from: usize, to: usize| closure[from].contains(nodes[to]);
+        let mut taken = vec![false; nodes.len()];
+        let mut inner = vec![];
+        for (at, &node) in nodes.iter().enumerate() {
+            let mut before = Bits::new(count);
+            for other in (0..nodes.len()).filter(|other| leads(*other, at) && !leads(at, *other)) {
+                before.insert(nodes[other]);
+            }
+            self.before[node as usize].push(before);
+            if !taken[at] && leads(at, at) {
+                let both = |other: &usize| leads(at, *other) && leads(*other, at);
+                let members: Vec<_> = (0..nodes.len()).filter(both).collect();
+                members.iter().for_each(|member| taken[*member] = true);
+                inner.push(members.into_iter().map(|member| nodes[member]).collect::<Vec<u32>>());
+            }
+        }
+        for members in inner {
+            let first = members.iter().copied().min_by_key(|node| self.order[*node as usize]);
+            let Some(header) = first else { continue };
+            self.found.push((header, members.clone()));
+            let closure = self.within(&members, header);
+            self.split(&members, &closure);
+        }
+    }
+
+    /// What leads to what in a cycle, when nothing leads back to where its rounds begin.
+    fn within(&self, members: &[u32], header: u32) -> Vec<Bits> {
+        let mut closure: Vec<Bits> = members
+            .iter()
+            .map(|member| {
+                let mut reaches = Bits::new(self.edges.len());
+                let edges = self.edges[*member as usize].iter();
+                edges.filter(|to| **to != header && members.contains(to)).for_each(|to| reaches.insert(*to));
+                reaches
+            })
+            .collect();
+        for (at, through) in members.iter().enumerate() {
+            let more = closure[at].clone();
+            closure
+                .iter_mut()
+                .filter(|reaches| reaches.contains(*through))
+                .for_each(|reaches| reaches.add(&more));
+        }
+        closure
     }
 }
 

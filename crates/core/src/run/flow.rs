@@ -22,6 +22,9 @@ pub(super) enum Flow {
     Graph(Box<Graph>),
 }
 
+/// Graphs cost a run of an agent no memory.
+const _: () = assert!(size_of::<Flow>() == size_of::<Agent>());
+
 impl Flow {
     pub(super) fn new(definition: &Definition) -> Self {
         match definition {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{EffectId, Intent};
+use crate::effect::{EffectId, Intent, Task};
 use crate::question::Question;
 
 /// An effect whose intent is recorded and whose result is not.
@@ -33,7 +33,8 @@ impl Open {
 
     /// Nor is the time that a graph is told to let pass.
     pub fn stands_still(&self) -> bool {
-        self.intent.waits_for_a_time() || self.waits_for_a_person()
+        let waits = matches!(self.intent.task, Task::Ask { .. } | Task::Question { .. } | Task::Wait { .. });
+        waits || self.asked.iter().any(|asked| !asked.beside)
     }
 }
 
@@ -43,9 +44,21 @@ impl Open {
 #[serde(transparent)]
 pub(super) struct OpenEffects(Vec<Open>);
 
+/// So many are looked through sooner than searched.
+const FEW: usize = 8;
+
 impl OpenEffects {
     pub(super) fn get(&self, id: &EffectId) -> Option<&Open> {
-        self.place(id).ok().map(|at| &self.0[at])
+        self.find(id).map(|at| &self.0[at])
+    }
+
+    #[inline]
+    fn find(&self, id: &EffectId) -> Option<usize> {
+        if self.0.len() <= FEW {
+            self.0.iter().position(|open| open.intent.id == *id)
+        } else {
+            self.place(id).ok()
+        }
     }
 
     fn place(&self, id: &EffectId) -> Result<usize, usize> {
@@ -53,7 +66,7 @@ impl OpenEffects {
     }
 
     pub(super) fn get_mut(&mut self, id: &EffectId) -> Option<&mut Open> {
-        self.place(id).ok().map(|at| &mut self.0[at])
+        self.find(id).map(|at| &mut self.0[at])
     }
 
     pub(super) fn contains(&self, id: &EffectId) -> bool {
@@ -71,7 +84,7 @@ impl OpenEffects {
     }
 
     pub(super) fn remove(&mut self, id: &EffectId) -> Option<Open> {
-        self.place(id).ok().map(|at| self.0.remove(at))
+        self.find(id).map(|at| self.0.remove(at))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -8,6 +8,7 @@ mod machine;
 mod manual;
 mod memory;
 mod properties;
+mod records;
 mod reply;
 mod schema;
 mod suggest;

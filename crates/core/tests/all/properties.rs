@@ -2,7 +2,7 @@
 
 use ambidex_core::message::History;
 use ambidex_core::record::{Record, RecordKind};
-use ambidex_core::run::Run;
+use ambidex_core::run::{Run, Snapshot};
 use ambidex_core::tool::EffectClass;
 use proptest::prelude::*;
 
@@ -80,6 +80,23 @@ proptest! {
         let stored: Vec<_> = stored.collect();
         let folded = Run::fold("run", plan.definition(), &stored).unwrap();
         prop_assert!(folded == life.run, "{:#?} is not {:#?}", folded, life.run);
+    }
+
+    #[test]
+    fn a_snapshot_and_the_records_after_it_give_the_live_state(
+        plan in plans(),
+        choices in choices(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut life = Life::begin(&plan);
+        life.drive(&mut World::new(plan.seed), &choices, true);
+        // Anywhere, also within a step.
+        let cut = 1 + cut.index(life.records.len());
+        let half = Run::fold("run", plan.definition(), &life.records[..cut]).unwrap();
+        let snapshot: Snapshot = serde_json::from_slice(&serde_json::to_vec(&half.snapshot()).unwrap()).unwrap();
+        prop_assert_eq!(snapshot.next_seq(), half.next_seq());
+        let restored = Run::restore("run", plan.definition(), snapshot, &life.records[cut..]).unwrap();
+        prop_assert!(restored == life.run, "{:#?} is not {:#?}", restored, life.run);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The published schemas hold for what is really written.
 
 use ambidex_core::event::Event;
+use ambidex_core::graph::{NodeDefinition, NodeOutput, NodeWork, OnError, Reducer, Retry, Sent, Source};
 use ambidex_core::message::{Image, ImageSource, Message, Part, ProviderState, Role};
-use ambidex_core::record::{Input, Record};
+use ambidex_core::record::{Input, Outcome, Output, Record, Stamp};
+use ambidex_core::run::{Patch, Run};
 use ambidex_core::schema;
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{Error, ErrorKind, EventKind};
 use serde_json::{Value, json};
 
+use crate::graph::support::{Driven, branch, node, works};
 use crate::support::*;
 use crate::world::{Life, Plan, World};
 
@@ -159,6 +162,76 @@ fn records_match_their_schema() {
     ] {
         assert!(!validator.is_valid(&wrong), "{wrong}");
     }
+}
+
+/// A graph with everything in it, and its run.
+fn graph() -> (serde_json::Value, Vec<Record>, Vec<Event>) {
+    let nodes = vec![
+        NodeDefinition { pause_before: true, sends: vec!["map".into()], ..node("plan", &["ask", "wait"]) },
+        NodeDefinition {
+            approval: ambidex_core::definition::Approval::Ask,
+            retry: Retry { attempts: 2, base_ms: Some(1), cap_ms: Some(2) },
+            on_error: OnError::Continue,
+            error_field: Some("faults".into()),
+            timeout_ms: Some(5),
+            ..node("map", &["child"])
+        },
+        NodeDefinition {
+            input: Source::Value("?".into()),
+            ..works("ask", NodeWork::Ask { form: Some(json!({})), expire_ms: Some(9) }, &["child"])
+        },
+        works("wait", NodeWork::Wait { ms: Some(5) }, &["child"]),
+        NodeDefinition {
+            next: branch("pick", &["plan", "end"]),
+            ..works("child", NodeWork::Agent { agent: "a".into(), pinned: Some("h".into()) }, &[])
+        },
+    ];
+    let definition = crate::graph::support::graph(nodes, &[("n", Reducer::Add)]);
+    let json = serde_json::to_value(ambidex_core::definition::Definition::Graph(definition.clone().into()));
+    let mut d = Driven::start(definition, json!({"n": 1}));
+    d.resume(0);
+    let send = vec![Sent { to: "map".into(), item: json!(1).into() }];
+    let output = NodeOutput { value: json!({"n": 1}).into(), send, go: vec![] };
+    d.done("plan#0", Ok(Output::Node(output)));
+    d.answer("ask:map#0[0]", ambidex_core::question::Answer::Approve);
+    d.fails("map#0[0]", ErrorKind::Overloaded);
+    d.pass(&["wait#0", "retry:map#0[0].1", "map#0[0]"]);
+    d.answer("human:ask#0", ambidex_core::question::Answer::Answer { answer: json!(3) });
+    let outcome = Box::new(Outcome::Succeeded { text: "t".into(), output: None, completed: true });
+    d.done("child#0", Ok(Output::Child { outcome, usage: Box::default() }));
+    let stamp = Stamp { at: d.at, epoch: 1 };
+    let patch = Patch::State(crate::graph::support::object(json!({"n": 5})));
+    let fork = Run::fold("run", d.run.definition().clone(), &d.records).unwrap();
+    let (_, mut records) = Run::fork("f", fork.definition().clone(), &d.records, Some(patch), stamp).unwrap();
+    d.chooses("child#0?", &["end"]);
+    records.extend(d.records);
+    let events = (1..).zip(d.events).map(|(seq, shown): (u64, _)| {
+        let step = shown.step.map(|(id, _)| id.shared());
+        let ts = ambidex_core::event::Timestamp(1);
+        Event { seq, ts, run: "run".into(), thread: None, step, agent: None, attempt: None, kind: shown.kind }
+    });
+    (json.unwrap(), records, events.collect())
+}
+
+#[test]
+fn what_is_written_of_a_graph_matches_its_schema() {
+    let (definition, records, events) = graph();
+    assert_valid(&validator(&schema::definitions()), &definition);
+    let read: ambidex_core::definition::Definition = serde_json::from_value(definition.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), definition);
+    let (of_records, of_events) = (validator(&schema::records()), validator(&schema::events()));
+    for record in &records {
+        assert_valid(&of_records, &serde_json::to_value(record).unwrap());
+    }
+    for event in &events {
+        assert_valid(&of_events, &serde_json::to_value(event).unwrap());
+    }
+    let texts: Vec<_> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    assert!(
+        texts.iter().any(|text| text.contains("state.changed")) && records.len() > 40,
+        "{}",
+        records.len()
+    );
 }
 
 #[test]

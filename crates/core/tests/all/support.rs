@@ -1,4 +1,5 @@
-//! A run driven by hand. Every step folds all records again, as stored, and compares: no test has to ask for it.
+//! A run driven by hand. Every step folds all records again, as stored, and compares, and so with a
+//! snapshot: no test has to ask for it.
 
 use std::sync::Arc;
 
@@ -145,6 +146,10 @@ impl Machine {
         assert_eq!(self.records[self.records.len() - step.len()..], step, "records survive their JSON");
         let folded = Run::fold("run", self.run.definition().clone(), &self.records).unwrap();
         assert!(folded == self.run, "folding again gives the same");
+        let snapshot = serde_json::to_vec(&self.run.snapshot()).unwrap();
+        let snapshot = serde_json::from_slice(&snapshot).unwrap();
+        let restored = Run::restore("run", self.run.definition().clone(), snapshot, &[]).unwrap();
+        assert!(restored == self.run, "a snapshot gives the same");
         if self.run.status().is_final() {
             assert_answered(&self.run);
             assert_eq!(self.open(), [""; 0], "nothing is open at the end");

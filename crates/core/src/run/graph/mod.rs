@@ -1,6 +1,10 @@
 //! The graph flow. A node starts when a path has reached it and no path under way can reach it any more: so a
 //! join runs once, a branch not taken is not waited for, and unrelated branches do not wait for each other.
 //!
+//! In a cycle paths are told apart by their round. A node waits for paths of its own round that lead to it without
+//! closing the cycle, and for all of earlier rounds: so what runs side by side in a cycle does so in each round, and
+//! rounds do not mix. Who has left a cycle is in no round of it any more.
+//!
 //! What is looked at in a step is what the step touched: the node that ended, those that wait and that it could
 //! reach, and the effects that may start now.
 
@@ -33,8 +37,8 @@ pub(super) use snapshot::GraphSnapshot;
 pub(crate) struct Graph {
     definition: Arc<GraphDefinition>,
     plan: PlanRef,
-    /// By node: paths that have arrived and wait.
-    waiting: BTreeMap<u32, Vec<Path>>,
+    /// By node and round: paths that have arrived and wait.
+    waiting: BTreeMap<Arrival, Vec<Path>>,
     waiting_set: Bits,
     /// By node: what runs.
     running: BTreeMap<u32, Box<Active>>,
@@ -60,11 +64,14 @@ pub(crate) struct Graph {
     budget: Budget,
     patches: u32,
     done: Option<Outcome>,
-    /// Waiting nodes to look at. Empty between steps.
-    check: BTreeSet<u32>,
+    /// Of those that wait, which to look at. Empty between steps.
+    check: BTreeSet<Arrival>,
     /// A graph has no conversation.
     messages: History,
 }
+
+/// A node, and the rounds in which a path comes to it.
+type Arrival = (u32, Vec<u32>);
 
 /// A plan follows from its definition.
 #[derive(Clone, Debug)]
@@ -120,7 +127,8 @@ impl Graph {
             path.tip = Some(Arc::new(Segment::root(state.clone())));
         }
         for node in &plan.start {
-            self.arrive(*node, path.clone());
+            let rounds = vec![0; plan.node(*node).cycles.len()];
+            self.arrive(*node, Path { rounds, ..path.clone() });
         }
         drop(path);
         self.settle(at);
@@ -190,7 +198,7 @@ impl Graph {
                 self.start_items(node, at);
             }
         }
-        self.check.extend(self.waiting.keys());
+        self.check.extend(self.waiting.keys().cloned());
         self.settle(at);
     }
 
@@ -208,24 +216,25 @@ impl Graph {
     }
 
     fn arrive(&mut self, node: u32, path: Path) {
-        self.waiting.entry(node).or_default().push(path);
+        let place = (node, path.rounds.clone());
+        self.waiting.entry(place.clone()).or_default().push(path);
         self.waiting_set.insert(node);
-        self.check.insert(node);
+        self.check.insert(place);
     }
 
     /// Starts what can start now, until nothing more can; ends the run where nothing is left.
     fn settle(&mut self, at: u64) {
         while self.done.is_none()
-            && let Some(node) = self.check.pop_first()
+            && let Some(place) = self.check.pop_first()
         {
-            if !self.waiting_set.contains(node) || !self.is_free(node) {
+            if !self.waiting.contains_key(&place) || !self.is_free(&place) {
                 continue;
             }
             if self.steps >= self.limit {
                 self.stalled = true;
                 break;
             }
-            self.start(node, at);
+            self.start(&place, at);
         }
         self.check.clear();
         if self.done.is_none() && self.running.is_empty() && self.waiting.is_empty() {
@@ -233,21 +242,40 @@ impl Graph {
         }
     }
 
-    /// Whether nothing under way can still reach the node. Of two that wait for each other (a cycle), which would
-    /// be for ever, the first in the definition goes.
-    fn is_free(&self, node: u32) -> bool {
-        let before = &self.plan.0.node(node).reached_by;
-        if self.running_set.contains(node) || self.running_set.meets(before) {
+    /// Whether nothing under way can still come to the node in these rounds. What holds up what is an order, of
+    /// cycles, rounds and edges that close none: two never wait for each other.
+    fn is_free(&self, (node, rounds): &Arrival) -> bool {
+        let planned = self.plan.0.node(*node);
+        let under_way = [&self.running_set, &self.waiting_set];
+        let Some(before) = planned.before.first() else { return false };
+        if self.running_set.contains(*node) || under_way.iter().any(|set| set.meets(before)) {
             return false;
         }
-        self.waiting_set
-            .both(before)
-            .all(|other| other == node || (node < other && self.plan.0.reaches(node, other)))
+        if planned.cycles.is_empty() {
+            return true;
+        }
+        let goes_before = |other: u32, of: &[u32]| self.plan.0.goes_before((other, of), (*node, rounds));
+        let running = self.running_set.both(&planned.beside);
+        let mut running = running.filter_map(|other| Some((other, self.running.get(&other)?)));
+        if running.any(|(other, active)| goes_before(other, &active.path.rounds)) {
+            return false;
+        }
+        let waiting = self.waiting_set.both(&planned.beside);
+        let mut waiting = waiting.flat_map(|other| self.waiting_at(other));
+        !waiting.any(|(other, of)| goes_before(*other, of))
     }
 
-    fn start(&mut self, node: u32, at: u64) {
-        let paths = self.waiting.remove(&node).unwrap_or_default();
-        self.waiting_set.remove(node);
+    /// The arrivals at a node that wait.
+    fn waiting_at(&self, node: u32) -> impl Iterator<Item = &Arrival> {
+        self.waiting.range((node, vec![])..(node + 1, vec![])).map(|(arrival, _)| arrival)
+    }
+
+    fn start(&mut self, place: &Arrival, at: u64) {
+        let node = place.0;
+        let paths = self.waiting.remove(place).unwrap_or_default();
+        if self.waiting_at(node).next().is_none() {
+            self.waiting_set.remove(node);
+        }
         let mut path = match Path::meet(paths, &self.plan.0.reducers) {
             Ok(Some(path)) => path,
             Ok(None) => return,
@@ -342,7 +370,7 @@ impl Graph {
         self.running_set.remove(node);
         let Active { path, after, .. } = *active;
         let After { updates, sends, .. } = after.unwrap_or_default();
-        let Path { depth, tip, seen, .. } = path;
+        let Path { depth, rounds, tip, seen, .. } = path;
         let depth = depth + 1;
         let mut goes: Vec<(u32, Vec<SentItem>)> = targets.iter().map(|target| (*target, vec![])).collect();
         for (target, sent) in sends {
@@ -363,15 +391,19 @@ impl Graph {
         };
         let last = goes.pop();
         for (target, sent) in goes {
-            self.arrive(target, Path { depth, tip: tip.clone(), seen: seen.clone(), sent });
+            let rounds = self.plan.0.rounds(node, &rounds, target);
+            self.arrive(target, Path { depth, rounds, tip: tip.clone(), seen: seen.clone(), sent });
         }
         match last {
-            Some((target, sent)) => self.arrive(target, Path { depth, tip, seen, sent }),
-            None => self.ended.push(Path { depth, tip, seen, sent: vec![] }),
+            Some((target, sent)) => {
+                let rounds = self.plan.0.rounds(node, &rounds, target);
+                self.arrive(target, Path { depth, rounds, tip, seen, sent });
+            }
+            None => self.ended.push(Path { depth, rounds: vec![], tip, seen, sent: vec![] }),
         }
-        for waiting in self.waiting.keys() {
-            if *waiting == node || self.plan.0.reaches(node, *waiting) {
-                self.check.insert(*waiting);
+        for place in self.waiting.keys() {
+            if place.0 == node || self.plan.0.reaches(node, place.0) {
+                self.check.insert(place.clone());
             }
         }
     }

@@ -14,6 +14,8 @@ use crate::graph::{Place, Reducer, State, Update};
 pub(crate) struct Path {
     /// The longest chain of nodes before it.
     pub depth: u32,
+    /// How often it went round in each cycle that it is in.
+    pub rounds: Vec<u32>,
     /// None while there is no other path, nor was.
     pub tip: Option<Arc<Segment>>,
     /// The state that its past makes.
@@ -44,7 +46,7 @@ pub(crate) struct Segment {
 
 impl Path {
     pub(crate) fn begin(state: Arc<State>) -> Self {
-        Self { depth: 0, tip: None, seen: state, sent: vec![] }
+        Self { depth: 0, rounds: vec![], tip: None, seen: state, sent: vec![] }
     }
 
     /// The path that goes on where these meet.
@@ -66,6 +68,7 @@ impl Path {
         updates.sort_by_key(|update| update.place);
         updates.dedup_by_key(|update| update.place);
         let first = paths.swap_remove(0);
+        let rounds = first.rounds.clone();
         let (Some(since), false) = (since, updates.is_empty()) else {
             return Ok(Some(Self { depth, sent, ..first }));
         };
@@ -78,7 +81,7 @@ impl Path {
             update.apply(state, reducers)?;
         }
         let tip = Arc::new(Segment { level, parent: Some(since), updates, state: None });
-        Ok(Some(Self { depth, tip: Some(tip), seen, sent }))
+        Ok(Some(Self { depth, rounds, tip: Some(tip), seen, sent }))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::usage::Usage;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::run) struct GraphSnapshot {
     segments: Vec<SegmentSnapshot>,
-    waiting: BTreeMap<u32, Vec<PathSnapshot>>,
+    waiting: Vec<(u32, PathSnapshot)>,
     running: BTreeMap<u32, ActiveSnapshot>,
     ended: Vec<PathSnapshot>,
     visits: Vec<u32>,
@@ -52,6 +52,7 @@ struct SegmentSnapshot {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PathSnapshot {
     depth: u32,
+    rounds: Vec<u32>,
     tip: Option<usize>,
     /// Where it does not follow from the tip.
     seen: Option<Arc<State>>,
@@ -104,7 +105,7 @@ impl Numbering {
     fn path(&mut self, path: &Path) -> PathSnapshot {
         let tip = path.tip.as_ref().map(|tip| self.number(tip));
         let seen = tip.is_none().then(|| path.seen.clone());
-        PathSnapshot { depth: path.depth, tip, seen, sent: path.sent.clone() }
+        PathSnapshot { depth: path.depth, rounds: path.rounds.clone(), tip, seen, sent: path.sent.clone() }
     }
 }
 
@@ -112,8 +113,9 @@ impl Graph {
     pub(in crate::run) fn snapshot(&self) -> GraphSnapshot {
         let mut numbering = Numbering::default();
         let mut path = |path: &Path| numbering.path(path);
-        let waiting = self.waiting.iter().map(|(node, paths)| (*node, paths.iter().map(&mut path).collect()));
-        let waiting = waiting.collect();
+        let waiting =
+            self.waiting.iter().flat_map(|((node, _), paths)| paths.iter().map(|path| (*node, path)));
+        let waiting = waiting.map(|(node, waiting)| (node, path(waiting))).collect();
         let running = self.running.iter().map(|(node, active)| {
             let active = ActiveSnapshot {
                 visit: active.visit,
@@ -161,7 +163,7 @@ impl Graph {
     ) -> Result<Self, String> {
         let mut graph = Self::new(definition);
         let count = graph.visits.len();
-        let nodes = snapshot.waiting.keys().chain(snapshot.running.keys());
+        let nodes = snapshot.waiting.iter().map(|(node, _)| node).chain(snapshot.running.keys());
         let nodes = nodes.chain(snapshot.work.iter().chain(&snapshot.free).map(|(node, _)| node));
         let nodes = nodes.chain(&snapshot.held);
         if snapshot.visits.len() != count || nodes.copied().any(|node| node as usize >= count) {
@@ -183,10 +185,11 @@ impl Graph {
             }
             segments.push(Arc::new(segment));
         }
-        let mut path = |stored: PathSnapshot| graph.path(stored, &segments);
-        let mut waiting = BTreeMap::new();
-        for (node, paths) in snapshot.waiting {
-            waiting.insert(node, paths.into_iter().map(&mut path).collect::<Result<Vec<_>, _>>()?);
+        let path = |stored: PathSnapshot| graph.path(stored, &segments);
+        let mut waiting: BTreeMap<_, Vec<Path>> = BTreeMap::new();
+        for (node, stored) in snapshot.waiting {
+            let path = path(stored)?;
+            waiting.entry((node, path.rounds.clone())).or_default().push(path);
         }
         let mut running = BTreeMap::new();
         for (node, stored) in snapshot.running {
@@ -212,7 +215,7 @@ impl Graph {
         }
         let ended = snapshot.ended.into_iter().map(path).collect::<Result<Vec<_>, _>>()?;
         running.keys().for_each(|node| graph.running_set.insert(*node));
-        waiting.keys().for_each(|node| graph.waiting_set.insert(*node));
+        waiting.keys().for_each(|(node, _)| graph.waiting_set.insert(*node));
         Ok(Self {
             waiting,
             running,
@@ -246,6 +249,6 @@ impl Graph {
             (Some(tip), None) => tip.fold(&self.plan.0.reducers)?,
             (None, None) => return Err("a path has seen nothing".into()),
         };
-        Ok(Path { depth: stored.depth, tip, seen, sent: stored.sent })
+        Ok(Path { depth: stored.depth, rounds: stored.rounds, tip, seen, sent: stored.sent })
     }
 }

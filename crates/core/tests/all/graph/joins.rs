@@ -152,6 +152,98 @@ fn a_graph_may_begin_in_several_places_and_pass_through_nodes_that_do_nothing() 
 }
 
 #[test]
+fn what_runs_side_by_side_does_so_in_every_round_of_a_cycle() {
+    let nodes = vec![
+        node("plan", &["a", "b"]),
+        node("a", &["join"]),
+        node("b", &["c"]),
+        node("c", &["join"]),
+        NodeDefinition { next: chooses(&["plan", "end"]), ..node("join", &[]) },
+    ];
+    for reversed in [false, true] {
+        let mut nodes = nodes.clone();
+        if reversed {
+            nodes.reverse();
+        }
+        let mut d =
+            Driven::start(GraphDefinition { start: vec!["plan".into()], ..graph(nodes, &[]) }, none());
+        for round in 0..3 {
+            d.pass(&[&format!("plan#{round}")]);
+            assert_eq!(d.open(), [format!("a#{round}"), format!("b#{round}")]);
+            d.pass(&[&format!("a#{round}"), &format!("b#{round}")]);
+            assert_eq!(d.open(), [format!("c#{round}")], "the join waits for its own round");
+            d.pass(&[&format!("c#{round}")]);
+            d.chooses(&format!("join#{round}"), &[if round < 2 { "plan" } else { "end" }]);
+        }
+        assert_eq!(d.output(), &none());
+    }
+}
+
+#[test]
+fn rounds_of_a_cycle_do_not_mix() {
+    let nodes = vec![
+        node("plan", &["a", "b"]),
+        NodeDefinition { next: chooses(&["plan", "join"]), ..node("a", &[]) },
+        node("b", &["join"]),
+        NodeDefinition { next: chooses(&["plan", "end"]), ..node("join", &[]) },
+    ];
+    // Whether `b` is slow or quick.
+    for first in [["a#0", "b#0"], ["b#0", "a#0"]] {
+        let mut d = Driven::start(graph(nodes.clone(), &[]), none());
+        d.pass(&["plan#0"]);
+        for id in first {
+            d.chooses(id, if id == "a#0" { &["plan"] } else { &[] });
+        }
+        assert_eq!(d.open(), ["join#0"], "what `a` went back for waits for what is left of the round");
+        d.chooses("join#0", &["end"]);
+        d.pass(&["plan#1", "b#1"]);
+        d.chooses("a#1", &["join"]);
+        d.chooses("join#1", &["end"]);
+        assert_eq!(d.intents("join"), 2);
+    }
+}
+
+#[test]
+fn rounds_of_a_cycle_within_a_cycle_end_with_it() {
+    let nodes = vec![
+        node("plan", &["inner", "b"]),
+        NodeDefinition { next: chooses(&["inner", "join"]), ..node("inner", &[]) },
+        node("b", &["join"]),
+        NodeDefinition { next: chooses(&["plan", "end"]), ..node("join", &[]) },
+    ];
+    let mut d = Driven::start(graph(nodes, &[]), none());
+    for round in 0..2 {
+        d.pass(&[&format!("plan#{round}"), &format!("b#{round}")]);
+        for visit in 0..3 {
+            let go = if visit < 2 { "inner" } else { "join" };
+            assert_eq!(d.open(), [format!("inner#{}", round * 3 + visit)]);
+            d.chooses(&format!("inner#{}", round * 3 + visit), &[go]);
+        }
+        d.chooses(&format!("join#{round}"), &[if round == 0 { "plan" } else { "end" }]);
+    }
+    assert_eq!((d.output(), d.intents("join")), (&none(), 2));
+}
+
+#[test]
+fn who_waits_outside_a_cycle_waits_for_all_its_rounds() {
+    let nodes = vec![
+        node("start", &["x", "in"]),
+        node("in", &["out", "last"]),
+        NodeDefinition { next: chooses(&["in", "end"]), ..node("out", &[]) },
+        node("x", &["last"]),
+        node("last", &[]),
+    ];
+    let mut d = Driven::start(graph(nodes, &[]), none());
+    d.pass(&["start#0", "x#0", "in#0"]);
+    d.chooses("out#0", &["in"]);
+    d.pass(&["in#1"]);
+    assert_eq!(d.open(), ["out#1"]);
+    d.chooses("out#1", &["end"]);
+    d.pass(&["last#0"]);
+    assert_eq!(d.intents("last"), 1);
+}
+
+#[test]
 fn the_output_is_a_field_where_one_is_named() {
     let graph = GraphDefinition { output: Some("report.title".into()), ..graph(vec![node("a", &[])], &[]) };
     let mut d = Driven::start(graph, none());
