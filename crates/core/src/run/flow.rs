@@ -87,6 +87,7 @@ impl Flow {
     }
 
     /// What is to be performed for an effect other than a question.
+    #[inline]
     pub(super) fn work(&self, run: &str, id: &EffectId, edited: Option<&Value>) -> Option<Work> {
         match self {
             Self::Agent(agent) => agent.work(id, edited),
@@ -113,6 +114,7 @@ impl Flow {
     }
 
     /// The attempt under which an effect starts.
+    #[inline]
     pub(super) fn attempt(&self, id: &EffectId) -> u32 {
         match self {
             Self::Agent(_) => 1,
@@ -120,6 +122,7 @@ impl Flow {
         }
     }
 
+    #[inline]
     pub(super) fn started(&mut self, intent: &Intent) {
         match self {
             Self::Agent(agent) => match intent.task {
@@ -133,6 +136,7 @@ impl Flow {
     }
 
     /// An effect is not open any more, whatever came of it.
+    #[inline]
     pub(super) fn ended(&mut self, task: &Task) {
         if let Self::Graph(graph) = self {
             graph.ended(task);
@@ -140,6 +144,7 @@ impl Flow {
     }
 
     /// True where the effect has ended for good: no other attempt follows.
+    #[inline]
     pub(super) fn result(
         &mut self,
         id: &EffectId,

@@ -48,6 +48,7 @@ pub(super) struct OpenEffects(Vec<Open>);
 const FEW: usize = 8;
 
 impl OpenEffects {
+    #[inline]
     pub(super) fn get(&self, id: &EffectId) -> Option<&Open> {
         self.find(id).map(|at| &self.0[at])
     }
@@ -65,10 +66,12 @@ impl OpenEffects {
         self.0.binary_search_by(|known| known.intent.id.cmp(id))
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, id: &EffectId) -> Option<&mut Open> {
         self.find(id).map(|at| &mut self.0[at])
     }
 
+    #[inline]
     pub(super) fn contains(&self, id: &EffectId) -> bool {
         self.get(id).is_some()
     }
@@ -83,6 +86,7 @@ impl OpenEffects {
         }
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, id: &EffectId) -> Option<Open> {
         self.find(id).map(|at| self.0.remove(at))
     }
