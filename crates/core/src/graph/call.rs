@@ -91,7 +91,8 @@ pub struct NodeOutput {
     /// Items for other nodes, which run once for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub send: Vec<Sent>,
-    /// The targets that are chosen, where the node is followed by a branch.
+    /// The targets that are chosen: of the function of a branch, or of a node whose own result chooses. A branch may
+    /// give the name of one as its value as well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub go: Vec<String>,
 }

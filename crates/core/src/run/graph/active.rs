@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::path::{Path, Segment, SentItem};
 use crate::error::{Error, ErrorKind};
-use crate::graph::{NodeDefinition, NodeOutput, Place, Plan, Update, lookup};
+use crate::graph::{NodeDefinition, NodeOutput, Place, Plan, PlannedNext, Update, lookup};
 
 /// In an item's place: the branch behind the node.
 pub(super) const BRANCH: u32 = u32::MAX;
@@ -174,6 +174,10 @@ impl Active {
             for update in &after.updates {
                 update.apply(state, &plan.reducers).map_err(|why| (ErrorKind::OutputInvalid, why))?;
             }
+        }
+        if !after.go.is_empty() && !matches!(planned.next, PlannedNext::Branch { has_function: false, .. }) {
+            let why = format!("it chose `{}`, but no branch of its own follows it", after.go.join("`, `"));
+            return Err((ErrorKind::UnknownEdge, why));
         }
         self.after = Some(after);
         Ok(())

@@ -279,7 +279,7 @@ impl Graph {
         }
         if place.1 == BRANCH {
             match (result, self.plan.0.node(place.0).on_error) {
-                (Ok((output, _)), _) => self.choose(place.0, &output.go),
+                (Ok((output, _)), _) => self.choose(place.0, &chosen(output)),
                 (Err(_), Some(target)) => self.leave(place.0, &[target]),
                 (Err(error), None) => self.fail(of_node(definition, error).context("its branch")),
             }
@@ -437,6 +437,14 @@ fn taken(node: &NodeDefinition, output: &Output, item: u32) -> Result<(NodeOutpu
     // What stands in for user code's result is an update, as that would have been.
     let whole = !is_code || node.output.is_some() || !(value.is_object() || value.is_null());
     Ok((NodeOutput { value: Arc::new(value), ..NodeOutput::default() }, whole))
+}
+
+/// What a branch chose: its targets, or the name of one as its value.
+fn chosen(output: NodeOutput) -> Vec<String> {
+    match (&*output.value, output.go.is_empty()) {
+        (Value::String(target), true) => vec![target.clone()],
+        _ => output.go,
+    }
 }
 
 fn of_node(node: &NodeDefinition, error: Error) -> Error {

@@ -48,6 +48,33 @@ fn a_target_that_was_not_declared_fails_the_run() {
 }
 
 #[test]
+fn a_choice_where_there_is_none_is_an_error() {
+    let a = NodeDefinition { next: branch("pick", &["b"]), ..node("a", &[]) };
+    let mut d = Driven::start(graph(vec![a.clone(), node("b", &[])], &[]), none());
+    d.chooses("a#0", &["b"]);
+    assert_eq!(d.failure().message(), "the node `a`: it chose `b`, but no branch of its own follows it");
+    let mut d = Driven::start(graph(vec![a, node("b", &[])], &[]), none());
+    d.pass(&["a#0"]);
+    d.gives("a#0?", json!("b"));
+    assert_eq!(d.open(), ["b#0"], "the function of a branch may give a name alone");
+}
+
+#[test]
+fn items_of_several_senders_come_in_the_order_of_the_definition() {
+    let sender = |name: &str| NodeDefinition { sends: vec!["work".into()], ..node(name, &[]) };
+    let nodes = vec![works("s", NodeWork::Pass, &["a", "b"]), sender("a"), sender("b"), node("work", &[])];
+    for order in [["a", "b"], ["b", "a"]] {
+        let mut d = Driven::start(graph(nodes.clone(), &[]), none());
+        for name in order {
+            let send = [1, 2].map(|n| Sent { to: "work".into(), item: json!([name, n]).into() }).into();
+            d.done(&format!("{name}#0"), Ok(Output::Node(NodeOutput { send, ..NodeOutput::default() })));
+        }
+        let items: Vec<_> = (0..4).map(|item| d.item(&format!("work#0[{item}]"))).collect();
+        assert_eq!(json!(items), json!([["a", 1], ["a", 2], ["b", 1], ["b", 2]]));
+    }
+}
+
+#[test]
 fn items_may_be_sent_to_declared_nodes_only() {
     let sent = |to: &str| {
         let plan = NodeDefinition { sends: vec!["work".into()], ..node("plan", &["end_here"]) };

@@ -34,6 +34,24 @@ fn a_join_runs_once_when_all_its_paths_have_come() {
 }
 
 #[test]
+fn what_comes_to_a_join_by_two_ways_counts_once() {
+    let nodes = vec![
+        node("s", &["p", "q"]),
+        node("p", &["p2", "r"]),
+        node("q", &["first"]),
+        node("p2", &["first"]),
+        node("r", &["second"]),
+        node("first", &["second"]),
+        node("second", &[]),
+    ];
+    let mut d = Driven::start(graph(nodes, TRACE), none());
+    for name in ["s", "p", "q", "p2", "first", "r", "second"] {
+        d.gives(&format!("{name}#0"), json!({ "trace": name }));
+    }
+    assert_eq!(d.output(), &json!({"trace": ["s", "p", "q", "p2", "r", "first", "second"]}));
+}
+
+#[test]
 fn unrelated_branches_do_not_wait_for_each_other() {
     let nodes = vec![
         node("start", &["slow", "a"]),
