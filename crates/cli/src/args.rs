@@ -126,8 +126,10 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "RUN is an id, its beginning or its end where no other run has the same, or @last for the newest.
-The store is that of [store] in ambidex.toml, or of --db.")]
+#[command(
+    after_help = "RUN is an id, its beginning or its end where no other run has the same, or @last for the newest.
+The store is that of [store] in ambidex.toml, or of --db."
+)]
 pub struct RunsArgs {
     #[command(subcommand)]
     pub verb: RunsVerb,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::BoxFuture;
-use crate::definition::{Definition, Pinned};
+use crate::definition::Pinned;
 use crate::event::{Event, Status};
 use crate::question::{Question, Questions};
 use crate::record::{Outcome, Output, Record, RecordKind};
@@ -379,11 +379,9 @@ fn question_id(run: &str, effect: &str) -> String {
 }
 
 impl Pinned {
-    /// What listings call the agent.
+    /// What listings call the agent, or the graph.
     pub fn agent_name(&self) -> &str {
-        match &*self.definition {
-            Definition::Agent(agent) => &agent.name,
-        }
+        self.definition.name()
     }
 }
 

@@ -214,7 +214,9 @@ impl AgentBuilder {
         let place = |error: Error| error.context(format!("agent `{name}`"));
         let invalid = |text: String| place(Error::new(ErrorKind::ConfigInvalid, text));
         if self.mode == Mode::Workflow {
-            return Err(invalid("mode = \"workflow\": an agent that follows a workflow is not made here".into()));
+            return Err(invalid(
+                "mode = \"workflow\": an agent that follows a workflow is not made here".into(),
+            ));
         }
         let Some(model) = self.model else {
             return Err(invalid("it has no model; give it one with `.model(...)`".into()));

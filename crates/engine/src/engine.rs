@@ -214,6 +214,7 @@ impl Engine {
 }
 
 pub(crate) fn store_error(error: StoreError) -> Error {
-    let retryable = !matches!(error, StoreError::UnknownRun(_) | StoreError::Fenced | StoreError::Malformed(_));
+    let retryable =
+        !matches!(error, StoreError::UnknownRun(_) | StoreError::Fenced | StoreError::Malformed(_));
     Error::new(ErrorKind::StoreFailed, error.to_string()).retryable(retryable)
 }

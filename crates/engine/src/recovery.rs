@@ -128,7 +128,12 @@ impl Engine {
 
     async fn take_over(&self, run: &str, agents: &Agents) -> Result<(), Error> {
         let stored = self.store().load(run).await.map_err(store_error)?;
-        let Definition::Agent(definition) = &*stored.definition.definition;
+        let Definition::Agent(definition) = &*stored.definition.definition else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this driver follows agents, and the run is a graph's",
+            ));
+        };
         let agent = agents(definition).ok_or_else(|| {
             let text = format!("there is no agent `{}` here", definition.name);
             Error::new(ErrorKind::ConfigInvalid, text)

@@ -301,7 +301,8 @@ async fn store(loaded: &Loaded) -> Vec<Finding> {
     };
     let checked = opened.check().await;
     let promise = opened.durability().promise();
-    let waiting = RunQuery { status: vec![Status::Waiting, Status::Paused], limit: 1000, ..RunQuery::default() };
+    let waiting =
+        RunQuery { status: vec![Status::Waiting, Status::Paused], limit: 1000, ..RunQuery::default() };
     let resting = opened.as_any().runs(waiting).await;
     crate::store::close(Some(opened)).await;
     let name = match &place {

@@ -28,8 +28,8 @@ use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
 const LATER: [&str; 12] = [
-    "serve", "worker", "attach", "threads", "sessions", "replay", "approve", "relay", "flow", "mcp",
-    "keys", "status",
+    "serve", "worker", "attach", "threads", "sessions", "replay", "approve", "relay", "flow", "mcp", "keys",
+    "status",
 ];
 
 pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {

@@ -62,13 +62,21 @@ pub struct Resting {
 
 impl Resting {
     pub fn new(run: &str, stored: &Stored, args: &RunArgs) -> Result<Self, Failure> {
-        let Definition::Agent(definition) = &*stored.definition.definition else {
-            return Err(Failure::usage("the run is a graph's, and this command resumes runs of agents"));
-        };
+        let definition = definition(stored)?;
         let state = Run::fold(run, stored.definition.clone(), &stored.records);
         let state = state.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let inputs = inputs(&state, definition, args)?;
         Ok(Self { run: run.to_owned(), definition: definition.clone(), inputs })
+    }
+}
+
+/// What a stored run's agent is.
+pub fn definition(stored: &Stored) -> Result<&Arc<AgentDefinition>, Failure> {
+    match &*stored.definition.definition {
+        Definition::Agent(definition) => Ok(definition),
+        Definition::Graph(_) => {
+            Err(Failure::usage("the run is a graph's, and this command goes on with agents"))
+        }
     }
 }
 
@@ -152,9 +160,8 @@ fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec
             }
             Ok(vec![Input::Resume(grant)])
         }
-        Phase::Finished(_) => {
-            Err(Failure::usage("the run has ended and cannot be resumed").help("start a new one with `ambidex run TASK`"))
-        }
+        Phase::Finished(_) => Err(Failure::usage("the run has ended and cannot be resumed")
+            .help("start a new one with `ambidex run TASK`")),
         _ if iterations.is_some() || usd.is_some() => {
             Err(Failure::usage("--max-iterations, --max-usd: the run is not paused, it waits for an answer")
                 .help("answer with --yes, --no REASON, --edit JSON or --answer JSON"))

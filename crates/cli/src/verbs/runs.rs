@@ -1,9 +1,8 @@
 //! `ambidex runs`: stored runs, listed, shown, resumed, retried, ended.
 
 use ambidex_config::Environment;
-use ambidex_core::definition::Definition;
 use ambidex_core::event::{Status, Timestamp};
-use ambidex_core::record::{Input, Outcome, Record, RecordKind};
+use ambidex_core::record::{Input, Outcome, Record, RecordKind, RunInput};
 use ambidex_core::run::Run;
 use ambidex_core::store::{AnyStore, RunQuery, RunSummary, Stored};
 use ambidex_engine::project::Project;
@@ -173,8 +172,10 @@ impl Place {
         if let Some(error) = &result.error {
             rows.push(("error", format!("{}: {}", error.code(), error.message())));
         }
-        let mut text: String =
-            rows.iter().map(|(name, value)| format!("{} {value}\n", paint.dim(&format!("{name:11}")))).collect();
+        let mut text: String = rows
+            .iter()
+            .map(|(name, value)| format!("{} {value}\n", paint.dim(&format!("{name:11}"))))
+            .collect();
         for question in &result.questions {
             text.push_str(&describe(&Asked::from(question.clone()), paint, console.width()));
             text.push_str(&format!("\nits id is {}\n", question.id));
@@ -242,12 +243,12 @@ impl Place {
         }
         let stored = self.store.load(&found.id).await.map_err(store::failed)?;
         let first = self.store.records(&found.id, 0, 1).await.map_err(store::failed)?;
-        let Some(RecordKind::Accepted { input, thread, deadline_ms, .. }) =
+        let Some(RecordKind::Accepted { input: RunInput::Messages(input), thread, deadline_ms, .. }) =
             first.into_iter().next().map(|record| record.kind)
         else {
             return Err(Failure::new(Exit::Failed, format!("{}: its first record is gone", found.id)));
         };
-        let Definition::Agent(definition) = &*stored.definition.definition;
+        let definition = resume::definition(&stored)?;
         let chosen = resume::agent(&mut self.project, definition, args)?;
         let format = run::format(args.json, args.result_json);
         let interactive = console.is_interactive() && format == Format::Text;
@@ -282,7 +283,7 @@ impl Place {
         }
         self.refuse_where_driven(&found)?;
         let stored = self.store.load(&found.id).await.map_err(store::failed)?;
-        let Definition::Agent(definition) = &*stored.definition.definition;
+        let definition = resume::definition(&stored)?;
         let chosen = resume::agent(&mut self.project, definition, &RunArgs::default())?;
         let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
         let handle = chosen.agent.resume(&found.id, vec![Input::Cancel], options).await;
@@ -337,8 +338,10 @@ impl Place {
         match found.len() {
             0 => Err(Failure::usage(format!("there is no run `{text}`")).help(list)),
             1 => Ok(found.remove(0)),
-            _ => Err(Failure::usage(format!("`{text}` may be several runs: {}, {}", found[0].id, found[1].id))
-                .help("write more of it, or its end")),
+            _ => {
+                Err(Failure::usage(format!("`{text}` may be several runs: {}, {}", found[0].id, found[1].id))
+                    .help("write more of it, or its end"))
+            }
         }
     }
 }
@@ -385,7 +388,10 @@ fn line(run: &RunSummary) -> Value {
 /// A record in a line.
 fn step(record: &Record, begun: u64) -> String {
     let what = match &record.kind {
-        RecordKind::Accepted { input, .. } => format!("accepted, {} messages", input.len()),
+        RecordKind::Accepted { input: RunInput::Messages(input), .. } => {
+            format!("accepted, {} messages", input.len())
+        }
+        RecordKind::Accepted { input: RunInput::State(_), .. } => "accepted".into(),
         RecordKind::Claimed => "claimed by another process".into(),
         RecordKind::Intent(intent) => format!("{} begins", intent.id),
         RecordKind::Result { effect, result: Ok(_), .. } => format!("{effect} ended"),
@@ -398,9 +404,12 @@ fn step(record: &Record, begun: u64) -> String {
         RecordKind::Message(_) => "a message".into(),
         RecordKind::Paused(pause) => format!("paused: {}", word(pause)),
         RecordKind::Resumed(_) => "resumed".into(),
+        RecordKind::Patched(_) => "its state was changed".into(),
         RecordKind::Stopping(_) => "stopping".into(),
         RecordKind::Finished(Outcome::Succeeded { .. }) => "succeeded".into(),
-        RecordKind::Finished(Outcome::Failed(error)) => format!("failed: {}: {}", error.code(), error.message()),
+        RecordKind::Finished(Outcome::Failed(error)) => {
+            format!("failed: {}: {}", error.code(), error.message())
+        }
         RecordKind::Finished(Outcome::Cancelled) => "cancelled".into(),
     };
     let after = std::time::Duration::from_millis(record.at.saturating_sub(begun)).as_secs_f64();

@@ -237,7 +237,10 @@ fn a_store_is_named_on_the_command_line_too() {
     place.ambidex(&["run", "--db", "sqlite:here.db", "Hi"]).ends(0).prints("Hello.");
     assert!(place.has("here.db"));
     place.ambidex(&["runs", "list", "--db", "sqlite:here.db"]).ends(0).prints("succeeded");
-    place.ambidex(&["runs", "show", "nothing", "--db", "sqlite:here.db"]).ends(2).says("there is no run `nothing`");
+    place
+        .ambidex(&["runs", "show", "nothing", "--db", "sqlite:here.db"])
+        .ends(2)
+        .says("there is no run `nothing`");
     let password = "postgres://me:hunter2@127.0.0.1/runs";
     let ran = place.ambidex(&["run", "--db", password, "Hi"]).ends(6).says("plain text");
     assert!(!ran.err.contains("hunter2"), "{}", ran.err);

@@ -44,7 +44,8 @@ impl World {
     /// Calls a tool that takes this long, once.
     fn agent(&self, engine: &Engine, name: &str, takes: Duration, approval: Approval) -> Agent {
         let timeout_ms = Some(3_600_000);
-        let spec = ToolSpec { input: json!({"type": "object"}), timeout_ms, ..ToolSpec::new("work", "Works.") };
+        let spec =
+            ToolSpec { input: json!({"type": "object"}), timeout_ms, ..ToolSpec::new("work", "Works.") };
         let (begun, ended) = (self.begun.clone(), self.ended.clone());
         let work = FunctionTool::dynamic(spec, move |_, _: Context| {
             let (begun, ended) = (begun.clone(), ended.clone());
@@ -128,7 +129,11 @@ async fn a_driver_that_lost_its_run_stops_within_a_renewal() {
     assert_eq!((error.error.code(), error.error.is_retryable()), ("store_failed", false));
     tokio::time::sleep(10 * MINUTE).await;
     assert_eq!(world.ended.load(SeqCst), 0, "what it had begun went on");
-    assert_eq!(world.row("r").await.lease.unwrap().owner, "thief".into(), "it gave away what was not its own");
+    assert_eq!(
+        world.row("r").await.lease.unwrap().owner,
+        "thief".into(),
+        "it gave away what was not its own"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,10 +95,10 @@ impl CallEvents {
             Chunk::Note(note) => Some(EventKind::from(note.clone())),
             _ => None,
         };
-        if let Some(said) = said {
-            if !self.ready.back_mut().is_some_and(|last| last.join(&said)) {
-                self.ready.push_back(said);
-            }
+        if let Some(said) = said
+            && !self.ready.back_mut().is_some_and(|last| last.join(&said))
+        {
+            self.ready.push_back(said);
         }
         if matches!(chunk, Chunk::Note(RouteNote::Restarted { .. })) {
             self.builder.restart();

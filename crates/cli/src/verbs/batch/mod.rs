@@ -39,7 +39,8 @@ pub async fn batch(
     let runs = RunSet::new();
     let stop = runs.token();
     interrupts.guard(stop.clone());
-    let mut agents = Agents { project: project::open_stored(common).await?.0, args: &args.agent, built: HashMap::new() };
+    let mut agents =
+        Agents { project: project::open_stored(common).await?.0, args: &args.agent, built: HashMap::new() };
     let (out, mut earlier) = match &args.out {
         Some(path) => {
             let (file, earlier) = results::open(path, args.sequential, args.retry_failed)?;
