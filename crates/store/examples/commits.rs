@@ -100,7 +100,7 @@ fn acceptance() -> Result<Batch, Failure> {
     let definition = Pinned::new(Definition::Agent(Arc::new(definition)))?;
     let accepted = RecordKind::Accepted {
         definition: definition.hash.clone(),
-        input: vec![Message::user("go")],
+        input: vec![Message::user("go")].into(),
         thread: None,
         deadline_ms: None,
     };

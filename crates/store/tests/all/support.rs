@@ -125,7 +125,7 @@ impl Driver {
         let definition = pinned(agent);
         let accepted = RecordKind::Accepted {
             definition: definition.hash.clone(),
-            input: vec![Message::user("go \u{0} on, \"Zoë\" \u{1f980}\n")],
+            input: vec![Message::user("go \u{0} on, \"Zoë\" \u{1f980}\n")].into(),
             thread: thread.map(str::to_owned),
             deadline_ms: None,
         };
