@@ -1,6 +1,6 @@
 //! The store seam: four traits, each named for who calls it. A driver commits through [`Store`], the recovery
 //! sweep and listings read [`RunIndex`], watchers read [`EventLog`], people answer through
-//! [`Questions`](crate::question::Questions). A store on disk implements all four ([`AnyStore`]), and so does
+//! [`Questions`]. A store on disk implements all four ([`AnyStore`]), and so does
 //! the one in memory.
 //!
 //! No store has a clock: times are wall time in milliseconds since 1970 and come from the caller. Processes

@@ -1,6 +1,7 @@
 //! What every store promises. Each rule is a function of a place, run for all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambidex_core::event::Status;
 use ambidex_core::question::{Answer, AnswerError};
@@ -16,22 +17,28 @@ macro_rules! for_all_stores {
         mod memory {
             $(#[tokio::test]
             async fn $rule() {
-                super::$rule(super::Place::memory().await).await;
+                super::in_time(super::$rule(super::Place::memory().await)).await;
             })*
         }
         mod sqlite {
             $(#[tokio::test]
             async fn $rule() {
-                super::$rule(super::Place::sqlite().await).await;
+                super::in_time(super::$rule(super::Place::sqlite().await)).await;
             })*
         }
         mod postgres {
             $(#[tokio::test]
             async fn $rule() {
-                super::$rule(super::Place::postgres().await).await;
+                super::in_time(super::$rule(super::Place::postgres().await)).await;
             })*
         }
     };
+}
+
+/// A rule that is broken may make somebody wait for ever.
+async fn in_time(rule: impl Future<Output = ()>) {
+    let ended = tokio::time::timeout(Duration::from_secs(300), rule).await;
+    assert!(ended.is_ok(), "somebody waits for ever");
 }
 
 for_all_stores! {
