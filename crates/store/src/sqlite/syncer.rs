@@ -48,7 +48,8 @@ impl Syncer {
             log: beside(database, "-wal"),
             folder: folder.unwrap_or(Path::new(".")).to_owned(),
             reading: reading.clone(),
-            within,
+            // The other half is for a machine that has much to do.
+            wait: within / 2,
             named: None,
         };
         let thread = std::thread::Builder::new().name("ambidex-sync".into()).spawn(|| work.run());
@@ -95,7 +96,8 @@ struct Work {
     log: PathBuf,
     folder: PathBuf,
     reading: Reading,
-    within: Duration,
+    /// From the first write on, for more to be synced with it.
+    wait: Duration,
     /// The log whose name is on disk.
     named: Option<u64>,
 }
@@ -134,9 +136,9 @@ impl Work {
         loop {
             let now = state.closed || !state.waiting.is_empty();
             match state.unsynced {
-                Some(since) if now || since.elapsed() >= self.within => break,
+                Some(since) if now || since.elapsed() >= self.wait => break,
                 Some(since) => {
-                    let left = self.within.saturating_sub(since.elapsed());
+                    let left = self.wait.saturating_sub(since.elapsed());
                     let waited = self.shared.changed.wait_timeout(state, left);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
