@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ambidex._bridge import raise_again
@@ -26,6 +26,18 @@ def turn(carry_out: Callable[[bool], tuple[Any, list[Any]] | None]) -> None:
 
 
 def _start(loop: Any, tasks: list[Any]) -> None:
+    to_start = iter(tasks)
+    try:
+        _start_each(loop, to_start)
+    except BaseException as error:
+        # As a signal's handler raises it, between two tasks.
+        for _, coroutine, ended in to_start:
+            coroutine.close()
+            ended.failed(error)
+        raise
+
+
+def _start_each(loop: Any, tasks: Iterator[Any]) -> None:
     for context, coroutine, ended in tasks:
         try:
             task = context.run(loop.create_task, coroutine)

@@ -74,8 +74,11 @@ fn redact_credentials(line: String) -> String {
     while let Some(start) = rest.find("://").map(|at| at + 3) {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
-        let end = rest.find(['/', '"', '\'', ' ']).unwrap_or(rest.len());
-        if let Some(at) = rest[..end].rfind('@') {
+        let url = &rest[..rest.find(['"', '\'', ' ']).unwrap_or(rest.len())];
+        let authority = &url[..url.find('/').unwrap_or(url.len())];
+        // A password may hold a slash.
+        let at = authority.rfind('@').or_else(|| url.find('@').filter(|at| url[..*at].contains(':')));
+        if let Some(at) = at {
             out.push_str(&"*".repeat(rest[..at].chars().count()));
             rest = &rest[at..];
         }

@@ -25,8 +25,8 @@ pub trait Tool: Send + Sync {
     }
 
     /// Whether polling a call may take long. A call that only waits, for I/O or for a thread, is polled where its
-    /// run is, and one that computes gets a task, so that the calls of a turn compute in parallel. Those of a tool
-    /// that does not say are timed, and go by what the last one did.
+    /// run is, and one that computes gets a task, so that the calls of a turn compute in parallel. Calls that
+    /// may compute are timed, and the next one goes by what the last one did.
     fn computes(&self) -> bool {
         !self.blocks()
     }

@@ -263,9 +263,14 @@ impl AgentRuntime {
         }
     }
 
-    /// Whether calls of this tool may keep the thread that polls them.
+    /// Whether calls of this tool keep the thread that polls them, as far as is known.
     pub(crate) fn computes(&self, tool: &str) -> bool {
         self.tools.get(tool).is_some_and(|registered| registered.computes())
+    }
+
+    /// Whether they might.
+    pub(crate) fn may_compute(&self, tool: &str) -> bool {
+        self.tools.get(tool).is_some_and(|registered| registered.tool().computes())
     }
 
     pub(crate) fn gates(&self, tool: &str) -> Gates {

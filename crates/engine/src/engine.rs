@@ -214,7 +214,6 @@ impl Engine {
 }
 
 pub(crate) fn store_error(error: StoreError) -> Error {
-    let retryable =
-        !matches!(error, StoreError::UnknownRun(_) | StoreError::Fenced | StoreError::Malformed(_));
+    let retryable = error.is_retryable() || matches!(error, StoreError::Conflict { .. });
     Error::new(ErrorKind::StoreFailed, error.to_string()).retryable(retryable)
 }

@@ -77,6 +77,7 @@ impl RunHandle {
             );
             return Err(Error::new(ErrorKind::InvalidRequest, text));
         }
+        let is_claimed = stored.is_some();
         let (run, epoch) = match stored {
             None => (Run::new(id.clone(), runtime.pinned.clone()), 1),
             Some((stored, epoch)) => {
@@ -101,7 +102,8 @@ impl RunHandle {
         let above = options.token.as_ref().or_else(|| options.parent.as_ref().map(Context::token));
         let token = above.map_or_else(CancellationToken::new, CancellationToken::child_token);
         let lease = engine.durable();
-        let lease = lease.map(|durable| HeldLease::new(durable, id.clone(), epoch, *engine.clock()));
+        let lease =
+            lease.map(|durable| HeldLease::new(durable, id.clone(), epoch, *engine.clock(), is_claimed));
         let run_loop = RunLoop::new(
             runtime,
             run,

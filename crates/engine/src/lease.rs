@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ambidex_core::store::{AnyStore, Lease, StoreError};
 use ambidex_core::{BoxFuture, Error};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::agent::unique;
@@ -56,13 +58,15 @@ pub(crate) struct HeldLease {
     clock: Clock,
     /// In milliseconds since 1970.
     until: u64,
+    /// Not before the store has it: the run of a new driver may turn out to be another's.
+    pub(crate) is_held: bool,
     renewal: Pin<Box<Sleep>>,
     renewing: Option<(u64, BoxFuture<'static, Result<(), StoreError>>)>,
 }
 
 impl HeldLease {
-    /// Of a run that was just claimed, or is created with its first batch.
-    pub(crate) fn new(durable: &Durable, run: Arc<str>, epoch: u64, clock: Clock) -> Self {
+    /// Of a run that was just claimed (`is_held`), or is created with its first batch.
+    pub(crate) fn new(durable: &Durable, run: Arc<str>, epoch: u64, clock: Clock, is_held: bool) -> Self {
         Self {
             store: durable.store.clone(),
             owner: durable.owner.clone(),
@@ -70,6 +74,7 @@ impl HeldLease {
             epoch,
             clock,
             until: clock.now() + millis(LEASE),
+            is_held,
             renewal: Box::pin(sleep(RENEWAL)),
             renewing: None,
         }
@@ -121,7 +126,9 @@ impl HeldLease {
     /// Lets go of a run that rests. Where that fails, the lease runs out by itself.
     pub(crate) async fn release(self) {
         drop(self.renewing);
-        drop(self.store.release(&self.run, self.epoch).await);
+        if self.is_held {
+            drop(self.store.release(&self.run, self.epoch).await);
+        }
     }
 }
 
@@ -168,9 +175,17 @@ impl Owner {
     /// Whether the process is known to have ended. False for those of other machines.
     pub fn is_gone(&self) -> bool {
         let known = !self.start.is_empty() && !self.machine.is_empty();
-        known
-            && machine().is_some_and(|machine| machine == self.machine)
-            && Process::of(self.pid).is_none_or(|process| process.ended || process.start != self.start)
+        if !known || machine().is_none_or(|machine| machine != self.machine) {
+            return false;
+        }
+        match Process::of(self.pid) {
+            Some(process) => process.ended || process.start != self.start,
+            // What cannot be read may still be there.
+            None => i32::try_from(self.pid)
+                .ok()
+                .and_then(Pid::from_raw)
+                .is_some_and(|pid| matches!(test_kill_process(pid), Err(Errno::SRCH))),
+        }
     }
 }
 

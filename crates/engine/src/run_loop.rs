@@ -218,6 +218,9 @@ impl RunLoop {
         }
         let batch = self.batch(records);
         self.store(expected, batch).await?;
+        if let Some(lease) = &mut self.lease {
+            lease.is_held = true;
+        }
         if matches!(self.run.phase(), Phase::Finished(_)) {
             // Let go of with its end.
             self.lease = None;
@@ -279,10 +282,13 @@ impl RunLoop {
             match effect.work {
                 Work::Tool { call, class } => {
                     let permit = self.permits.take(&done_id(&context));
-                    let computes = self.agent.computes(call.name());
-                    let call = perform::tool(self.agent.clone(), call, class, context, permit);
                     // A lease is renewed by this loop, which must not stand still for long.
-                    if computes && (at < last || self.lease.is_some()) {
+                    let computes = match self.lease {
+                        Some(_) => self.agent.may_compute(call.name()),
+                        None => at < last && self.agent.computes(call.name()),
+                    };
+                    let call = perform::tool(self.agent.clone(), call, class, context, permit);
+                    if computes {
                         self.tools.spawn(call.map(done));
                     } else {
                         self.in_flight.push(call.map(done));

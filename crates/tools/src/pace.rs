@@ -92,16 +92,25 @@ impl Pace {
         self.coming = self.coming.saturating_sub(1);
     }
 
-    /// A thread took a job. `of` is the era in which it took its first since it rested.
-    pub(crate) fn takes(&mut self, of: &mut Option<u64>) {
+    /// A thread took a job. `of` is the era in which it took its first since it rested. One that `is_left` to it lets it
+    /// look for the next right after; nobody is to wait for the end of another.
+    pub(crate) fn takes(&mut self, of: &mut Option<u64>, is_left: bool) {
         self.taken += 1;
-        if *of != Some(self.era) {
+        if !is_left {
+            self.leaves(of);
+        } else if *of != Some(self.era) {
             *of = Some(self.era);
             self.taking += 1;
         }
     }
 
+    /// A thread found no job. So whoever is still on his way will find none either: what he was woken for is taken.
     pub(crate) fn rests(&mut self, of: &mut Option<u64>) {
+        self.coming = 0;
+        self.leaves(of);
+    }
+
+    fn leaves(&mut self, of: &mut Option<u64>) {
         if of.take() == Some(self.era) {
             self.taking -= 1;
         }

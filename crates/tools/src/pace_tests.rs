@@ -10,7 +10,7 @@ fn done(pace: &mut Pace, after: Duration) {
     let mut thread = None;
     pace.woken(1);
     pace.has_come();
-    pace.takes(&mut thread);
+    pace.takes(&mut thread, true);
     let era = pace.begins();
     pace.ended(era, after);
     pace.rests(&mut thread);
@@ -41,9 +41,29 @@ fn quick_jobs_are_left_to_a_thread_that_is_at_work_and_to_no_other() {
     assert_eq!(pace.comes(now), Comes::Left, "somebody is on his way");
     pace.has_come();
     let mut thread = None;
-    pace.takes(&mut thread);
+    pace.takes(&mut thread, true);
     assert_eq!(pace.comes(now), Comes::Left);
     pace.rests(&mut thread);
+    assert_eq!(pace.comes(now), Comes::Woken);
+}
+
+#[test]
+fn nothing_is_left_to_a_thread_whose_job_another_has_taken() {
+    let now = Instant::now();
+    let mut pace = hurried(now);
+    pace.woken(1);
+    // One that had just ended was faster.
+    let mut thread = None;
+    pace.takes(&mut thread, true);
+    pace.rests(&mut thread);
+    assert_eq!(pace.comes(now), Comes::Woken);
+}
+
+#[test]
+fn nothing_is_left_to_a_thread_with_a_job_that_is_not_quick_by_nature() {
+    let now = Instant::now();
+    let mut pace = hurried(now);
+    pace.takes(&mut None, false);
     assert_eq!(pace.comes(now), Comes::Woken);
 }
 
@@ -74,7 +94,7 @@ fn what_waits_behind_a_job_that_blocks_gets_threads_of_its_own() {
     let now = Instant::now();
     let mut pace = hurried(now);
     let mut stuck = None;
-    pace.takes(&mut stuck);
+    pace.takes(&mut stuck, true);
     let era = pace.begins();
     assert_eq!(pace.comes(now), Comes::Left);
     assert_eq!((pace.looks(1), pace.looks(1), pace.looks(1)), (false, false, true));

@@ -321,17 +321,26 @@ fn look(shared: &Arc<Shared>) {
             drop(queue);
             drop(told);
             queue = shared.lock();
-            let waiting = queue.jobs.len();
-            let idle = waiting.min(queue.idle);
-            queue.pace.woken(waiting);
+            let idle = queue.jobs.len().min(queue.idle);
+            queue.pace.woken(idle);
             (0..idle).for_each(|_| shared.ready.notify_one());
-            for _ in idle..waiting {
+            while queue.idle < queue.jobs.len() {
                 queue.idle += 1;
+                queue.pace.woken(1);
                 let started = start_thread(shared, queue, None);
                 queue = shared.lock();
                 if started.is_err() {
-                    // What waits is then taken by whoever ends first.
                     queue.idle -= 1;
+                    queue.pace.has_come();
+                    // What waits is taken by whoever ends first, or, where nobody is at work, lost, and its callers told.
+                    let lost = if shared.busy.load(SeqCst) == 0 {
+                        std::mem::take(&mut queue.jobs)
+                    } else {
+                        VecDeque::new()
+                    };
+                    drop(queue);
+                    drop(lost);
+                    queue = shared.lock();
                     break;
                 }
             }
@@ -360,7 +369,7 @@ impl PoolThread {
         }
         let work = match self.first.take() {
             Some(first) => {
-                self.shared.lock().pace.takes(&mut self.era);
+                self.shared.lock().pace.takes(&mut self.era, first.is_left);
                 first
             }
             None => self.wait_for_work()?,
@@ -382,7 +391,7 @@ impl PoolThread {
             return None;
         };
         queue.idle -= 1;
-        queue.pace.takes(&mut self.era);
+        queue.pace.takes(&mut self.era, true);
         let begun = (queue.pace.begins(), Instant::now());
         queue.untold.extend(untold);
         // Only what somebody looks after may wait.
@@ -402,10 +411,10 @@ impl PoolThread {
         let mut timed_out = false;
         loop {
             let work = queue.jobs.pop_front();
-            if work.is_some() {
+            if let Some(work) = work {
                 queue.idle -= 1;
-                queue.pace.takes(&mut self.era);
-                return work;
+                queue.pace.takes(&mut self.era, work.is_left);
+                return Some(work);
             }
             queue.pace.rests(&mut self.era);
             if queue.closed || timed_out {
@@ -470,8 +479,12 @@ impl PoolJob {
 impl Drop for PoolJob {
     fn drop(&mut self) {
         let shared = self.shared.clone();
-        let ended = self.end(&mut shared.lock());
-        drop(ended);
+        let mut queue = shared.lock();
+        let ended = self.end(&mut queue);
+        // Those before it on its thread have waited for it.
+        let told = if ended.is_some() { queue.told() } else { Vec::new() };
+        drop(queue);
+        drop((told, ended));
     }
 }
 

@@ -125,8 +125,8 @@ impl Registered {
         &self.permits
     }
 
-    /// Whether polling a call may take long, as far as is known: the tool does not say that it does not
-    /// ([`Tool::computes`]), and its last call did, or there was none.
+    /// Whether polling a call may take long, as far as is known: the tool says that it may ([`Tool::computes`]), and its
+    /// last call did, or there was none.
     pub fn computes(&self) -> bool {
         self.tool.computes() && !self.is_short.load(Relaxed)
     }
@@ -139,7 +139,8 @@ impl Registered {
             let since = Instant::now();
             let polled = call.as_mut().poll(cx);
             is_short &= since.elapsed() < SHORT;
-            if polled.is_ready() {
+            // A call that is long may never end by itself.
+            if polled.is_ready() || !is_short {
                 self.is_short.store(is_short, Relaxed);
             }
             polled

@@ -133,10 +133,9 @@ impl FromNode for StoreUrl {
     }
 }
 
-/// Before the host, or among the parameters.
+/// Before the host, or among the parameters. What stands before the first `@` is taken for user and password, whatever
+/// it holds.
 fn has_password(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else { return false };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map(|(user, _)| user);
-    user.is_some_and(|user| user.contains(':')) || url.contains("password=")
+    rest.split_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
 }

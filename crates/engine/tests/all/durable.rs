@@ -115,6 +115,23 @@ async fn a_run_at_rest_is_let_go_of() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_starts_a_run_that_is_there_takes_nothing_from_its_driver() {
+    let world = World::new();
+    let engine = world.engine();
+    let agent = world.agent(&engine, "a", MINUTE, Approval::Allow);
+    let handle = agent.start_unwatched("go", named("r")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lease = world.row("r").await.lease;
+    assert!(lease.is_some());
+    let other = world.engine();
+    let again = world.agent(&other, "a", MINUTE, Approval::Allow).run_with("go", named("r")).await;
+    assert_eq!(again.unwrap_err().error.code(), "store_failed");
+    assert_eq!(world.row("r").await.lease, lease);
+    assert_eq!(handle.outcome().await.unwrap().status, Status::Succeeded);
+    assert_eq!(world.begun.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_driver_that_lost_its_run_stops_within_a_renewal() {
     let world = World::new();
     let engine = world.engine();

@@ -2,6 +2,8 @@
 //! the answers in between, so that all of it costs one sync and two journeys.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use ambidex_core::store::StoreError;
@@ -126,8 +128,12 @@ impl Writer {
     async fn sync(&mut self) {
         if self.unsynced.take().is_some() {
             let call = Call { function: Function::SyncNow, parameters: vec![] };
-            self.group(vec![Operation { call, end: Box::new(|_| ()) }]).await;
-            self.unsynced = None;
+            let is_done = Arc::new(AtomicBool::new(false));
+            let done = is_done.clone();
+            self.group(vec![Operation { call, end: Box::new(move |end| done.store(end.is_ok(), Relaxed)) }])
+                .await;
+            // What was not synced is tried again.
+            self.unsynced = (!is_done.load(Relaxed)).then(Instant::now);
         }
     }
 
