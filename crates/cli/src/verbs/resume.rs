@@ -13,7 +13,7 @@ use ambidex_engine::project::{AgentChanges, Project};
 use ambidex_engine::{OnWaiting, RunFile, RunOptions};
 
 use crate::approvals::{self, Asked};
-use crate::args::{AnswerArgs, Common, RunArgs};
+use crate::args::{AgentArgs, AnswerArgs, Common, RunArgs};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -58,15 +58,27 @@ pub struct Resting {
     run: String,
     pub definition: Arc<AgentDefinition>,
     inputs: Vec<Input>,
+    paused: bool,
+    /// A call that may happen once was under way when its process died; whether it did happen is asked when
+    /// the run is next claimed.
+    unasked: bool,
 }
 
 impl Resting {
     pub fn new(run: &str, stored: &Stored, args: &RunArgs) -> Result<Self, Failure> {
         let definition = definition(stored)?;
+        if args.agent.agent.is_some() {
+            let text = format!("--agent: the run keeps the agent it began with, `{}`", definition.name);
+            return Err(Failure::usage(text).help(
+                "leave --agent out; `ambidex runs retry` does what a stored run was given with another agent",
+            ));
+        }
         let state = Run::fold(run, stored.definition.clone(), &stored.records);
         let state = state.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let inputs = inputs(&state, definition, args)?;
-        Ok(Self { run: run.to_owned(), definition: definition.clone(), inputs })
+        let paused = matches!(state.phase(), Phase::Paused(_));
+        let unasked = state.effects().any(|open| !open.doubt && !open.intent.class.repeatable());
+        Ok(Self { run: run.to_owned(), definition: definition.clone(), inputs, paused, unasked })
     }
 }
 
@@ -89,10 +101,36 @@ pub async fn go_on(
     console: &mut Console,
     interrupts: &Interrupts,
 ) -> Result<Ended, Failure> {
-    let Resting { run, definition, inputs } = resting;
+    let Resting { run, definition, mut inputs, paused, unasked } = resting;
+    let format = run::format(args.json, args.result_json);
+    let interactive = console.is_interactive() && format == Format::Text;
+    let mut show = Show::new(console, format, definition.output.is_some());
     let open = project.engine().questions().open(Some(&run)).await;
     let mut open = open.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    for (id, answer) in answers(&open, &args.answer, project)? {
+    let mut meant = open.clone();
+    if unasked && open.is_empty() && args.answer.is_given() {
+        let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
+        let handle = chosen.agent.resume(&run, std::mem::take(&mut inputs), options).await;
+        let handle = handle.map_err(|error| Failure::building(&error))?;
+        let watcher = Watcher {
+            console,
+            show: &mut show,
+            interrupts,
+            lines: &mut None,
+            open: Vec::new(),
+            interactive: false,
+            project,
+        };
+        let ended = watch(handle, watcher).await?;
+        open = ended.as_ref().map_or_else(|_| Vec::new(), |result| result.questions.clone());
+        // The answer was given for these alone; what else has come up nobody has seen yet.
+        meant = open.iter().filter(|question| question.why == Why::InDoubt).cloned().collect();
+        if meant.is_empty() {
+            show.end(console, &ended).map_err(Failure::from_stdout)?;
+            return Ok(ended);
+        }
+    }
+    for (id, answer) in answers(&meant, &args.answer, paused, project)? {
         let answered = project.engine().answer(&id, answer).await;
         answered.map_err(|error| match error {
             AnswerError::Invalid(why) => Failure::usage(format!("the answer was not taken: {why}"))
@@ -101,13 +139,10 @@ pub async fn go_on(
         })?;
         open.retain(|question| question.id != id);
     }
-    let format = run::format(args.json, args.result_json);
-    let interactive = console.is_interactive() && format == Format::Text;
     let options = RunOptions {
         on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
         ..RunOptions::default()
     };
-    let mut show = Show::new(console, format, definition.output.is_some());
     let handle = chosen.agent.resume(&run, inputs, options).await;
     let handle = handle.map_err(|error| Failure::building(&error))?;
     let watcher = Watcher {
@@ -133,13 +168,38 @@ pub fn agent(project: &mut Project, definition: &AgentDefinition, args: &RunArgs
         let built = demo::agent(project, model.as_deref(), Path::new("."));
         return built.map_err(|error| Failure::building(&error));
     }
-    if definition.name != project::ASSISTANT && !project.config().agents.contains_key(&definition.name) {
-        let text =
-            format!("the run belongs to the agent `{}`, which is not configured here", definition.name);
-        return Err(Failure::new(Exit::ConfigInvalid, text)
-            .help("go to the folder of its ambidex.toml, or name that file with --config"));
-    }
+    check_configured(project, definition)?;
     project::agent(project, &definition.name, &AgentChanges { model, ..AgentChanges::default() })
+}
+
+/// The agent of a new run of what a run was given: the one that the command line names, or the run's, as it is
+/// configured now.
+pub fn agent_anew(
+    project: &mut Project,
+    definition: &AgentDefinition,
+    args: &AgentArgs,
+) -> Result<Chosen, Failure> {
+    if args.agent.is_some() {
+        return project::choose(project, args, None);
+    }
+    project::check_model(project, args.model.as_deref())?;
+    check_configured(project, definition)?;
+    let mut changes = project::changes(args);
+    // The assistant has no model of its own: the run's was named on its command line.
+    let is_assistant = !project.config().agents.contains_key(&definition.name);
+    if is_assistant && changes.model.is_none() && project.config().model(&definition.model).is_some() {
+        changes.model = Some(definition.model.clone());
+    }
+    project::agent(project, &definition.name, &changes)
+}
+
+fn check_configured(project: &Project, definition: &AgentDefinition) -> Result<(), Failure> {
+    if definition.name == project::ASSISTANT || project.config().agents.contains_key(&definition.name) {
+        return Ok(());
+    }
+    let text = format!("the run belongs to the agent `{}`, which is not configured here", definition.name);
+    Err(Failure::new(Exit::ConfigInvalid, text)
+        .help("go to the folder of its ambidex.toml, or name that file with --config"))
 }
 
 /// What a paused run is granted.
@@ -163,8 +223,16 @@ fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec
         Phase::Finished(_) => Err(Failure::usage("the run has ended and cannot be resumed")
             .help("start a new one with `ambidex run TASK`")),
         _ if iterations.is_some() || usd.is_some() => {
-            Err(Failure::usage("--max-iterations, --max-usd: the run is not paused, it waits for an answer")
-                .help("answer with --yes, --no REASON, --edit JSON or --answer JSON"))
+            let (state, help) = if run.questions().next().is_some() {
+                ("it waits for an answer", "answer with --yes, --no REASON, --edit JSON or --answer JSON")
+            } else {
+                (
+                    "it was interrupted",
+                    "leave them out; it has what is left of its limits, and pauses at them",
+                )
+            };
+            let text = format!("--max-iterations, --max-usd: the run is not paused, {state}");
+            Err(Failure::usage(text).help(help))
         }
         _ => Ok(Vec::new()),
     }
@@ -174,6 +242,7 @@ fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec
 fn answers(
     open: &[Question],
     args: &AnswerArgs,
+    paused: bool,
     project: &mut Project,
 ) -> Result<Vec<(String, Answer)>, Failure> {
     let chosen: Vec<&Question> = match &args.question {
@@ -233,8 +302,10 @@ fn answers(
         return Ok(Vec::new());
     };
     if open.is_empty() {
-        return Err(Failure::usage("the run asks nothing")
-            .help("leave the answer out, or grant more with --max-iterations N"));
+        return Err(Failure::usage("the run asks nothing").help(match paused {
+            true => "leave the answer out, or grant more with --max-iterations N",
+            false => "leave the answer out; the run goes on without",
+        }));
     }
     let of = |question: &Question| match (&answer, question.why) {
         (Some(answer), _) => answer.clone(),

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::project;
-use crate::show::{Format, Show};
+use crate::show::{Format, Show, number};
 use crate::store;
 use crate::table::table;
 
@@ -109,8 +109,9 @@ impl Place {
 
     async fn list(&self, query: RunQuery, json: bool, console: &mut Console) -> Result<Exit, Failure> {
         let page = self.store.runs(query).await.map_err(store::failed)?;
+        let now = self.now();
         if json {
-            let lines: Vec<_> = page.runs.iter().map(|run| line(run).to_string()).collect();
+            let lines: Vec<_> = page.runs.iter().map(|run| line(run, now).to_string()).collect();
             return match lines.is_empty() {
                 true => Ok(Exit::Done),
                 false => super::print(console, &lines.join("\n")),
@@ -124,7 +125,7 @@ impl Place {
             .runs
             .iter()
             .map(|run| {
-                let status = match holder(run) {
+                let status = match holder(run, now) {
                     Some(Holder::Gone) if !run.status.is_final() => "interrupted".to_owned(),
                     None if run.status == Status::Running => "interrupted".to_owned(),
                     _ => run.status.as_str().to_owned(),
@@ -160,7 +161,7 @@ impl Place {
             ("iterations", result.iterations_used.to_string()),
             ("tokens", format!("{} in, {} out", result.usage.input_tokens, result.usage.output_tokens)),
         ];
-        match holder(&found) {
+        match holder(&found, self.now()) {
             Some(Holder::There(who, until)) => {
                 rows.push(("driven by", format!("{who}, until {} at least", Timestamp(until))));
             }
@@ -242,14 +243,14 @@ impl Place {
             return Err(Failure::usage("the run has not ended").help(format!("go on with it: {command}")));
         }
         let stored = self.store.load(&found.id).await.map_err(store::failed)?;
+        let definition = resume::definition(&stored)?;
         let first = self.store.records(&found.id, 0, 1).await.map_err(store::failed)?;
         let Some(RecordKind::Accepted { input: RunInput::Messages(input), thread, deadline_ms, .. }) =
             first.into_iter().next().map(|record| record.kind)
         else {
             return Err(Failure::new(Exit::Failed, format!("{}: its first record is gone", found.id)));
         };
-        let definition = resume::definition(&stored)?;
-        let chosen = resume::agent(&mut self.project, definition, args)?;
+        let chosen = resume::agent_anew(&mut self.project, definition, &args.agent)?;
         let format = run::format(args.json, args.result_json);
         let interactive = console.is_interactive() && format == Format::Text;
         let options = RunOptions {
@@ -258,7 +259,7 @@ impl Place {
             on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
             ..RunOptions::default()
         };
-        let mut show = Show::new(console, format, definition.output.is_some());
+        let mut show = Show::new(console, format, chosen.agent.definition().output.is_some());
         let handle = chosen.agent.start(input, options).map_err(|error| Failure::building(&error))?;
         console.say(&console.stderr_paint().dim(&format!("as {}", handle.id())));
         let watcher = Watcher {
@@ -298,10 +299,15 @@ impl Place {
         }
     }
 
+    /// In milliseconds since 1970.
+    fn now(&self) -> u64 {
+        self.project.engine().clock().now()
+    }
+
     /// A living process has the run; only it can be told.
     fn refuse_where_driven(&self, run: &RunSummary) -> Result<(), Failure> {
-        match holder(run) {
-            Some(Holder::There(who, until)) if until > self.project.engine().clock().now() => {
+        match holder(run, self.now()) {
+            Some(Holder::There(who, until)) => {
                 let text = format!("{} is driven by {who}", run.id);
                 let help = format!(
                     "end it there (Ctrl-C cancels the run); if it is gone, the run can be had at {}",
@@ -354,13 +360,15 @@ fn means(text: &str, id: &str) -> bool {
 
 enum Holder {
     There(String, u64),
+    /// It has ended, or was not heard of for the time of its lease.
     Gone,
 }
 
 /// Who has the run, as its lease says.
-fn holder(run: &RunSummary) -> Option<Holder> {
+fn holder(run: &RunSummary, now: u64) -> Option<Holder> {
     let lease = run.lease.as_ref()?;
     Some(match Owner::parse(&lease.owner) {
+        _ if lease.until <= now => Holder::Gone,
         Some(owner) if owner.is_gone() => Holder::Gone,
         Some(owner) => Holder::There(format!("process {} on {}", owner.pid, owner.host), lease.until),
         None => Holder::There(format!("`{}`", lease.owner), lease.until),
@@ -372,7 +380,7 @@ fn fold(found: &RunSummary, stored: &Stored) -> Result<Run, Failure> {
     run.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", found.id)))
 }
 
-fn line(run: &RunSummary) -> Value {
+fn line(run: &RunSummary, now: u64) -> Value {
     json!({
         "run": run.id,
         "status": run.status.as_str(),
@@ -381,7 +389,7 @@ fn line(run: &RunSummary) -> Value {
         "created_at": Timestamp(run.created),
         "updated_at": Timestamp(run.updated),
         "records": run.records,
-        "driven": matches!(holder(run), Some(Holder::There(..))),
+        "driven": matches!(holder(run, now), Some(Holder::There(..))),
     })
 }
 
@@ -389,7 +397,7 @@ fn line(run: &RunSummary) -> Value {
 fn step(record: &Record, begun: u64) -> String {
     let what = match &record.kind {
         RecordKind::Accepted { input: RunInput::Messages(input), .. } => {
-            format!("accepted, {} messages", input.len())
+            format!("accepted, {}", number::counted(input.len() as u64, "message"))
         }
         RecordKind::Accepted { input: RunInput::State(_), .. } => "accepted".into(),
         RecordKind::Claimed => "claimed by another process".into(),

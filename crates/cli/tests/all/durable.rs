@@ -6,7 +6,9 @@ use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use ambidex_core::store::Lease;
 use ambidex_fake_provider::{FakeProvider, Fault, Script, Turn, When};
+use ambidex_store::{Durability, OpenStore};
 use nix::sys::signal::Signal::SIGKILL;
 use serde_json::Value;
 
@@ -163,6 +165,65 @@ fn a_call_that_may_happen_once_is_put_before_a_person() {
 }
 
 #[test]
+fn an_interrupted_call_is_answered_by_the_command_that_goes_on_with_its_run() {
+    let answers: [(&[&str], usize, &str); 2] =
+        [(&["--yes"], 2, "It says: done"), (&["--answer", "it did"], 1, "It says: it did")];
+    for (answer, calls, text) in answers {
+        let desk = Desk::open(1);
+        let place = desk.place("once");
+        let child = place.command(&["run", "Go"]).spawn().expect("started");
+        desk.keys(1);
+        kill(child);
+        let command = [&["runs", "resume", "@last", "--result-json"], answer].concat();
+        assert_eq!(place.ambidex(&command).ends(0).json()["text"], text);
+        assert_eq!(desk.keys(calls).len(), calls);
+        assert_eq!(only_run(&place)["status"], "succeeded");
+    }
+}
+
+#[test]
+fn what_an_interrupted_run_has_no_use_for_is_refused() {
+    let desk = Desk::open(1);
+    let place = desk.place("idempotent");
+    let child = place.command(&["run", "Go"]).spawn().expect("started");
+    desk.keys(1);
+    kill(child);
+    place.ambidex(&["runs", "resume", "@last", "--yes"]).ends(2).says("asks nothing");
+    let ran = place.ambidex(&["runs", "resume", "@last", "--max-iterations", "3"]).ends(2);
+    assert!(!ran.err.contains("waits"), "{}", ran.err);
+    ran.says("it was interrupted");
+    assert_eq!(desk.keys(1).len(), 1, "the run went on all the same");
+    place.ambidex(&["runs", "resume", "@last"]).ends(0).prints("It says: done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_not_driven_by_a_process_whose_lease_ran_out() {
+    let desk = Desk::open(1);
+    let place = desk.place("idempotent");
+    let child = place.command(&["run", "Go"]).spawn().expect("started");
+    desk.keys(1);
+    kill(child);
+    let run = only_run(&place)["run"].as_str().expect("an id").to_owned();
+    let file = ambidex_store::Place::Sqlite(place.path().join(".ambidex/state.db"));
+    let store = OpenStore::open(&file, Durability::Sync).await.expect("opened");
+    let far = 4_000_000_000_000;
+    // Of another machine nobody here knows whether it is gone.
+    let lease = |until| Lease { owner: "elsewhere/7/1/other-1/u".into(), until };
+    store.as_any().claim(&run, lease(far), far - 1).await.expect("claimed");
+    assert_eq!(only_run(&place)["driven"], true);
+    place.ambidex(&["runs", "list"]).ends(0).prints("running");
+    place.ambidex(&["runs", "show", &run]).ends(0).prints("process 7 on elsewhere");
+    place.ambidex(&["runs", "resume", &run]).ends(1).says("driven by process 7 on elsewhere");
+    store.as_any().claim(&run, lease(1000), far).await.expect("claimed");
+    store.close().await;
+    assert_eq!(only_run(&place)["driven"], false);
+    place.ambidex(&["runs", "list"]).ends(0).prints("interrupted");
+    place.ambidex(&["runs", "show", &run]).ends(0).prints("nobody");
+    place.ambidex(&["runs", "trace", &run]).ends(0).prints("accepted, 1 message\n");
+    place.ambidex(&["runs", "resume", &run]).ends(0).prints("It says: done");
+}
+
+#[test]
 fn two_processes_share_a_file_and_neither_takes_the_others_run() {
     let desk = Desk::open(1);
     let place = desk.place("idempotent");
@@ -228,6 +289,44 @@ fn a_run_that_is_paused_goes_on_with_more() {
     let place = Place::scripted(MAKES, &format!("{ASKS}{STORE}[approvals]\nonce = \"allow\"\n"));
     place.ambidex(&["run", "--max-iterations", "1", "Make it"]).ends(4).says("in the store");
     place.ambidex(&["runs", "resume", "@last", "--max-iterations", "3"]).ends(0).prints("made a.txt");
+}
+
+#[test]
+fn a_run_keeps_its_agent_and_a_retry_has_the_one_of_now() {
+    let settings = |model: &str| {
+        format!(
+            "[models.first]\nkind = \"scripted\"\nscript = \"first.toml\"\n\
+             [models.second]\nkind = \"scripted\"\nscript = \"second.toml\"\nprice = {{ input = 1e6, output = 1e6 }}\n\
+             [agents.worker]\nmodel = \"{model}\"\ntools = [\"make\"]\n\
+             [agents.other]\nmodel = \"first\"\ninstructions = \"Be another.\"\n\
+             [approvals]\nonce = \"allow\"\n\
+             [tools.make]\nkind = \"command\"\ncommand = [\"echo\", \"made\", \"{{name}}\"]\n\
+             input = {{ name = \"string\" }}\neffect = \"once\"\n{STORE}"
+        )
+    };
+    let place = Place::new();
+    place.write("first.toml", "[[turns]]\ntext = \"Of the first.\"\n");
+    place.write("second.toml", MAKES);
+    place.write("ambidex.toml", &settings("first"));
+    let run = place.ambidex(&["run", "-a", "worker", "--result-json", "Go"]).ends(0).json();
+    let id = run["run"].as_str().expect("an id");
+    place.write("ambidex.toml", &settings("second"));
+    let retry = |more: &[&str], code| {
+        let command: Vec<_> = ["runs", "retry", id, "--result-json"].iter().chain(more).copied().collect();
+        place.ambidex(&command).ends(code)
+    };
+    assert_eq!(retry(&[], 0).json()["text"], "It says: made a.txt\n");
+    assert_eq!(retry(&["-m", "first"], 0).json()["text"], "Of the first.");
+    assert_eq!(retry(&["-a", "other"], 0).json()["text"], "Of the first.");
+    let lines = place.ambidex(&["runs", "list", "--json", "--agent", "other"]).ends(0).json_lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    retry(&["-a", "nobody"], 2).says("there is no agent `nobody`");
+    retry(&["-m", "nothing"], 2).says("there is no model `nothing`");
+    retry(&["--max-usd", "0.01"], 4).says("the budget of US dollars");
+    retry(&["--max-iterations", "1"], 4).says("max_iterations");
+    let refused = place.ambidex(&["runs", "resume", "@last", "-a", "other"]).ends(2);
+    refused.says("the run keeps the agent it began with, `worker`");
+    place.ambidex(&["runs", "resume", "@last"]).ends(0).prints("made a.txt");
 }
 
 #[test]
