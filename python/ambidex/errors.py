@@ -212,6 +212,9 @@ CLASSES: dict[str, type[AmbidexError]] = {
     "config_invalid": ConfigError,
     "unsupported": ConfigError,
     "hook_failed": HookError,
+    # Of graphs.
+    "unknown_edge": AmbidexError,
+    "loop_limit": AmbidexError,
     "internal": InternalError,
 }
 

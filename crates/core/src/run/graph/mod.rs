@@ -287,6 +287,8 @@ impl Graph {
         let visit = self.visits[node as usize];
         self.visits[node as usize] += 1;
         if let Some(max) = definition.max_visits.filter(|max| visit >= *max) {
+            // The state of the run is what it was.
+            self.ended.push(path);
             let why = format!("it was to start once more than its {max} visits; raise `max_visits`");
             return self.fail_at(node, ErrorKind::LoopLimit, &why);
         }

@@ -17,11 +17,12 @@ fn looping() -> NodeDefinition {
 #[test]
 fn a_node_that_is_reached_more_often_than_it_may_be_fails_the_run() {
     let a = NodeDefinition { max_visits: Some(3), ..looping() };
-    let mut d = Driven::start(graph(vec![a], &[]), none());
+    let mut d = Driven::start(graph(vec![a], &[]), json!({"kept": 7}));
     for visit in 0..3 {
         d.chooses(&format!("a#{visit}"), &["a"]);
     }
     assert_eq!(d.failure().kind(), ErrorKind::LoopLimit);
+    assert_eq!(d.state(), json!({"kept": 7}));
 }
 
 #[test]
