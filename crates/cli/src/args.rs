@@ -188,6 +188,7 @@ pub enum RunsVerb {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("agent", |arg| arg.hide(true)))] // A run keeps its agent; naming one is refused with a word.
 pub struct ResumeArgs {
     pub run: String,
     #[command(flatten)]

@@ -46,6 +46,9 @@ pub struct Show {
     reply: Reply,
     spinner: Spinner,
     last: Last,
+    /// The number of the last event, and of the last one that the run's handle before this one gave.
+    seq: u64,
+    seq_before: u64,
     usage: Usage,
     calls: u32,
     tools: u64,
@@ -89,6 +92,8 @@ impl Show {
             reply: Reply::default(),
             spinner: Spinner::default(),
             last: Last::Nothing,
+            seq: 0,
+            seq_before: 0,
             usage: Usage::default(),
             calls: 0,
             tools: 0,
@@ -100,11 +105,21 @@ impl Show {
         self.progress && console.stderr_is_terminal() && !console.quiet
     }
 
+    /// The run goes on under another handle, whose events are numbered from 1 again; those shown are numbered on.
+    pub fn goes_on(&mut self) {
+        self.seq_before = self.seq;
+    }
+
     /// Shows one event.
     pub fn event(&mut self, console: &mut Console, event: &Event) -> io::Result<()> {
         self.count(&event.kind);
         if self.format == Format::Events {
-            let line = serde_json::to_string(event).map_err(io::Error::other)?;
+            self.seq = self.seq_before + event.seq;
+            let line = match self.seq_before {
+                0 => serde_json::to_string(event),
+                _ => serde_json::to_string(&Event { seq: self.seq, ..event.clone() }),
+            };
+            let line = line.map_err(io::Error::other)?;
             console.print_line(&line)?;
             return console.flush();
         }

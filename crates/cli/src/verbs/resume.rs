@@ -129,6 +129,7 @@ pub async fn go_on(
             show.end(console, &ended).map_err(Failure::from_stdout)?;
             return Ok(ended);
         }
+        show.goes_on();
     }
     for (id, answer) in answers(&meant, &args.answer, paused, project)? {
         let answered = project.engine().answer(&id, answer).await;
@@ -272,6 +273,12 @@ fn answers(
         let flag = if args.yes { "--yes" } else { "--edit" };
         let text = format!("{flag}: the run wants a model's reply, and this is a decision about a call");
         return Err(Failure::usage(text).help(format!("{HOW_TO_REPLY}; its question is {}", question.id)));
+    }
+    if args.edit.is_some() && chosen.iter().any(|question| question.why == Why::InDoubt) {
+        let text = "--edit: the run asks whether a call happened that was under way, with its arguments as they were";
+        return Err(Failure::usage(text).help(
+            "--yes runs it again as it was, --answer JSON says what its result was, --no REASON leaves it open",
+        ));
     }
     let answer = if args.yes {
         None

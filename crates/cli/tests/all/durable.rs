@@ -160,6 +160,8 @@ fn a_call_that_may_happen_once_is_put_before_a_person() {
     assert_eq!(desk.keys(1).len(), 1, "it was repeated without a word");
     assert_eq!(only_run(&place)["status"], "waiting");
     place.ambidex(&["runs", "show", "@last"]).ends(0).prints("Did `desk` happen?");
+    let edit = ["runs", "resume", "@last", "--edit", "{\"id\": \"8\"}"];
+    place.ambidex(&edit).ends(2).says("the run asks whether a call happened");
     place.ambidex(&["runs", "resume", "@last", "--answer", "it did"]).ends(0).prints("it did");
     assert_eq!(desk.keys(1).len(), 1);
 }
@@ -167,15 +169,18 @@ fn a_call_that_may_happen_once_is_put_before_a_person() {
 #[test]
 fn an_interrupted_call_is_answered_by_the_command_that_goes_on_with_its_run() {
     let answers: [(&[&str], usize, &str); 2] =
-        [(&["--yes"], 2, "It says: done"), (&["--answer", "it did"], 1, "It says: it did")];
+        [(&["--yes"], 2, "It says: done."), (&["--answer", "it did"], 1, "It says: it did.")];
     for (answer, calls, text) in answers {
         let desk = Desk::open(1);
         let place = desk.place("once");
         let child = place.command(&["run", "Go"]).spawn().expect("started");
         desk.keys(1);
         kill(child);
-        let command = [&["runs", "resume", "@last", "--result-json"], answer].concat();
-        assert_eq!(place.ambidex(&command).ends(0).json()["text"], text);
+        let command = [&["runs", "resume", "@last", "--json"], answer].concat();
+        let events = place.ambidex(&command).ends(0).json_lines();
+        assert_eq!(events.last().map(|event| &event["data"]["text"]), Some(&text.into()));
+        let numbers: Vec<_> = events.iter().map(|event| event["seq"].as_u64().expect("a number")).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
         assert_eq!(desk.keys(calls).len(), calls);
         assert_eq!(only_run(&place)["status"], "succeeded");
     }
