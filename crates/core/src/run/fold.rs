@@ -130,9 +130,14 @@ impl Run {
 
     /// What was done, or stands in for it, reaches the flow.
     fn take_in(&mut self, effect: &EffectId, attempt: u32, result: &Result<Output, Error>, at: u64) {
-        // What a graph told to stop reports is not news to it: nothing follows from that.
-        let is_told =
-            matches!((&self.flow, &self.phase), (Flow::Graph(_), Phase::Stopping(_))) && result.is_err();
+        // What a graph told to stop reports is not news to it: nothing follows from that but what it cost.
+        let is_told = match (&mut self.flow, &self.phase, result) {
+            (Flow::Graph(graph), Phase::Stopping(_), Err(error)) => {
+                graph.spent(error);
+                true
+            }
+            _ => false,
+        };
         if is_told || self.flow.result(effect, attempt, result, at) {
             self.approved.remove(effect);
         }

@@ -142,6 +142,13 @@ impl Graph {
         &self.usage
     }
 
+    /// What was told to stop cost this until it did.
+    pub(super) fn spent(&mut self, error: &Error) {
+        if let Some(usage) = error.usage() {
+            self.usage.add(usage);
+        }
+    }
+
     pub(super) fn steps(&self) -> u32 {
         self.steps
     }

@@ -5,7 +5,7 @@ use ambidex_core::effect::EffectId;
 use ambidex_core::graph::{GraphDefinition, NodeDefinition, NodeWork};
 use ambidex_core::record::{Input, Outcome, Output, Pause};
 use ambidex_core::run::{Admission, Phase};
-use ambidex_core::{ErrorKind, Usage};
+use ambidex_core::{Error, ErrorKind, Usage};
 use serde_json::json;
 
 use super::support::*;
@@ -90,6 +90,16 @@ fn children_use_the_budget_up() {
     d.input(Input::Resume(Grant { iterations: 0, budget }));
     d.done("b#0", Ok(ended));
     assert_eq!((d.output(), d.run.usage().input_tokens), (&json!({"a": "written", "b": "written"}), 300));
+}
+
+#[test]
+fn what_is_told_to_stop_is_paid_for() {
+    let child = NodeWork::Agent { agent: "writer".into(), pinned: None };
+    let mut d = Driven::start(graph(vec![works("a", child, &[])], &[]), none());
+    d.input(Input::Cancel);
+    let usage = Usage { input_tokens: 150, ..Usage::default() };
+    d.done("a#0", Err(Error::cancelled().with_usage(usage)));
+    assert_eq!((d.run.phase(), d.run.usage().input_tokens), (&Phase::Finished(Outcome::Cancelled), 150));
 }
 
 /// Lets only these through.
