@@ -271,7 +271,7 @@ fn tools(loaded: &Loaded, environment: Environment) -> Vec<Finding> {
     loaded.config.tools.keys().filter_map(failed).collect()
 }
 
-/// Whether the store can be used, and what is in it is sound. One that is not there yet is not made.
+/// Whether the store can be used, and what is in it is sound. A file that is not there yet is not made.
 async fn store(loaded: &Loaded) -> Vec<Finding> {
     let bad = |failure: Failure| match failure {
         Failure::Said { message, help, .. } => {
