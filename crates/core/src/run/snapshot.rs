@@ -20,9 +20,10 @@ const VERSION: u8 = 1;
 
 /// What the first records of a run make of it. Records stay the truth: a snapshot may be thrown away.
 ///
-/// Of a graph on one path it is the size of its state; beside other paths it holds what came since they parted. Of an agent it holds the conversation: a load needs that in any case, and
-/// where it came from is not kept for each message of a run that waits. So an agent is rather folded from its
-/// records, at about a microsecond each, until they are compacted.
+/// Of a graph on one path it is the size of its state; beside other paths it holds what came since they parted. Of an
+/// agent it holds the conversation: a load needs that in any case, and where it came from is not kept for each message
+/// of a run that waits. So an agent is rather folded from its records, at about a microsecond each, until they are
+/// compacted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     v: u8,
