@@ -133,17 +133,7 @@ impl Machine {
         admission: &mut dyn Admission,
     ) -> Result<Vec<Record>, Refused> {
         let stamp = Stamp { at: self.at, epoch: self.epoch };
-        let before = self.run.clone();
-        let step = match self.run.advance(input, stamp, admission, Some(&mut self.events)) {
-            Ok(step) => step,
-            Err(refused) => {
-                assert!(self.run == before, "a refused input changes nothing");
-                return Err(refused);
-            }
-        };
-        let stored = serde_json::to_vec(&step).unwrap();
-        self.records.extend(serde_json::from_slice::<Vec<Record>>(&stored).unwrap());
-        assert_eq!(self.records[self.records.len() - step.len()..], step, "records survive their JSON");
+        let step = advance(&mut self.run, input, stamp, admission, &mut self.events, &mut self.records)?;
         let folded = Run::fold("run", self.run.definition().clone(), &self.records).unwrap();
         assert!(folded == self.run, "folding again gives the same");
         let snapshot = serde_json::to_vec(&self.run.snapshot()).unwrap();
@@ -299,4 +289,27 @@ pub fn assert_answered_in(history: &History) {
         due.extend(message.tool_calls().map(|call| call.id.clone()));
     }
     assert!(due.is_empty(), "calls {due:?} have no answer in {:#?}", history);
+}
+
+/// One step of a run, whose records are kept as a store would give them back.
+pub fn advance(
+    run: &mut Run,
+    input: Input,
+    stamp: Stamp,
+    admission: &mut dyn Admission,
+    events: &mut Vec<Occurrence>,
+    records: &mut Vec<Record>,
+) -> Result<Vec<Record>, Refused> {
+    let before = run.clone();
+    let step = match run.advance(input, stamp, admission, Some(events)) {
+        Ok(step) => step,
+        Err(refused) => {
+            assert!(*run == before, "a refused input changes nothing");
+            return Err(refused);
+        }
+    };
+    let stored = serde_json::to_vec(&step).unwrap();
+    records.extend(serde_json::from_slice::<Vec<Record>>(&stored).unwrap());
+    assert_eq!(records[records.len() - step.len()..], step, "records survive their JSON");
+    Ok(step)
 }

@@ -102,17 +102,14 @@ impl Driven {
         admission: &mut dyn Admission,
     ) -> Result<Vec<Record>, Refused> {
         let stamp = Stamp { at: self.at, epoch: self.epoch };
-        let before = self.run.clone();
-        let step = match self.run.advance(input, stamp, admission, Some(&mut self.events)) {
-            Ok(step) => step,
-            Err(refused) => {
-                assert!(self.run == before, "a refused input changes nothing");
-                return Err(refused);
-            }
-        };
-        let stored = serde_json::to_vec(&step).unwrap();
-        self.records.extend(serde_json::from_slice::<Vec<Record>>(&stored).unwrap());
-        assert_eq!(self.records[self.records.len() - step.len()..], step, "records survive their JSON");
+        let step = crate::support::advance(
+            &mut self.run,
+            input,
+            stamp,
+            admission,
+            &mut self.events,
+            &mut self.records,
+        )?;
         self.assert_folds();
         if self.run.status().is_final() {
             assert_eq!(self.open(), [""; 0], "nothing is open at the end");
