@@ -37,10 +37,19 @@ pub use ambidex_core::tool::{EffectClass, Tool, ToolOutput, ToolSpec};
 pub use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, ErrorKind, Usage};
 pub use ambidex_engine::{
     Agent, AgentBuilder, ApprovalPolicy, Batch, BatchItem, BatchOptions, BlockingAgent, Engine, EventStream,
-    Hook, OnWaiting, RunError, RunEvents, RunFile, RunHandle, RunOptions, RunResult, Task, ToolDecision,
-    ToolInvocation,
+    Graph, GraphBuilder, Hook, OnWaiting, RunError, RunEvents, RunFile, RunHandle, RunOptions, RunResult,
+    Runnable, Task, ToolDecision, ToolInvocation,
 };
 pub use ambidex_macros::tool;
+
+/// Graphs: what they are made of, and what their nodes are given and give back.
+pub mod graph {
+    pub use ambidex_core::graph::{
+        END, GraphDefinition, Next, NodeCall, NodeDefinition, NodeOutput, NodeWork, OnError, Reducer, Retry,
+        Sent, Source, State,
+    };
+    pub use ambidex_engine::{NodeFunction, Templates};
+}
 
 /// Models: providers over HTTP, scripts, retry, limits, an exact cache, routes over several models.
 pub mod models {

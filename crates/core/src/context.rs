@@ -308,6 +308,11 @@ impl Context {
         self.scope.run.caller.as_ref().and_then(|caller| caller.0.clone().downcast().ok())
     }
 
+    /// Whoever asked for the run, whatever it is: for a run that this effect starts.
+    pub fn caller_handle(&self) -> Option<Caller> {
+        self.scope.run.caller.clone()
+    }
+
     /// A thread for work that blocks: the one reserved for this effect, else the next free one.
     ///
     /// # Errors

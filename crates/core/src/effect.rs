@@ -111,7 +111,7 @@ pub struct CallToMake {
 #[derive(Clone, Debug)]
 enum Call {
     Placed(PlacedCall),
-    Node { tool: String, arguments: Value },
+    Node { tool: String, arguments: Value, of: Box<NodeCall> },
 }
 
 impl CallToMake {
@@ -121,15 +121,32 @@ impl CallToMake {
         made.parts().is_some().then_some(made)
     }
 
-    pub(crate) fn of_node(tool: String, call: &NodeCall) -> Self {
+    pub(crate) fn of_node(tool: String, call: NodeCall) -> Self {
         let arguments = call.input().unwrap_or_default();
         let edited = call.is_edited().then(|| arguments.clone());
-        Self { call: Call::Node { tool, arguments }, edited }
+        Self { call: Call::Node { tool, arguments, of: Box::new(call) }, edited }
+    }
+
+    /// The node's call, where it is one of a node.
+    pub fn node(&self) -> Option<&NodeCall> {
+        match &self.call {
+            Call::Node { of, .. } => Some(of),
+            Call::Placed(_) => None,
+        }
+    }
+
+    /// The same call of a node with these arguments, which the driver made of a template.
+    #[must_use]
+    pub fn filled(mut self, filled: Value) -> Self {
+        if let Call::Node { arguments, .. } = &mut self.call {
+            *arguments = filled;
+        }
+        self
     }
 
     fn parts(&self) -> Option<(&str, &Value)> {
         let (name, arguments) = match &self.call {
-            Call::Node { tool, arguments } => (tool, Some(arguments)),
+            Call::Node { tool, arguments, .. } => (tool, Some(arguments)),
             Call::Placed(placed) => {
                 let call = placed.get()?;
                 let arguments = match &call.arguments {

@@ -45,6 +45,9 @@ pub enum RecordKind {
         /// Milliseconds of active time until the run fails.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
+        /// The run whose node started this one. It is driven by that run's driver, and goes on with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
     },
     /// A new owner: whatever was open may or may not have happened.
     Claimed,
@@ -185,6 +188,8 @@ pub enum Input {
         input: RunInput,
         thread: Option<String>,
         deadline_ms: Option<u64>,
+        /// The run whose node starts this one.
+        parent: Option<String>,
     },
     /// A new owner goes on with a stored run.
     Claim,

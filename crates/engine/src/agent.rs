@@ -6,8 +6,7 @@ use ambidex_core::context::Caller;
 use ambidex_core::definition::{AgentDefinition, Pinned};
 use ambidex_core::message::{History, Message};
 use ambidex_core::model::{Model, OutputSchema, Request};
-use ambidex_core::record::Input;
-use ambidex_core::store::Lease;
+use ambidex_core::record::{Input, RunInput};
 use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Context, Error, ErrorKind};
 use ambidex_tools::{Registered, Validator};
@@ -17,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::awaited::{AwaitedRun, is_nested};
 use crate::builder::AgentBuilder;
-use crate::engine::{Engine, store_error};
+use crate::carrier::Carrier;
+use crate::engine::Engine;
 use crate::events::EventStream;
 use crate::handle::RunHandle;
 use crate::hook::{Hook, StopWhen};
-use crate::permits::Gates;
 use crate::result::{RunError, RunResult};
+use crate::resume;
 use crate::summary::Summariser;
 
 /// An agent: cheap to clone, holds no state of any run.
@@ -34,6 +34,7 @@ pub struct Agent {
 }
 
 /// What the runs of one agent share.
+#[derive(Clone)]
 pub(crate) struct AgentRuntime {
     pub(crate) name: Arc<str>,
     pub(crate) engine: Engine,
@@ -50,7 +51,7 @@ pub(crate) struct AgentRuntime {
     pub(crate) settings: Arc<ambidex_core::model::Settings>,
     /// Given to the model where it enforces schemas itself.
     pub(crate) native_output: Option<Arc<OutputSchema>>,
-    pub(crate) output: Option<Validator>,
+    pub(crate) output: Option<Arc<Validator>>,
     pub(crate) hooks: Vec<Arc<dyn Hook>>,
     pub(crate) stop_when: Option<Arc<StopWhen>>,
 }
@@ -148,8 +149,8 @@ impl Agent {
         if is_nested() {
             return self.launch(task.into(), &options, false)?.outcome().await;
         }
-        let (id, accept) = accept(task.into(), &options)?;
-        let (handle, run_loop) = RunHandle::prepare(self.runtime.clone(), id, None, &options, false)?;
+        let (id, accept) = accept(task.into().input()?, &options);
+        let (handle, run_loop) = RunHandle::prepare(self.carrier(), id, None, &options, false)?;
         AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()
     }
 
@@ -157,9 +158,7 @@ impl Agent {
     ///
     /// The error is given where the run cannot even start.
     pub fn stream(&self, task: impl Into<Task>) -> Result<RunEvents, Error> {
-        let mut handle = self.start(task, RunOptions::default())?;
-        let events = handle.take_events();
-        Ok(RunEvents { events, _handle: handle })
+        self.start(task, RunOptions::default()).map(RunEvents::of)
     }
 
     /// Starts a run and returns at once, with its events to watch. Needs a tokio runtime.
@@ -173,8 +172,22 @@ impl Agent {
     }
 
     fn launch(&self, task: Task, options: &RunOptions, watched: bool) -> Result<RunHandle, Error> {
-        let (id, accept) = accept(task, options)?;
-        RunHandle::launch(self.runtime.clone(), id, None, vec![accept], options, watched)
+        let (id, accept) = accept(task.input()?, options);
+        RunHandle::launch(self.carrier(), id, None, vec![accept], options, watched)
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier::Agent(self.runtime.clone())
+    }
+
+    /// The same agent, with its runs kept by this engine.
+    pub(crate) fn on(&self, engine: &Engine) -> Self {
+        if self.runtime.engine.is(engine) {
+            return self.clone();
+        }
+        Self {
+            runtime: Arc::new(AgentRuntime { engine: engine.clone(), ..AgentRuntime::clone(&self.runtime) }),
+        }
     }
 
     /// Goes on with a stored run of this agent, under a new epoch. The inputs come after the claim. The run
@@ -189,41 +202,7 @@ impl Agent {
         inputs: Vec<Input>,
         options: RunOptions,
     ) -> Result<RunHandle, Error> {
-        self.go_on(run, inputs, options, true).await
-    }
-
-    /// Like [`Agent::resume`], for a run nobody watches.
-    pub(crate) async fn resume_unwatched(
-        &self,
-        run: &str,
-        inputs: Vec<Input>,
-        options: RunOptions,
-    ) -> Result<RunHandle, Error> {
-        self.go_on(run, inputs, options, false).await
-    }
-
-    async fn go_on(
-        &self,
-        run: &str,
-        inputs: Vec<Input>,
-        options: RunOptions,
-        watched: bool,
-    ) -> Result<RunHandle, Error> {
-        let engine = &self.runtime.engine;
-        let (store, now) = (engine.store(), engine.clock().now());
-        let stored = store.load(run).await.map_err(store_error)?;
-        let runtime = self.runtime.pinned_as(&stored.definition)?;
-        let epoch = match engine.durable() {
-            Some(durable) => durable.claim(run, now).await,
-            // Nobody else has this store: the run is held by its epoch alone.
-            None => store.claim(run, Lease { owner: "".into(), until: 0 }, now).await,
-        };
-        let epoch = epoch.map_err(store_error)?;
-        // Again: the run may have gone on until it was claimed.
-        let stored = store.load(run).await.map_err(store_error)?;
-        let mut all = vec![Input::Claim];
-        all.extend(inputs);
-        RunHandle::launch(runtime, run.into(), Some((stored, epoch)), all, &options, watched)
+        resume::go_on(&self.carrier(), run, inputs, &options, true).await
     }
 }
 
@@ -245,6 +224,10 @@ impl Stream for RunEvents {
 }
 
 impl RunEvents {
+    pub(crate) fn of(mut handle: RunHandle) -> Self {
+        Self { events: handle.take_events(), _handle: handle }
+    }
+
     /// The next event; nothing when there will be none.
     pub async fn next(&mut self) -> Option<ambidex_core::Event> {
         self.events.next().await
@@ -262,40 +245,28 @@ impl AgentRuntime {
             settings: self.settings.clone(),
         }
     }
+}
 
-    /// Whether calls of this tool keep the thread that polls them, as far as is known.
-    pub(crate) fn computes(&self, tool: &str) -> bool {
-        self.tools.get(tool).is_some_and(|registered| registered.computes())
-    }
-
-    /// Whether they might.
-    pub(crate) fn may_compute(&self, tool: &str) -> bool {
-        self.tools.get(tool).is_some_and(|registered| registered.tool().computes())
-    }
-
-    pub(crate) fn gates(&self, tool: &str) -> Gates {
-        let registered = self.tools.get(tool);
-        let blocks = registered.is_some_and(|registered| registered.tool().blocks());
-        Gates {
-            tool: registered.map(|registered| registered.permits().clone()),
-            process: self.engine.tool_permits().clone(),
-            threads: blocks.then(|| self.engine.threads().clone()),
+impl Task {
+    fn input(self) -> Result<RunInput, Error> {
+        if self.0.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidRequest, "a run needs a task; its input is empty"));
         }
+        Ok(self.0.into())
     }
 }
 
 /// A new run's id and first input.
-fn accept(task: Task, options: &RunOptions) -> Result<(Arc<str>, Input), Error> {
-    if task.0.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidRequest, "a run needs a task; its input is empty"));
-    }
-    let timeout = options.timeout.unwrap_or(Engine::RUN_TIMEOUT);
-    let accept = Input::Accept {
-        input: task.0.into(),
-        thread: options.thread.clone(),
-        deadline_ms: Some(crate::clock::millis(timeout)),
-    };
-    Ok((options.id.clone().unwrap_or_else(new_run_id).into(), accept))
+pub(crate) fn accept(input: RunInput, options: &RunOptions) -> (Arc<str>, Input) {
+    let id = options.id.clone().unwrap_or_else(new_run_id).into();
+    let deadline_ms = Some(crate::clock::millis(options.timeout.unwrap_or(Engine::RUN_TIMEOUT)));
+    (id, Input::Accept { input, thread: options.thread.clone(), deadline_ms, parent: None })
+}
+
+/// The first input of a run that a node of this parent's starts.
+pub(crate) fn accept_child(input: RunInput, options: &RunOptions, parent: &str) -> Input {
+    let deadline_ms = Some(crate::clock::millis(options.timeout.unwrap_or(Engine::RUN_TIMEOUT)));
+    Input::Accept { input, thread: None, deadline_ms, parent: Some(parent.to_owned()) }
 }
 
 /// Of a new run.

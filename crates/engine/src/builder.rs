@@ -264,7 +264,7 @@ impl AgentBuilder {
             }
         }
         let output = match &self.output {
-            Some(output) => Some(Validator::new(&output.schema).map_err(place)?),
+            Some(output) => Some(Arc::new(Validator::new(&output.schema).map_err(place)?)),
             None => None,
         };
         let native = match model.info().structured_output {

@@ -144,6 +144,11 @@ impl Engine {
         EngineBuilder::default()
     }
 
+    /// Whether it is the same engine.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
     }

@@ -14,13 +14,15 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentRuntime, OnWaiting, RunOptions};
+use crate::agent::{OnWaiting, RunOptions};
+use crate::carrier::Carrier;
 use crate::engine::Engine;
 use crate::events::{EventQueue, EventStream};
 use crate::hook::steering;
 use crate::lease::HeldLease;
 use crate::mailbox::{Mailbox, Unsent};
 use crate::result::{RunError, RunResult};
+use crate::resume;
 use crate::run_loop::RunLoop;
 
 /// Runs that one may be inside of.
@@ -40,31 +42,36 @@ pub struct RunHandle {
 impl RunHandle {
     /// A run as a task of its own.
     pub(crate) fn launch(
-        runtime: Arc<AgentRuntime>,
+        carrier: Carrier,
         id: Arc<str>,
         stored: Option<(Stored, u64)>,
         inputs: Vec<Input>,
         options: &RunOptions,
         watched: bool,
     ) -> Result<Self, Error> {
-        let (mut handle, run_loop) = Self::prepare(runtime, id, stored, options, watched)?;
+        let (handle, run_loop) = Self::prepare(carrier, id, stored, options, watched)?;
+        Ok(handle.driven(run_loop, inputs))
+    }
+
+    /// Drives the run as a task.
+    pub(crate) fn driven(mut self, run_loop: Box<RunLoop>, inputs: Vec<Input>) -> Self {
         let (sender, receiver) = oneshot::channel();
         // The watcher may be gone; the run is stored all the same.
         let done = move |result| drop(sender.send(result));
-        handle.engine.runs().spawn(run_loop.run_to_rest(inputs).map(done));
-        handle.outcome = Some(receiver);
-        Ok(handle)
+        self.engine.runs().spawn(run_loop.run_to_rest(inputs).map(done));
+        self.outcome = Some(receiver);
+        self
     }
 
     /// A run that nobody drives yet.
     pub(crate) fn prepare(
-        runtime: Arc<AgentRuntime>,
+        carrier: Carrier,
         id: Arc<str>,
         stored: Option<(Stored, u64)>,
         options: &RunOptions,
         watched: bool,
     ) -> Result<(Self, Box<RunLoop>), Error> {
-        let engine = runtime.engine.clone();
+        let engine = carrier.engine().clone();
         if tokio::runtime::Handle::try_current().is_err() {
             let text = "a run needs a tokio runtime; use `.blocking()` where there is none";
             return Err(Error::new(ErrorKind::InvalidRequest, text));
@@ -79,17 +86,13 @@ impl RunHandle {
         }
         let is_claimed = stored.is_some();
         let (run, epoch) = match stored {
-            None => (Run::new(id.clone(), runtime.pinned.clone()), 1),
-            Some((stored, epoch)) => {
-                let run = Run::fold(id.clone(), stored.definition, &stored.records);
-                let run = run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()));
-                (run?, epoch)
-            }
+            None => (Run::new(id.clone(), carrier.pinned().clone()), 1),
+            Some((stored, epoch)) => (resume::fold(id.clone(), stored)?, epoch),
         };
         let thread = options.thread.as_deref().or_else(|| run.thread()).map(Arc::from);
         let queue = watched.then(|| EventQueue::new(*engine.clock()));
         let events =
-            queue.clone().map(|queue| EventStream::new(queue, id.clone(), thread, runtime.name.clone()));
+            queue.clone().map(|queue| EventStream::new(queue, id.clone(), thread, carrier.name().clone()));
         let scope = Arc::new(RunScope {
             run: id.clone(),
             wire: WireCache::default(),
@@ -105,7 +108,7 @@ impl RunHandle {
         let lease =
             lease.map(|durable| HeldLease::new(durable, id.clone(), epoch, *engine.clock(), is_claimed));
         let run_loop = RunLoop::new(
-            runtime,
+            carrier,
             run,
             epoch,
             scope,

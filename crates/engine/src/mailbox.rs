@@ -72,6 +72,13 @@ impl Mailbox {
         std::mem::take(&mut waiting.inputs)
     }
 
+    /// Takes no more, unless something has come: that is given then.
+    pub(crate) fn close_if_empty(&self) -> Vec<Input> {
+        let mut waiting = self.lock();
+        waiting.closed = waiting.inputs.is_empty();
+        std::mem::take(&mut waiting.inputs)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

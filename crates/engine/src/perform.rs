@@ -21,7 +21,9 @@ use futures_util::future::{Either, ready};
 use serde_json::Value;
 
 use crate::agent::AgentRuntime;
+use crate::carrier::Carrier;
 use crate::check;
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::hook::{ToolDecision, ToolInvocation};
 use crate::permits::{Permit, Places};
@@ -34,6 +36,10 @@ pub(crate) enum Ended {
     Result(Box<EffectResult>),
     /// It must not be repeated, and whether it happened is not known.
     Lost,
+    /// A child's driver cannot go on. That is no result, and ends this one too.
+    Driver(Box<Error>),
+    /// A child is paused, and so is its parent: it stays open.
+    Paused(String),
 }
 
 impl From<EffectResult> for Ended {
@@ -233,24 +239,42 @@ pub(crate) async fn question(answered: BoxFuture<'static, Answer>, context: Cont
     }
 }
 
+/// A question that nobody answers any more after a time, in milliseconds since 1970.
+pub(crate) async fn question_until(
+    answered: BoxFuture<'static, Answer>,
+    due: u64,
+    clock: Clock,
+    context: Context,
+) -> Ended {
+    let left = Duration::from_millis(due.saturating_sub(clock.now()));
+    tokio::select! {
+        biased;
+        ended = question(answered, context) => ended,
+        () = tokio::time::sleep(left) => {
+            let at = ambidex_core::event::Timestamp(due);
+            Err(Error::new(ErrorKind::Timeout, format!("nobody answered until {at}"))).into()
+        }
+    }
+}
+
 /// Calls a tool: hooks, attempts under a time limit each, output capped. Arguments that a person or a hook
 /// may have changed since the reply was checked are checked again.
 pub(crate) async fn tool(
-    agent: Arc<AgentRuntime>,
+    carrier: Carrier,
     call: CallToMake,
     class: EffectClass,
     context: Context,
     permit: Option<Permit>,
 ) -> Ended {
     let name = call.name();
-    let Some(registered) = agent.tools.get(name) else {
-        return Err(registry::unknown_tool(name, agent.tools.keys().map(String::as_str))).into();
+    let Some(registered) = carrier.tools().get(name) else {
+        return Err(registry::unknown_tool(name, carrier.tools().keys().map(String::as_str))).into();
     };
     let token = context.token().clone();
     let permit = tokio::select! {
         biased;
         () = token.cancelled() => return Err(Error::cancelled()).into(),
-        permit = admitted(&agent, name, permit) => permit,
+        permit = admitted(&carrier, name, permit) => permit,
     };
     let (places, thread) = permit.into_parts();
     let context = context.holding(&places.as_place());
@@ -259,13 +283,14 @@ pub(crate) async fn tool(
         None => context,
     };
     // Hooks get a copy.
-    let mut hooked = (!agent.hooks.is_empty()).then(|| ToolInvocation {
+    let hooks = carrier.hooks();
+    let mut hooked = (!hooks.is_empty()).then(|| ToolInvocation {
         id: context.effect().to_owned(),
         name: name.to_owned(),
         arguments: call.arguments().clone(),
     });
     if let Some(hooked) = &mut hooked {
-        for hook in &agent.hooks {
+        for hook in hooks {
             let decided = tokio::select! {
                 biased;
                 () = token.cancelled() => return Err(Error::cancelled()).into(),
@@ -284,13 +309,13 @@ pub(crate) async fn tool(
     {
         return Err(error).into();
     }
-    let attempted = attempts(&agent.engine, registered, arguments, class, context.clone(), &places).await;
+    let attempted = attempts(carrier.engine(), registered, arguments, class, context.clone(), &places).await;
     let mut result = match attempted {
         Attempted::Result(result) => result,
         Attempted::Lost => return Ended::Lost,
     };
     if let Some(hooked) = &hooked {
-        for hook in &agent.hooks {
+        for hook in hooks {
             // The hook first: a result that is there is seen by it, also when the run is being cancelled.
             result = tokio::select! {
                 biased;
@@ -304,10 +329,10 @@ pub(crate) async fn tool(
 }
 
 /// The permit of a call. One that goes on from another process, or after a doubt, has none yet.
-async fn admitted(agent: &AgentRuntime, tool: &str, permit: Option<Permit>) -> Permit {
+async fn admitted(carrier: &Carrier, tool: &str, permit: Option<Permit>) -> Permit {
     match permit {
         Some(permit) => permit,
-        None => agent.gates(tool).pass().await.unwrap_or_default(),
+        None => carrier.gates(tool).pass().await.unwrap_or_default(),
     }
 }
 
@@ -411,7 +436,7 @@ async fn once(
 }
 
 /// A panic in a model, tool or hook fails its effect, not the driver; also one before its first await.
-async fn guard<T, W>(kind: ErrorKind, work: impl FnOnce() -> W) -> Result<T, Error>
+pub(crate) async fn guard<T, W>(kind: ErrorKind, work: impl FnOnce() -> W) -> Result<T, Error>
 where
     W: Future<Output = Result<T, Error>>,
 {
@@ -432,7 +457,7 @@ fn timed_out(registered: &Registered, class: EffectClass) -> Error {
     Error::new(ErrorKind::ToolTimeout, text)
 }
 
-fn cancelled(class: EffectClass) -> Error {
+pub(crate) fn cancelled(class: EffectClass) -> Error {
     if class.repeatable() {
         return Error::cancelled();
     }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ambidex_core::blocking::{BlockingThread, BlockingThreads};
 use ambidex_core::context::Place;
 use ambidex_core::effect::EffectId;
+use ambidex_core::graph::NodeDefinition;
 use ambidex_core::run::Admission;
 use ambidex_core::{BoxFuture, Error};
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::agent::AgentRuntime;
+use crate::carrier::Carrier;
 
 /// What a call holds while it runs.
 #[derive(Default)]
@@ -95,7 +96,7 @@ pub(crate) struct Permits {
 #[derive(Clone)]
 pub(crate) struct Gates {
     pub(crate) tool: Option<Arc<Semaphore>>,
-    pub(crate) process: Arc<Semaphore>,
+    pub(crate) process: Option<Arc<Semaphore>>,
     pub(crate) threads: Option<Arc<dyn BlockingThreads>>,
 }
 
@@ -106,7 +107,10 @@ impl Gates {
             Some(tool) => Some(tool.acquire_owned().await.map_err(closed)?),
             None => None,
         };
-        let process = Some(self.process.acquire_owned().await.map_err(closed)?);
+        let process = match self.process {
+            Some(process) => Some(process.acquire_owned().await.map_err(closed)?),
+            None => None,
+        };
         let thread = match self.threads {
             Some(threads) => Some(threads.reserve().await?),
             None => None,
@@ -140,26 +144,20 @@ impl Permits {
         }
     }
 
-    pub(crate) fn for_agent<'a>(&'a mut self, agent: &'a AgentRuntime) -> AgentPermits<'a> {
-        AgentPermits { permits: self, agent }
+    pub(crate) fn of<'a>(&'a mut self, carrier: &'a Carrier) -> RunPermits<'a> {
+        RunPermits { permits: self, carrier }
     }
 }
 
 /// Permits as the machine sees them.
-pub(crate) struct AgentPermits<'a> {
+pub(crate) struct RunPermits<'a> {
     permits: &'a mut Permits,
-    agent: &'a AgentRuntime,
+    carrier: &'a Carrier,
 }
 
-impl Admission for AgentPermits<'_> {
-    fn admit(&mut self, effect: &EffectId, tool: &str) -> bool {
-        if self.permits.granted.iter().any(|(granted, _)| granted == effect) {
-            return true;
-        }
-        if self.permits.waiting.contains(effect) {
-            return false;
-        }
-        let mut passing = Box::pin(self.agent.gates(tool).pass());
+impl RunPermits<'_> {
+    fn pass(&mut self, effect: &EffectId, gates: Gates) -> bool {
+        let mut passing = Box::pin(gates.pass());
         match passing.as_mut().now_or_never() {
             Some(permit) => {
                 self.permits.granted.push((effect.clone(), permit.unwrap_or_default()));
@@ -172,5 +170,25 @@ impl Admission for AgentPermits<'_> {
                 false
             }
         }
+    }
+
+    /// Whether it is known already that the effect may start, or that it has to wait.
+    fn known(&self, effect: &EffectId) -> Option<bool> {
+        if self.permits.granted.iter().any(|(granted, _)| granted == effect) {
+            return Some(true);
+        }
+        self.permits.waiting.contains(effect).then_some(false)
+    }
+}
+
+impl Admission for RunPermits<'_> {
+    fn admit(&mut self, effect: &EffectId, tool: &str) -> bool {
+        self.known(effect).unwrap_or_else(|| self.pass(effect, self.carrier.gates(tool)))
+    }
+
+    /// Functions that block need a thread; what else a node does needs no permit here.
+    fn admit_node(&mut self, effect: &EffectId, node: &NodeDefinition) -> bool {
+        let Some(gates) = self.carrier.gates_of_node(effect, node) else { return true };
+        self.known(effect).unwrap_or_else(|| self.pass(effect, gates))
     }
 }

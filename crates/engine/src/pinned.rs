@@ -60,8 +60,7 @@ impl AgentRuntime {
             return Ok(self.clone());
         }
         let Definition::Agent(definition) = &*pinned.definition else {
-            let text = format!("the run is one of the graph `{}`, not of an agent", pinned.definition.name());
-            return Err(Error::new(ErrorKind::ConfigInvalid, text));
+            return Err(Error::new(ErrorKind::Internal, "a graph's definition was taken for an agent's"));
         };
         for tool in &definition.tools {
             let name = &tool.spec.name;
@@ -78,6 +77,7 @@ impl AgentRuntime {
         }
         let Told { specs, instructions, native_output } = Told::of(definition);
         let output = definition.output.as_ref().map(|output| Validator::new(&output.schema)).transpose()?;
+        let output = output.map(Arc::new);
         Ok(Arc::new(Self {
             name: self.name.clone(),
             engine: self.engine.clone(),

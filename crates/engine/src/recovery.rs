@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambidex_core::definition::AgentDefinition;
 use ambidex_core::definition::Definition;
 use ambidex_core::{Error, ErrorKind};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::agent::{Agent, OnWaiting, RunOptions};
+use crate::agent::{OnWaiting, RunOptions};
+use crate::carrier::Runnable;
 use crate::engine::{Engine, store_error};
+use crate::resume;
 
 /// From one look at the store to the next, where nothing calls for one earlier.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -19,7 +20,7 @@ const PAGE: usize = 64;
 /// Runs under way above which none is taken.
 const AT_ONCE: usize = 256;
 
-type Agents = Arc<dyn Fn(&AgentDefinition) -> Option<Agent> + Send + Sync>;
+type Runnables = Arc<dyn Fn(&Definition) -> Option<Runnable> + Send + Sync>;
 
 /// Drives on what is claimable, until it is dropped. Runs it has taken go on.
 #[must_use = "recovery ends when this is dropped"]
@@ -46,20 +47,20 @@ struct Sweep {
 
 impl Engine {
     /// Takes over runs whose process is gone, whose question was answered, or whose time has come: now, each 10 s, and
-    /// when an answer comes in. `agents` finds the agent a run belongs to; runs of others are left alone. Needs a tokio
-    /// runtime.
+    /// when an answer comes in. `runnables` finds the agent or the graph a run belongs to; runs of others are left
+    /// alone. Needs a tokio runtime.
     ///
     /// # Errors
     /// The engine has no store that outlives it.
     pub fn recover(
         &self,
-        agents: impl Fn(&AgentDefinition) -> Option<Agent> + Send + Sync + 'static,
+        runnables: impl Fn(&Definition) -> Option<Runnable> + Send + Sync + 'static,
     ) -> Result<Recovery, Error> {
         if self.durable().is_none() {
             return Err(no_store());
         }
-        let (engine, agents): (_, Agents) = (self.clone(), Arc::new(agents));
-        let task = tokio::spawn(async move { engine.keep_sweeping(agents).await });
+        let (engine, runnables): (_, Runnables) = (self.clone(), Arc::new(runnables));
+        let task = tokio::spawn(async move { engine.keep_sweeping(runnables).await });
         Ok(Recovery { _task: AbortOnDropHandle::new(task) })
     }
 
@@ -69,17 +70,17 @@ impl Engine {
     /// The store cannot be read, or there is none.
     pub async fn recover_once(
         &self,
-        agents: impl Fn(&AgentDefinition) -> Option<Agent> + Send + Sync + 'static,
+        runnables: impl Fn(&Definition) -> Option<Runnable> + Send + Sync + 'static,
     ) -> Result<Swept, Error> {
-        self.sweep(&mut Sweep::default(), &(Arc::new(agents) as Agents)).await
+        self.sweep(&mut Sweep::default(), &(Arc::new(runnables) as Runnables)).await
     }
 
-    async fn keep_sweeping(&self, agents: Agents) {
+    async fn keep_sweeping(&self, runnables: Runnables) {
         let Some(durable) = self.durable() else { return };
         let (mut sweep, mut seen) = (Sweep::default(), 0);
         loop {
             let mut wait = SWEEP;
-            match self.sweep(&mut sweep, &agents).await {
+            match self.sweep(&mut sweep, &runnables).await {
                 // There may be more.
                 Ok(swept) if swept.taken.len() >= PAGE => continue,
                 Ok(swept) => {
@@ -100,7 +101,7 @@ impl Engine {
         }
     }
 
-    async fn sweep(&self, sweep: &mut Sweep, agents: &Agents) -> Result<Swept, Error> {
+    async fn sweep(&self, sweep: &mut Sweep, runnables: &Runnables) -> Result<Swept, Error> {
         let durable = self.durable().ok_or_else(no_store)?;
         let room = PAGE.min(AT_ONCE.saturating_sub(self.active_runs()));
         let limit = room + sweep.left.len();
@@ -113,7 +114,7 @@ impl Engine {
             if sweep.left.contains(&run) {
                 continue;
             }
-            match self.take_over(&run, agents).await {
+            match self.take_over(&run, runnables).await {
                 Ok(()) => swept.taken.push(run),
                 // Somebody was faster, or the store is busy with something else.
                 Err(error) if error.is_retryable() => {}
@@ -126,20 +127,16 @@ impl Engine {
         Ok(swept)
     }
 
-    async fn take_over(&self, run: &str, agents: &Agents) -> Result<(), Error> {
+    async fn take_over(&self, run: &str, runnables: &Runnables) -> Result<(), Error> {
         let stored = self.store().load(run).await.map_err(store_error)?;
-        let Definition::Agent(definition) = &*stored.definition.definition else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "this driver follows agents, and the run is a graph's",
-            ));
-        };
-        let agent = agents(definition).ok_or_else(|| {
-            let text = format!("there is no agent `{}` here", definition.name);
+        let definition = &*stored.definition.definition;
+        let runnable = runnables(definition).ok_or_else(|| {
+            let kind = if definition.graph().is_some() { "graph" } else { "agent" };
+            let text = format!("there is no {kind} `{}` here", definition.name());
             Error::new(ErrorKind::ConfigInvalid, text)
         })?;
         let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
-        let mut handle = agent.resume_unwatched(run, vec![], options).await?;
+        let mut handle = resume::go_on(&runnable.carrier(), run, vec![], &options, false).await?;
         handle.detach();
         Ok(())
     }

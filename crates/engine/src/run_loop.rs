@@ -1,55 +1,33 @@
 //! One run in one process: performs what stands open, turns what happens into inputs, and stores every
 //! step before anything that follows from it starts.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
+use ambidex_core::budget::Grant;
 use ambidex_core::context::{Lent, RunScope};
-use ambidex_core::effect::{EffectId, Work};
-use ambidex_core::record::{Input, Output, Record, Refused, Stamp};
+use ambidex_core::effect::{Effect, EffectId, Work};
+use ambidex_core::record::{Input, Output, Record, RecordKind, Refused, Stamp};
 use ambidex_core::run::{Open, Phase, Run};
 use ambidex_core::store::{Batch, RunStanding};
-use ambidex_core::{BoxFuture, Context, Error, ErrorKind};
+use ambidex_core::tool::EffectClass;
+use ambidex_core::{Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::AgentRuntime;
+use crate::carrier::{Carrier, is_branch};
 use crate::engine::store_error;
 use crate::events::EventQueue;
+use crate::graph::{self, Child};
+use crate::in_flight::InFlight;
 use crate::lease::HeldLease;
 use crate::mailbox::Mailbox;
 use crate::perform::{self, Ended};
 use crate::permits::Permits;
 use crate::result::RunResult;
-
-/// Effects that the loop polls itself. There are a handful, so all are polled when one wakes the loop.
-#[derive(Default)]
-struct InFlight(Vec<BoxFuture<'static, Done>>);
-
-impl InFlight {
-    fn push(&mut self, effect: impl Future<Output = Done> + Send + 'static) {
-        self.0.push(Box::pin(effect));
-    }
-
-    /// The next that ends; nothing when there is none.
-    async fn next(&mut self) -> Option<Done> {
-        poll_fn(|cx| {
-            for (at, effect) in self.0.iter_mut().enumerate() {
-                if let Poll::Ready(done) = effect.as_mut().poll(cx) {
-                    drop(self.0.swap_remove(at));
-                    return Poll::Ready(Some(done));
-                }
-            }
-            if self.0.is_empty() { Poll::Ready(None) } else { Poll::Pending }
-        })
-        .await
-    }
-}
 
 /// What an effect ended with, and which.
 pub(crate) struct Done {
@@ -58,9 +36,12 @@ pub(crate) struct Done {
     ended: Ended,
 }
 
+/// Steps without a wait after which the thread is given to others.
+const IN_A_ROW: u32 = 128;
+
 /// Drives one run to rest.
 pub(crate) struct RunLoop {
-    agent: Arc<AgentRuntime>,
+    carrier: Carrier,
     run: Run,
     epoch: u64,
     scope: Arc<RunScope>,
@@ -75,8 +56,14 @@ pub(crate) struct RunLoop {
     /// calls before it that compute are tasks, so that they do so in parallel.
     in_flight: InFlight,
     tools: JoinSet<Done>,
-    /// A list: there are a handful.
-    started: Vec<(EffectId, u32)>,
+    /// Effects that stand open and were not started yet.
+    fresh: Vec<EffectId>,
+    /// Effects whose runs are paused. They stand open, and go on when this run does.
+    resting: Vec<EffectId>,
+    /// What the run was resumed with last.
+    granted: Option<Box<Grant>>,
+    /// Steps since the thread was last given to others.
+    in_a_row: u32,
     permits: Permits,
     /// Moved only when it would fire too late, so it may fire too early.
     tick: Option<Pin<Box<Sleep>>>,
@@ -91,7 +78,7 @@ pub(crate) struct RunLoop {
 impl RunLoop {
     #[expect(clippy::too_many_arguments, reason = "made in one place")]
     pub(crate) fn new(
-        agent: Arc<AgentRuntime>,
+        carrier: Carrier,
         run: Run,
         epoch: u64,
         scope: Arc<RunScope>,
@@ -103,7 +90,7 @@ impl RunLoop {
         lease: Option<Box<HeldLease>>,
     ) -> Self {
         Self {
-            agent,
+            carrier,
             run,
             epoch,
             scope,
@@ -114,7 +101,10 @@ impl RunLoop {
             return_when_waiting,
             in_flight: InFlight::default(),
             tools: JoinSet::new(),
-            started: Vec::new(),
+            fresh: Vec::new(),
+            resting: Vec::new(),
+            granted: None,
+            in_a_row: 0,
             tick: None,
             permits: Permits::default(),
             ready: Vec::new(),
@@ -130,7 +120,7 @@ impl RunLoop {
             self.stop.cancel();
         }
         // What was in flight when the driver failed is dropped before anybody hears of it.
-        self.in_flight.0.clear();
+        self.in_flight.clear();
         self.tools.shutdown().await;
         if let Some(lease) = self.lease.take() {
             lease.release().await;
@@ -142,6 +132,10 @@ impl RunLoop {
 
     async fn drive(&mut self, first: Vec<Input>) -> Result<(), Error> {
         let mut inputs = first;
+        self.granted = inputs.iter().find_map(|input| match input {
+            Input::Resume(grant) => Some(Box::new(grant.clone())),
+            _ => None,
+        });
         loop {
             self.step(inputs).await?;
             match self.run.phase() {
@@ -159,7 +153,7 @@ impl RunLoop {
             }
             if self.ready.is_empty() && self.at_rest() && !self.has_answers().await {
                 // What was taken is kept.
-                inputs = self.mailbox.close();
+                inputs = self.mailbox.close_if_empty();
                 if inputs.is_empty() {
                     return Ok(());
                 }
@@ -173,7 +167,10 @@ impl RunLoop {
     fn at_rest(&self) -> bool {
         match self.run.phase() {
             _ if self.cancelled.is_cancelled() => false,
-            Phase::Paused(_) => self.run.effects().all(Open::waits_for_a_person),
+            Phase::Paused(_) => {
+                let rests = |open: &Open| open.waits_for_a_person() || self.resting.contains(&open.intent.id);
+                self.run.effects().all(rests)
+            }
             Phase::Running => {
                 self.return_when_waiting && self.run.waits_for_a_person() && !self.permits.are_awaited()
             }
@@ -186,15 +183,18 @@ impl RunLoop {
         if self.lease.is_none() {
             return false;
         }
-        let open = self.agent.engine.questions().open(Some(self.run.id()));
+        let open = self.carrier.engine().questions().open(Some(self.run.id()));
         match open.await {
-            Ok(open) => self.run.questions().any(|asked| open.iter().all(|question| question.id != asked.id)),
+            Ok(open) => {
+                let mut own = self.run.questions().filter(|asked| *asked.run == **self.run.id());
+                own.any(|asked| open.iter().all(|question| question.id != asked.id))
+            }
             Err(_) => false,
         }
     }
 
     fn now(&self) -> u64 {
-        self.agent.engine.clock().now()
+        self.carrier.engine().clock().now()
     }
 
     /// Decides, then stores. Nothing is performed before its intent is stored.
@@ -204,7 +204,7 @@ impl RunLoop {
         let mut records = Vec::new();
         let mut occurrences = Vec::new();
         for input in inputs {
-            let mut permits = self.permits.for_agent(&self.agent);
+            let mut permits = self.permits.of(&self.carrier);
             let watched = self.events.is_some().then_some(&mut occurrences);
             match self.run.advance(input, stamp, &mut permits, watched) {
                 Ok(more) => records.extend(more),
@@ -216,6 +216,7 @@ impl RunLoop {
         if records.is_empty() {
             return Ok(());
         }
+        self.note_fresh(&records);
         let batch = self.batch(records);
         self.store(expected, batch).await?;
         if let Some(lease) = &mut self.lease {
@@ -229,6 +230,23 @@ impl RunLoop {
             events.publish(occurrences);
         }
         Ok(())
+    }
+
+    /// What these records open is to be started once they are stored.
+    fn note_fresh(&mut self, records: &[Record]) {
+        if records.iter().any(|record| matches!(record.kind, RecordKind::Claimed)) {
+            self.fresh = self.run.effects().map(|open| open.intent.id.clone()).collect();
+            return;
+        }
+        self.fresh.extend(records.iter().filter_map(|record| match &record.kind {
+            RecordKind::Intent(intent) => Some(intent.id.clone()),
+            // A person says that it did not happen.
+            RecordKind::Result { effect, .. } => {
+                let about = effect.as_str().strip_prefix("doubt:")?.rsplit_once('.')?.0;
+                Some(EffectId::new(about))
+            }
+            _ => None,
+        }));
     }
 
     fn batch(&mut self, records: Vec<Record>) -> Batch {
@@ -247,7 +265,7 @@ impl RunLoop {
 
     /// Commits, while what is in flight goes on: a stream must not stutter with the disk.
     async fn store(&mut self, expected: u64, batch: Batch) -> Result<(), Error> {
-        let mut commit = self.agent.engine.store().commit(self.run.id(), self.epoch, expected, batch);
+        let mut commit = self.carrier.engine().store().commit(self.run.id(), self.epoch, expected, batch);
         loop {
             let stored = tokio::select! {
                 biased;
@@ -266,66 +284,118 @@ impl RunLoop {
         if self.cancelled.is_cancelled() && !matches!(self.run.phase(), Phase::Stopping(_)) {
             return;
         }
+        if self.granted.is_some() || matches!(self.run.phase(), Phase::Stopping(_)) {
+            self.fresh.append(&mut self.resting);
+        }
+        if self.fresh.is_empty() {
+            return;
+        }
         let left = self.run.time_left(self.now()).map(Duration::from_millis);
+        let fresh = std::mem::take(&mut self.fresh);
         let run = &self.run;
-        let started = &self.started;
-        let fresh = |open: &&Open| {
-            !started.iter().any(|(id, attempt)| *id == open.intent.id && *attempt == open.attempt)
-        };
-        let starting: Vec<_> = run.effects().filter(fresh).filter_map(|open| run.effect(open)).collect();
+        let starting: Vec<_> =
+            fresh.iter().filter_map(|id| run.open(id)).filter_map(|open| run.effect(open)).collect();
         let last = starting.len().saturating_sub(1);
         for (at, effect) in starting.into_iter().enumerate() {
-            let (id, attempt) = (effect.id, effect.attempt);
-            self.started.push((id.clone(), attempt));
-            let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
-            let done = move |ended| Done { effect: id, attempt, ended };
-            match effect.work {
-                Work::Tool { call, class } => {
-                    let permit = self.permits.take(&done_id(&context));
-                    // A lease is renewed by this loop, which must not stand still for long.
-                    let computes = match self.lease {
-                        Some(_) => self.agent.may_compute(call.name()),
-                        None => at < last && self.agent.computes(call.name()),
-                    };
-                    let call = perform::tool(self.agent.clone(), call, class, context, permit);
-                    if computes {
-                        self.tools.spawn(call.map(done));
-                    } else {
-                        self.in_flight.push(call.map(done));
+            self.start(effect, at < last, left);
+        }
+    }
+
+    /// `beside`: others are started after it.
+    fn start(&mut self, effect: Effect, beside: bool, left: Option<Duration>) {
+        let Effect { id, attempt, work } = effect;
+        let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
+        let branch = is_branch(&id);
+        let done = move |ended| Done { effect: id, attempt, ended };
+        match (work, &self.carrier) {
+            (Work::Tool { call, class }, carrier) => {
+                let permit = self.permits.take(&done_id(&context));
+                // A lease is renewed by this loop, which must not stand still for long.
+                let computes = match self.lease {
+                    Some(_) => carrier.may_compute(call.name()),
+                    None => beside && carrier.computes(call.name()),
+                };
+                let call = perform::tool(carrier.clone(), call, class, context, permit);
+                if computes {
+                    self.tools.spawn(call.map(done));
+                } else {
+                    self.in_flight.push(call.map(done));
+                }
+            }
+            (Work::Model { history, .. }, Carrier::Agent(agent)) => {
+                let context = context.asking(self.mailbox.clone());
+                let call = perform::model(agent.clone(), history, context);
+                self.in_flight.push(call.map(done));
+            }
+            (Work::Summarise { history }, Carrier::Agent(agent)) => {
+                let context = context.asking(self.mailbox.clone());
+                let call = perform::summary(agent.clone(), history, context);
+                self.in_flight.push(call.map(done));
+            }
+            (Work::FinishHook { outcome }, Carrier::Agent(agent)) => {
+                let call = perform::finish_hook(agent.clone(), outcome, context);
+                self.in_flight.push(call.map(done));
+            }
+            (Work::Ask(question), carrier) => {
+                let engine = carrier.engine();
+                let answered = engine.questions().answered(&question.id);
+                match question.due {
+                    None => self.in_flight.push(perform::question(answered, context).map(done)),
+                    Some(due) => {
+                        let clock = *engine.clock();
+                        let asked = perform::question_until(answered, due, clock, context);
+                        self.in_flight.push(asked.map(done));
                     }
                 }
-                Work::Model { history, .. } => {
-                    let context = context.asking(self.mailbox.clone());
-                    let call = perform::model(self.agent.clone(), history, context);
+            }
+            (Work::Code { function, call }, Carrier::Graph(graph)) => {
+                let class = if branch { EffectClass::Read } else { call.definition().effect };
+                let permit = self.permits.take(&done_id(&context));
+                let computes = graph.computes(&function);
+                let call = graph::code(graph.clone(), function, call, context, class, permit);
+                if computes {
+                    self.tools.spawn(call.map(done));
+                } else {
                     self.in_flight.push(call.map(done));
                 }
-                Work::Summarise { history } => {
-                    let context = context.asking(self.mailbox.clone());
-                    let call = perform::summary(self.agent.clone(), history, context);
-                    self.in_flight.push(call.map(done));
-                }
-                Work::FinishHook { outcome } => {
-                    let call = perform::finish_hook(self.agent.clone(), outcome, context);
-                    self.in_flight.push(call.map(done));
-                }
-                Work::Ask(question) => {
-                    let answered = self.agent.engine.questions().answered(&question.id);
-                    let call = perform::question(answered, context);
-                    self.in_flight.push(call.map(done));
-                }
-                // Only runs of graphs have these, and `pinned_as` lets none in.
-                Work::Code { .. } | Work::Child { .. } | Work::Wait { .. } => {
-                    let text = "this driver follows agents; it cannot do the work of a graph";
-                    let refused = Err(Error::new(ErrorKind::Unsupported, text));
-                    self.in_flight.push(std::future::ready(Ended::from(refused)).map(done));
-                }
+            }
+            (Work::Child { run, call }, Carrier::Graph(graph)) => {
+                let known = attempt > 1 || self.granted.is_some();
+                let grant = self.granted.as_deref().cloned();
+                let context = context.asking(self.mailbox.clone());
+                let child = Child { graph: graph.clone(), run, call, context, known, grant };
+                self.in_flight.push(child.ended().map(done));
+            }
+            (Work::Wait { due }, carrier) => {
+                let clock = *carrier.engine().clock();
+                self.in_flight.push(graph::wait(due, clock, context).map(done));
+            }
+            // Of the other kind of run: `pinned_as` lets none in.
+            (Work::Model { .. } | Work::Summarise { .. } | Work::FinishHook { .. }, Carrier::Graph(_))
+            | (Work::Code { .. } | Work::Child { .. }, Carrier::Agent(_)) => {
+                let refused =
+                    Err(Error::new(ErrorKind::Internal, "the run is of another kind than its driver"));
+                self.in_flight.push(std::future::ready(Ended::from(refused)).map(done));
             }
         }
     }
 
     /// Waits for one thing and takes along what else is ready: one commit for all of it.
     async fn next_inputs(&mut self) -> Result<Vec<Input>, Error> {
-        let mut inputs: Vec<Input> = std::mem::take(&mut self.ready).into_iter().map(Done::input).collect();
+        let mut inputs = Vec::new();
+        for done in std::mem::take(&mut self.ready) {
+            self.take(done, &mut inputs)?;
+        }
+        self.in_a_row += 1;
+        if self.in_a_row >= IN_A_ROW {
+            // Code that never waits would keep the thread, and its run would hear of nothing.
+            self.in_a_row = 0;
+            inputs.push(Input::Tick);
+            tokio::task::yield_now().await;
+            if self.cancelled.is_cancelled() && !matches!(self.run.phase(), Phase::Stopping(_)) {
+                inputs.push(Input::Cancel);
+            }
+        }
         if inputs.is_empty() {
             let stopping = matches!(self.run.phase(), Phase::Stopping(_));
             let has_tick = self.set_tick();
@@ -346,27 +416,50 @@ impl RunLoop {
                 biased;
                 error = lost, if leased => return Err(error),
                 () = self.cancelled.cancelled(), if !stopping => inputs.push(Input::Cancel),
-                Some(done) = self.in_flight.next() => inputs.push(done.input()),
-                Some(joined) = self.tools.join_next() => inputs.extend(ended(joined)),
+                Some(done) = self.in_flight.next() => self.ready.push(done),
+                Some(joined) = self.tools.join_next() => self.ready.extend(ended(joined)),
                 () = self.permits.granted() => inputs.push(Input::Tick),
                 received = self.mailbox.receive() => inputs.extend(received),
                 () = tick, if has_tick => inputs.push(Input::Tick),
             }
         }
         while let Some(Some(done)) = self.in_flight.next().now_or_never() {
-            inputs.push(done.input());
+            self.ready.push(done);
         }
         while let Some(joined) = self.tools.try_join_next() {
-            inputs.extend(ended(joined));
+            self.ready.extend(ended(joined));
+        }
+        for done in std::mem::take(&mut self.ready) {
+            self.take(done, &mut inputs)?;
         }
         // First: a message that came beside a last reply gets another turn.
         inputs.splice(0..0, self.mailbox.take());
+        self.granted = None;
         for input in &inputs {
-            if let Input::Done { effect, attempt, .. } | Input::Lost { effect, attempt } = input {
-                self.started.retain(|(id, of)| id != effect || of != attempt);
+            if let Input::Resume(grant) = input {
+                self.granted = Some(Box::new(grant.clone()));
             }
         }
         Ok(inputs)
+    }
+
+    /// What an effect's end means for the run.
+    fn take(&mut self, done: Done, inputs: &mut Vec<Input>) -> Result<(), Error> {
+        let Done { effect, attempt, ended } = done;
+        inputs.push(match ended {
+            Ended::Result(result) => Input::Done { effect, attempt, result: *result },
+            Ended::Lost => Input::Lost { effect, attempt },
+            Ended::Driver(error) => {
+                let child = format!("the run of `{effect}`");
+                return Err(error.context(child));
+            }
+            Ended::Paused(why) => {
+                tracing::debug!(run = %self.run.id(), why, "paused with a run of its nodes");
+                self.resting.push(effect);
+                Input::Pause
+            }
+        });
+        Ok(())
     }
 }
 
@@ -395,9 +488,9 @@ impl Drop for RunLoop {
 
 /// What a task ended with; nothing when it was aborted. A panic that user code is not to blame for ends the
 /// driver: an effect that never reports would hold the run up for ever.
-fn ended(joined: Result<Done, JoinError>) -> Option<Input> {
+fn ended(joined: Result<Done, JoinError>) -> Option<Done> {
     match joined.map_err(JoinError::try_into_panic) {
-        Ok(done) => Some(done.input()),
+        Ok(done) => Some(done),
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_)) => None,
     }
@@ -405,16 +498,6 @@ fn ended(joined: Result<Done, JoinError>) -> Option<Input> {
 
 fn done_id(context: &Context) -> EffectId {
     EffectId::new(context.effect())
-}
-
-impl Done {
-    fn input(self) -> Input {
-        let (effect, attempt) = (self.effect, self.attempt);
-        match self.ended {
-            Ended::Result(result) => Input::Done { effect, attempt, result: *result },
-            Ended::Lost => Input::Lost { effect, attempt },
-        }
-    }
 }
 
 /// The type of what effects end with.

@@ -17,6 +17,8 @@ pub struct NodeCall {
     pub(crate) state: Arc<State>,
     pub(crate) item: Option<Item>,
     pub(crate) edited: Option<Value>,
+    /// What the driver made of its template.
+    pub(crate) filled: Option<Value>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,8 +56,8 @@ impl NodeCall {
     /// The input as it is recorded; a person may have changed it. Nothing where it is a template, see
     /// [`Self::template`].
     pub fn input(&self) -> Option<Value> {
-        if let Some(edited) = &self.edited {
-            return Some(edited.clone());
+        if let Some(given) = self.edited.as_ref().or(self.filled.as_ref()) {
+            return Some(given.clone());
         }
         match &self.definition().input {
             Source::State => {
@@ -70,9 +72,15 @@ impl NodeCall {
     /// Text that the driver fills in from state and item.
     pub fn template(&self) -> Option<&str> {
         match &self.definition().input {
-            Source::Template(text) if self.edited.is_none() => Some(text),
+            Source::Template(text) if self.edited.is_none() && self.filled.is_none() => Some(text),
             _ => None,
         }
+    }
+
+    /// The same call with this input, which the driver made of its template.
+    #[must_use]
+    pub fn filled(self, input: Value) -> Self {
+        Self { filled: Some(input), ..self }
     }
 
     /// Whether a person changed the input.
@@ -110,7 +118,27 @@ impl From<Value> for NodeOutput {
     }
 }
 
+impl From<State> for NodeOutput {
+    fn from(update: State) -> Self {
+        Value::Object(update).into()
+    }
+}
+
+/// No update.
+impl From<()> for NodeOutput {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
 impl NodeOutput {
+    /// The same, with an item for another node.
+    #[must_use]
+    pub fn send(mut self, to: impl Into<String>, item: impl Into<Value>) -> Self {
+        self.send.push(Sent { to: to.into(), item: Arc::new(item.into()) });
+        self
+    }
+
     /// A branch's choice.
     pub fn go(targets: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { go: targets.into_iter().map(Into::into).collect(), ..Self::default() }

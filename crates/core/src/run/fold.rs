@@ -30,13 +30,14 @@ impl Run {
         self.time.last = record.at;
         self.seq += 1;
         match &record.kind {
-            RecordKind::Accepted { definition, input, thread, deadline_ms } => {
+            RecordKind::Accepted { definition, input, thread, deadline_ms, parent } => {
                 if *definition != self.definition.hash {
                     let text = format!("the run was accepted with the definition {definition}");
                     return Err(Refused::Corrupt(text));
                 }
                 self.time.limit = *deadline_ms;
                 self.thread.clone_from(thread);
+                self.parent.clone_from(parent);
                 if !self.flow.takes(input) {
                     return Err(Refused::Corrupt(
                         "the run begins with what another kind of run takes".into(),

@@ -48,6 +48,7 @@ pub struct Run {
     id: Arc<str>,
     definition: Pinned,
     thread: Option<String>,
+    parent: Option<String>,
     seq: u64,
     phase: Phase,
     flow: Flow,
@@ -124,6 +125,7 @@ impl Run {
             flow: Flow::new(&definition.definition),
             definition,
             thread: None,
+            parent: None,
             seq: 0,
             phase: Phase::New,
             open: OpenEffects::default(),
@@ -256,6 +258,11 @@ impl Run {
 
     pub fn thread(&self) -> Option<&str> {
         self.thread.as_deref()
+    }
+
+    /// The run whose node started this one.
+    pub fn parent(&self) -> Option<&str> {
+        self.parent.as_deref()
     }
 
     pub fn phase(&self) -> &Phase {

@@ -33,6 +33,8 @@ pub struct Snapshot {
     definition: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     thread: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
     phase: Phase,
     open: OpenEffects,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -63,6 +65,7 @@ impl Run {
             seq: self.seq,
             definition: self.definition.hash.clone(),
             thread: self.thread.clone(),
+            parent: self.parent.clone(),
             phase: self.phase.clone(),
             open: self.open.clone(),
             approved: self.approved.clone(),
@@ -108,6 +111,7 @@ impl Run {
             id: id.into(),
             definition,
             thread: snapshot.thread,
+            parent: snapshot.parent,
             seq: snapshot.seq,
             phase: snapshot.phase,
             flow,

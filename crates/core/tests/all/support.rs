@@ -115,7 +115,7 @@ impl Machine {
             epoch: 1,
         };
         let input = vec![Message::user("go")];
-        machine.input(Input::Accept { input: input.into(), thread: None, deadline_ms });
+        machine.input(Input::Accept { input: input.into(), thread: None, deadline_ms, parent: None });
         machine
     }
 

@@ -260,6 +260,7 @@ impl Life {
             input: input.into(),
             thread: Some("t".into()),
             deadline_ms: Some(1_000_000),
+            parent: None,
         });
         life
     }

@@ -174,7 +174,7 @@ async fn the_sweep_takes_over_what_lost_its_process_and_is_not_stopped_by_what_i
     }
     let engine = world.engine();
     let agent = world.agent(&engine, "a", MINUTE, Approval::Allow);
-    let recovery = engine.recover(move |of| (of.name == "a").then(|| agent.clone())).unwrap();
+    let recovery = engine.recover(move |of| (of.name() == "a").then(|| agent.clone().into())).unwrap();
     tokio::time::sleep(2 * MINUTE).await;
     assert_eq!(world.row("lost").await.status, Status::Succeeded);
     assert_eq!(world.row("also").await.status, Status::Succeeded);
@@ -191,7 +191,7 @@ async fn the_sweep_hears_of_an_answer_at_once() {
     let agent = world.agent(&engine, "a", Duration::ZERO, Approval::Ask);
     assert_eq!(agent.run_with("go", named("r")).await.unwrap().status, Status::Waiting);
     let resumer = agent.clone();
-    let _recovery = engine.recover(move |_| Some(resumer.clone())).unwrap();
+    let _recovery = engine.recover(move |_| Some(resumer.clone().into())).unwrap();
     // It has looked, and waits for its next turn.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let question = world.store.open(Some("r")).await.unwrap().remove(0);

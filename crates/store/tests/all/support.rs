@@ -128,6 +128,7 @@ impl Driver {
             input: vec![Message::user("go \u{0} on, \"Zoë\" \u{1f980}\n")].into(),
             thread: thread.map(str::to_owned),
             deadline_ms: None,
+            parent: None,
         };
         Batch { definition: Some(definition), ..self.batch(vec![accepted]) }
     }

@@ -326,7 +326,7 @@ impl Graph {
             Items::One | Items::Listed => None,
         };
         let (graph, state) = (self.definition.clone(), active.path.seen.clone());
-        Some(NodeCall { graph, node, state, item, edited: edited.cloned() })
+        Some(NodeCall { graph, node, state, item, edited: edited.cloned(), filled: None })
     }
 
     /// What is to be performed for an effect of a node.
@@ -354,7 +354,7 @@ impl Graph {
             }
             (NodeWork::Tool { tool, .. }, _) => {
                 let class = definition.class();
-                Work::Tool { call: CallToMake::of_node(tool.clone(), &call), class }
+                Work::Tool { call: CallToMake::of_node(tool.clone(), call), class }
             }
             (NodeWork::Ask { .. } | NodeWork::Wait { .. } | NodeWork::Pass, _) => return None,
         })

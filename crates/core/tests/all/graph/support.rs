@@ -83,7 +83,10 @@ impl Driven {
         let mut driven = Self { run, records: vec![], events: vec![], at: 1_000_000, epoch: 1 };
         let input = object(state).into();
         driven
-            .input_with(Input::Accept { input, thread: None, deadline_ms: Some(60_000) }, admission)
+            .input_with(
+                Input::Accept { input, thread: None, deadline_ms: Some(60_000), parent: None },
+                admission,
+            )
             .unwrap();
         driven
     }

@@ -1,0 +1,276 @@
+//! A node's run of its own: started, or found again, and waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambidex_core::budget::Grant;
+use ambidex_core::event::Status;
+use ambidex_core::graph::{NodeCall, NodeWork};
+use ambidex_core::message::Message;
+use ambidex_core::question::Question;
+use ambidex_core::record::{Input, Outcome, Output, RunInput};
+use ambidex_core::relay::Closing;
+use ambidex_core::store::StoreError;
+use ambidex_core::{Context, Error, ErrorKind};
+use futures_util::future::select_all;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::runtime::GraphRuntime;
+use crate::agent::{OnWaiting, RunOptions, accept_child};
+use crate::carrier::Carrier;
+use crate::engine::store_error;
+use crate::handle::{RunHandle, lost};
+use crate::perform::Ended;
+use crate::result::RunResult;
+use crate::resume;
+use crate::run_loop::RunLoop;
+
+/// The run of a node.
+pub(crate) struct Child {
+    pub(crate) graph: Arc<GraphRuntime>,
+    /// Its id.
+    pub(crate) run: String,
+    pub(crate) call: NodeCall,
+    pub(crate) context: Context,
+    /// It may have been started before.
+    pub(crate) known: bool,
+    /// What its parent was resumed with: it passes to a child that is paused.
+    pub(crate) grant: Option<Grant>,
+}
+
+/// Why there is no result.
+enum Stopped {
+    /// The node failed.
+    Failed(Error),
+    /// Whoever drives the child cannot go on. That is no result of the child, and ends the driver of its parent.
+    Driver(Error),
+    /// The child is paused, and its parent with it.
+    Paused(String),
+}
+
+/// Drops with it the driver, not the run: that one is only ever ended by a record.
+struct Driven {
+    _handle: RunHandle,
+    driving: AbortOnDropHandle<Result<RunResult, Error>>,
+}
+
+impl Driven {
+    fn new((mut handle, run_loop): (RunHandle, Box<RunLoop>), inputs: Vec<Input>) -> Self {
+        handle.detach();
+        let driving = handle.engine().runs().track_future(run_loop.run_to_rest(inputs));
+        Self { _handle: handle, driving: AbortOnDropHandle::new(tokio::spawn(driving)) }
+    }
+}
+
+impl Child {
+    pub(crate) async fn ended(self) -> Ended {
+        match Box::pin(self.result()).await {
+            Ok(output) => Ok(output).into(),
+            Err(Stopped::Failed(error)) => Err(error).into(),
+            Err(Stopped::Driver(error)) => Ended::Driver(Box::new(error)),
+            Err(Stopped::Paused(why)) => Ended::Paused(why),
+        }
+    }
+
+    async fn result(mut self) -> Result<Output, Stopped> {
+        let carrier = self.carrier().map_err(Stopped::Failed)?;
+        // Its own time ends only the child; what is over the run's time ends the run.
+        let own = self.context.child();
+        let options = RunOptions {
+            on_waiting: OnWaiting::Return,
+            timeout: self.context.time_left(),
+            caller: self.context.caller_handle(),
+            parent: Some(own.clone()),
+            ..RunOptions::default()
+        };
+        let mut driven = match self.found(&carrier).await? {
+            Some(Found::Ended(result)) => return output(&result, &self.context).map_err(Stopped::Failed),
+            Some(Found::Open(inputs)) => self.go_on(&carrier, inputs, &options).await?,
+            None if self.context.is_cancelled() => return Err(Stopped::Failed(Error::cancelled())),
+            None => self.begin(&carrier, &options)?,
+        };
+        let mut left = self.call.definition().timeout_ms.map(Duration::from_millis);
+        loop {
+            let result = self.rested(driven, &own, &mut left).await?;
+            match result.status {
+                Status::Succeeded | Status::Failed | Status::Cancelled if left == Some(Duration::ZERO) => {
+                    return Err(Stopped::Failed(self.timed_out().with_usage(result.usage)));
+                }
+                Status::Succeeded | Status::Failed | Status::Cancelled => {
+                    return output(&result, &self.context).map_err(Stopped::Failed);
+                }
+                Status::Paused if !self.context.is_cancelled() => {
+                    let why = result.pause.map_or_else(String::new, |pause| format!("{pause:?}"));
+                    return Err(Stopped::Paused(format!("its run `{}` is paused ({why})", self.run)));
+                }
+                _ => {}
+            }
+            if !self.context.is_cancelled() {
+                self.answered(&result.questions).await;
+            }
+            let inputs = if self.context.is_cancelled() { vec![Input::Cancel] } else { vec![] };
+            driven = self.go_on(&carrier, inputs, &options).await?;
+        }
+    }
+
+    /// What carries out the child.
+    fn carrier(&self) -> Result<Carrier, Error> {
+        let table = &self.graph.table;
+        let (runnable, name, pinned) = match &self.call.definition().work {
+            NodeWork::Agent { agent, pinned } => (table.agents.get(agent), agent, pinned),
+            NodeWork::Graph { graph, pinned } => (table.graphs.get(graph), graph, pinned),
+            _ => return Err(Error::new(ErrorKind::Internal, "the node has no run of its own")),
+        };
+        let missing = || Error::new(ErrorKind::ConfigInvalid, format!("there is no `{name}` here"));
+        let carrier = runnable.ok_or_else(missing)?.carrier();
+        match pinned {
+            Some(pinned) if *pinned != carrier.pinned().hash => {
+                let text =
+                    format!("`{name}` is not what it was when the graph was made; make the graph again");
+                Err(Error::new(ErrorKind::ConfigInvalid, text))
+            }
+            _ => Ok(carrier),
+        }
+    }
+
+    /// The child as an earlier process, or this one, left it.
+    async fn found(&mut self, carrier: &Carrier) -> Result<Option<Found>, Stopped> {
+        if !self.known {
+            return Ok(None);
+        }
+        let engine = carrier.engine();
+        let stored = match engine.store().load(&self.run).await {
+            Ok(stored) => stored,
+            Err(StoreError::UnknownRun(_)) => return Ok(None),
+            Err(error) => return Err(Stopped::Driver(store_error(error))),
+        };
+        let run = resume::fold(self.run.as_str().into(), stored).map_err(Stopped::Driver)?;
+        let result = RunResult::of(&run, engine.clock().now());
+        let cancelled = self.context.is_cancelled();
+        Ok(Some(match result.status {
+            Status::Succeeded | Status::Failed | Status::Cancelled => Found::Ended(Box::new(result)),
+            _ if cancelled => Found::Open(vec![Input::Cancel]),
+            Status::Paused => Found::Open(self.grant.take().map(Input::Resume).into_iter().collect()),
+            _ => Found::Open(vec![]),
+        }))
+    }
+
+    fn begin(&self, carrier: &Carrier, options: &RunOptions) -> Result<Driven, Stopped> {
+        let input = self.input(carrier).map_err(Stopped::Failed)?;
+        let accept = accept_child(input, options, self.context.run());
+        let prepared = RunHandle::prepare(carrier.clone(), self.run.as_str().into(), None, options, false);
+        Ok(Driven::new(prepared.map_err(Stopped::Failed)?, vec![accept]))
+    }
+
+    fn input(&self, carrier: &Carrier) -> Result<RunInput, Error> {
+        let input = self.graph.input(&self.call)?;
+        Ok(match (carrier, input) {
+            (Carrier::Agent(_), Value::String(text)) => vec![Message::user(text)].into(),
+            (Carrier::Agent(_), other) => vec![Message::user(other.to_string())].into(),
+            (Carrier::Graph(_), Value::Object(state)) => state.into(),
+            (Carrier::Graph(_), other) => {
+                let text = format!("a graph begins with an object of fields, and its input is `{other}`");
+                return Err(Error::new(ErrorKind::InvalidArguments, text));
+            }
+        })
+    }
+
+    async fn go_on(
+        &self,
+        carrier: &Carrier,
+        inputs: Vec<Input>,
+        options: &RunOptions,
+    ) -> Result<Driven, Stopped> {
+        let prepared = resume::prepare(carrier, &self.run, inputs, options, false).await;
+        let (handle, run_loop, inputs) = prepared.map_err(Stopped::Driver)?;
+        Ok(Driven::new((handle, run_loop), inputs))
+    }
+
+    /// Waits until the child rests. One that is to stop says itself when it has: it is never left to itself.
+    async fn rested(
+        &self,
+        mut driven: Driven,
+        own: &Context,
+        left: &mut Option<Duration>,
+    ) -> Result<RunResult, Stopped> {
+        let since = Instant::now();
+        let rested = match *left {
+            None => (&mut driven.driving).await,
+            Some(limit) => match tokio::time::timeout(limit, &mut driven.driving).await {
+                Ok(rested) => {
+                    *left = Some(limit.saturating_sub(since.elapsed()).max(Duration::from_millis(1)));
+                    rested
+                }
+                Err(_) => {
+                    *left = Some(Duration::ZERO);
+                    own.cancel();
+                    (&mut driven.driving).await
+                }
+            },
+        };
+        rested.unwrap_or_else(|_| Err(lost())).map_err(Stopped::Driver)
+    }
+
+    /// Its parent waits for the same people, until one of them has answered, or the time for that is over.
+    async fn answered(&self, questions: &[Question]) {
+        let engine = &self.graph.engine;
+        let since = Instant::now();
+        questions.iter().for_each(|question| self.context.asked(question));
+        let due = questions.iter().filter_map(|question| question.due).min();
+        let expired = async {
+            match due {
+                Some(due) => {
+                    tokio::time::sleep(Duration::from_millis(due.saturating_sub(engine.clock().now()))).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let answers = questions.iter().map(|question| engine.questions().answered(&question.id));
+        let answers: Vec<_> = answers.collect();
+        let answered = async {
+            if answers.is_empty() {
+                return; // it goes on by itself
+            }
+            select_all(answers).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.context.token().cancelled() => {}
+            () = answered => {}
+            () = expired => {}
+        }
+        for question in questions {
+            self.context.closed(&question.id, Closing::Reply, since.elapsed());
+        }
+    }
+
+    fn timed_out(&self) -> Error {
+        let limit = Duration::from_millis(self.call.definition().timeout_ms.unwrap_or_default());
+        Error::new(ErrorKind::Timeout, format!("its run `{}` took longer than {limit:?}", self.run))
+    }
+}
+
+enum Found {
+    Ended(Box<RunResult>),
+    /// With what it is to be told.
+    Open(Vec<Input>),
+}
+
+/// A child that has ended, as its node's result.
+fn output(result: &RunResult, context: &Context) -> Result<Output, Error> {
+    let outcome = match (&result.error, result.status) {
+        (None, _) => Outcome::Succeeded {
+            text: result.text.clone(),
+            output: result.output.clone(),
+            completed: result.task_completed,
+        },
+        (Some(error), _) if context.is_cancelled() => {
+            return Err(Error::cancelled().with_usage(result.usage).context(error.message()));
+        }
+        (Some(_), Status::Cancelled) => Outcome::Cancelled,
+        (Some(error), _) => Outcome::Failed(error.clone()),
+    };
+    Ok(Output::Child { outcome: Box::new(outcome), usage: Box::new(result.usage) })
+}

@@ -1,0 +1,68 @@
+//! A stored run, gone on with under a new epoch.
+
+use std::sync::Arc;
+
+use ambidex_core::record::Input;
+use ambidex_core::run::Run;
+use ambidex_core::store::{Lease, Stored};
+use ambidex_core::{Error, ErrorKind};
+
+use crate::agent::RunOptions;
+use crate::carrier::Carrier;
+use crate::engine::store_error;
+use crate::handle::RunHandle;
+use crate::run_loop::RunLoop;
+
+/// The inputs come after the claim.
+///
+/// # Errors
+/// There is no such run, it cannot be had, or what it needs is not here; nothing has happened to it then.
+pub(crate) async fn go_on(
+    carrier: &Carrier,
+    run: &str,
+    inputs: Vec<Input>,
+    options: &RunOptions,
+    watched: bool,
+) -> Result<RunHandle, Error> {
+    let (handle, run_loop, inputs) = prepare(carrier, run, inputs, options, watched).await?;
+    Ok(handle.driven(run_loop, inputs))
+}
+
+/// The same of a run that nobody drives yet, with all its inputs.
+///
+/// # Errors
+/// As [`go_on`].
+pub(crate) async fn prepare(
+    carrier: &Carrier,
+    run: &str,
+    inputs: Vec<Input>,
+    options: &RunOptions,
+    watched: bool,
+) -> Result<(RunHandle, Box<RunLoop>, Vec<Input>), Error> {
+    let engine = carrier.engine();
+    let (store, now) = (engine.store(), engine.clock().now());
+    let stored = store.load(run).await.map_err(store_error)?;
+    let carrier = carrier.pinned_as(&stored.definition)?;
+    let epoch = match engine.durable() {
+        Some(durable) => durable.claim(run, now).await,
+        // Nobody else has this store: the run is held by its epoch alone.
+        None => store.claim(run, Lease { owner: "".into(), until: 0 }, now).await,
+    };
+    let epoch = epoch.map_err(store_error)?;
+    // Again: the run may have gone on until it was claimed.
+    let stored = store.load(run).await.map_err(store_error)?;
+    let (handle, run_loop) =
+        RunHandle::prepare(carrier, run.into(), Some((stored, epoch)), options, watched)?;
+    let mut all = vec![Input::Claim];
+    all.extend(inputs);
+    Ok((handle, run_loop, all))
+}
+
+/// The run that was stored.
+///
+/// # Errors
+/// What is stored makes no run.
+pub(crate) fn fold(id: Arc<str>, stored: Stored) -> Result<Run, Error> {
+    let run = Run::fold(id, stored.definition, &stored.records);
+    run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()))
+}
