@@ -64,8 +64,13 @@ fn drive(definition: &Pinned, state: &Value, limit: usize) -> (usize, usize) {
     let mut run = Run::new("run", definition.clone());
     let mut at = 1_000;
     let Value::Object(state) = state.clone() else { panic!() };
-    let input =
-        Input::Accept { input: state.into(), thread: None, deadline_ms: Some(1_000_000), parent: None };
+    let input = Input::Accept {
+        input: state.into(),
+        thread: None,
+        deadline_ms: Some(1_000_000),
+        parent: None,
+        budget: None,
+    };
     let mut ready: Vec<EffectId> = vec![];
     let mut step = run.advance(input, Stamp { at, epoch: 1 }, &mut Unlimited, None).unwrap();
     let (mut nodes, mut records) = (0, step.len());

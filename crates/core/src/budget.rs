@@ -63,6 +63,30 @@ impl Budget {
         None
     }
 
+    /// The tighter of each limit of two.
+    pub fn tighten(&mut self, other: &Budget) {
+        fn tighter<T: PartialOrd + Copy>(limit: &mut Option<T>, other: Option<T>) {
+            if let Some(other) = other
+                && limit.is_none_or(|limit| other < limit)
+            {
+                *limit = Some(other);
+            }
+        }
+        tighter(&mut self.usd, other.usd);
+        tighter(&mut self.tokens, other.tokens);
+        tighter(&mut self.tool_calls, other.tool_calls);
+        tighter(&mut self.wall_ms, other.wall_ms);
+    }
+
+    /// Tokens and money that are left.
+    pub fn left(&self, usage: &Usage) -> Self {
+        Self {
+            usd: self.usd.map(|limit| (limit - usage.usd.unwrap_or(0.0)).max(0.0)),
+            tokens: self.tokens.map(|limit| limit.saturating_sub(usage.total_tokens())),
+            ..Self::default()
+        }
+    }
+
     /// Raises each limit that is set by what is granted.
     pub fn raise(&mut self, more: &Budget) {
         self.usd = self.usd.map(|limit| limit + more.usd.unwrap_or(0.0));

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::definition::AgentDefinition;
 use crate::graph::NodeCall;
 use crate::message::{Arguments, History, PlacedCall};
@@ -216,6 +217,8 @@ pub enum Work {
     Child {
         run: String,
         call: NodeCall,
+        /// What it may use.
+        budget: Budget,
     },
     /// Let time pass until then, in milliseconds since 1970. Its result is an empty
     /// [`Output::Node`](crate::record::Output::Node).

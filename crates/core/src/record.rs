@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
-use crate::budget::{BudgetKind, Grant};
+use crate::budget::{Budget, BudgetKind, Grant};
 use crate::effect::{EffectId, Intent};
 use crate::error::Error;
 use crate::graph::{NodeOutput, State};
@@ -48,6 +48,9 @@ pub enum RecordKind {
         /// The run whose node started this one. It is driven by that run's driver, and goes on with it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<String>,
+        /// Limits on top of the definition's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Box<Budget>>,
     },
     /// A new owner: whatever was open may or may not have happened.
     Claimed,
@@ -190,6 +193,8 @@ pub enum Input {
         deadline_ms: Option<u64>,
         /// The run whose node starts this one.
         parent: Option<String>,
+        /// Limits on top of the definition's own.
+        budget: Option<Box<Budget>>,
     },
     /// A new owner goes on with a stored run.
     Claim,

@@ -80,6 +80,8 @@ pub enum Closing {
     Expired,
     /// The effect ended without it.
     Withdrawn,
+    /// The run of a node asked it, and goes on: the question is its own.
+    GoneOn,
 }
 
 impl Closing {
@@ -89,6 +91,7 @@ impl Closing {
             Self::Reject => "reject",
             Self::Expired => "expired",
             Self::Withdrawn => "withdrawn",
+            Self::GoneOn => "gone_on",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::definition::Pinned;
 use crate::event::{Event, Status};
 use crate::question::{Question, Questions};
 use crate::record::{Outcome, Output, Record, RecordKind};
+use crate::relay::Closing;
 
 /// What one step writes. All of it is stored, or nothing is, also when the process or the machine dies; who
 /// reads sees all of it or nothing. When the commit returns, the batch is as durable as the store was told to
@@ -358,7 +359,9 @@ impl Batch {
             RecordKind::Result { effect, result: Ok(Output::Answer(_)), .. } => {
                 Some(question_id(run, effect.as_str()))
             }
-            RecordKind::Closed { question, .. } => Some(question.clone()),
+            RecordKind::Closed { question, closing, .. } if *closing != Closing::GoneOn => {
+                Some(question.clone())
+            }
             _ => None,
         });
         ids.collect()

@@ -64,6 +64,8 @@ pub struct RunOptions {
     pub thread: Option<String>,
     /// Active time until the run fails with `timeout`; 1 h where it is not given.
     pub timeout: Option<std::time::Duration>,
+    /// Limits of this run on top of its definition's own.
+    pub budget: Option<ambidex_core::budget::Budget>,
     /// What the run does when it only waits for a person.
     pub on_waiting: OnWaiting,
     /// Cancels the run when it is cancelled itself.
@@ -82,6 +84,9 @@ pub enum OnWaiting {
     Stay,
     /// Comes to rest; a resume goes on with it.
     Return,
+    /// The same, also where only time has to pass, if that is long and the run can be found again when it is over: for
+    /// runs that a recovery drives on.
+    Rest,
 }
 
 /// What a run is given: a task in words, or a conversation that ends with what is new.
@@ -260,13 +265,15 @@ impl Task {
 pub(crate) fn accept(input: RunInput, options: &RunOptions) -> (Arc<str>, Input) {
     let id = options.id.clone().unwrap_or_else(new_run_id).into();
     let deadline_ms = Some(crate::clock::millis(options.timeout.unwrap_or(Engine::RUN_TIMEOUT)));
-    (id, Input::Accept { input, thread: options.thread.clone(), deadline_ms, parent: None })
+    let budget = options.budget.clone().map(Box::new);
+    (id, Input::Accept { input, thread: options.thread.clone(), deadline_ms, parent: None, budget })
 }
 
 /// The first input of a run that a node of this parent's starts.
 pub(crate) fn accept_child(input: RunInput, options: &RunOptions, parent: &str) -> Input {
     let deadline_ms = Some(crate::clock::millis(options.timeout.unwrap_or(Engine::RUN_TIMEOUT)));
-    Input::Accept { input, thread: None, deadline_ms, parent: Some(parent.to_owned()) }
+    let budget = options.budget.clone().map(Box::new);
+    Input::Accept { input, thread: None, deadline_ms, parent: Some(parent.to_owned()), budget }
 }
 
 /// Of a new run.

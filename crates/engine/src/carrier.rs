@@ -58,8 +58,8 @@ impl Runnable {
 }
 
 /// Whether it is the branch behind a node.
-pub(crate) fn is_branch(effect: &EffectId) -> bool {
-    effect.as_str().ends_with('?')
+pub(crate) fn is_branch(effect: &str) -> bool {
+    effect.ends_with('?')
 }
 
 impl Carrier {
@@ -132,7 +132,7 @@ impl Carrier {
     pub(crate) fn gates_of_node(&self, effect: &EffectId, node: &NodeDefinition) -> Option<Gates> {
         let Self::Graph(graph) = self else { return None };
         let function = match (&node.work, &node.next) {
-            (_, Next::Branch { function: Some(function), .. }) if is_branch(effect) => function,
+            (_, Next::Branch { function: Some(function), .. }) if is_branch(effect.as_str()) => function,
             (NodeWork::Code { function }, _) => function,
             _ => return None,
         };

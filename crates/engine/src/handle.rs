@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{OnWaiting, RunOptions};
+use crate::agent::RunOptions;
 use crate::carrier::Carrier;
 use crate::engine::Engine;
 use crate::events::{EventQueue, EventStream};
@@ -115,7 +115,7 @@ impl RunHandle {
             queue,
             mailbox.clone(),
             token.clone(),
-            options.on_waiting == OnWaiting::Return,
+            options.on_waiting,
             options.parent.as_ref().map(Context::lend),
             lease.map(Box::new),
         );

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambidex_core::definition::Definition;
+use ambidex_core::record::RecordKind;
+use ambidex_core::store::RunQuery;
 use ambidex_core::{Error, ErrorKind};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{OnWaiting, RunOptions};
 use crate::carrier::Runnable;
 use crate::engine::{Engine, store_error};
+use crate::lease::Owner;
 use crate::resume;
 
 /// From one look at the store to the next, where nothing calls for one earlier.
@@ -115,7 +118,8 @@ impl Engine {
                 continue;
             }
             match self.take_over(&run, runnables).await {
-                Ok(()) => swept.taken.push(run),
+                Ok(true) => swept.taken.push(run),
+                Ok(false) => {}
                 // Somebody was faster, or the store is busy with something else.
                 Err(error) if error.is_retryable() => {}
                 Err(error) => {
@@ -127,18 +131,53 @@ impl Engine {
         Ok(swept)
     }
 
-    async fn take_over(&self, run: &str, runnables: &Runnables) -> Result<(), Error> {
-        let stored = self.store().load(run).await.map_err(store_error)?;
+    /// False where somebody drives the run already.
+    async fn take_over(&self, run: &str, runnables: &Runnables) -> Result<bool, Error> {
+        let durable = self.durable().ok_or_else(no_store)?;
+        let root = self.root(run).await?;
+        if root != run && self.is_driven(&root).await? {
+            return Ok(false);
+        }
+        let stored = durable.store.load(&root).await.map_err(store_error)?;
         let definition = &*stored.definition.definition;
         let runnable = runnables(definition).ok_or_else(|| {
             let kind = if definition.graph().is_some() { "graph" } else { "agent" };
             let text = format!("there is no {kind} `{}` here", definition.name());
             Error::new(ErrorKind::ConfigInvalid, text)
         })?;
-        let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
-        let mut handle = resume::go_on(&runnable.carrier(), run, vec![], &options, false).await?;
+        let options = RunOptions { on_waiting: OnWaiting::Rest, ..RunOptions::default() };
+        let mut handle = resume::go_on(&runnable.carrier(), &root, vec![], &options, false).await?;
         handle.detach();
-        Ok(())
+        Ok(true)
+    }
+
+    /// The run that this one is part of: its driver drives this one too.
+    async fn root(&self, run: &str) -> Result<String, Error> {
+        let durable = self.durable().ok_or_else(no_store)?;
+        let mut root = run.to_owned();
+        loop {
+            let first = durable.store.records(&root, 0, 1).await.map_err(store_error)?;
+            match first.into_iter().next().map(|record| record.kind) {
+                Some(RecordKind::Accepted { parent: Some(parent), .. }) => root = parent,
+                _ => return Ok(root),
+            }
+        }
+    }
+
+    async fn is_driven(&self, root: &str) -> Result<bool, Error> {
+        let durable = self.durable().ok_or_else(no_store)?;
+        let query = RunQuery { run: Some(root.to_owned()), ..RunQuery::default() };
+        let page = durable.store.runs(query).await.map_err(store_error)?;
+        let Some(row) = page.runs.into_iter().next() else {
+            let text = format!("it is part of the run `{root}`, which is not there");
+            return Err(Error::new(ErrorKind::StoreFailed, text).retryable(false));
+        };
+        if row.status.is_final() {
+            let text = format!("it is part of the run `{root}`, which has ended");
+            return Err(Error::new(ErrorKind::StoreFailed, text).retryable(false));
+        }
+        let held = row.lease.filter(|lease| lease.until > self.clock().now());
+        Ok(held.is_some_and(|lease| Owner::parse(&lease.owner).is_none_or(|owner| !owner.is_gone())))
     }
 }
 

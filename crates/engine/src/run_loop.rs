@@ -8,17 +8,18 @@ use std::time::Duration;
 use ambidex_core::budget::Grant;
 use ambidex_core::context::{Lent, RunScope};
 use ambidex_core::effect::{Effect, EffectId, Work};
+use ambidex_core::event::Status;
 use ambidex_core::record::{Input, Output, Record, RecordKind, Refused, Stamp};
 use ambidex_core::run::{Open, Phase, Run};
 use ambidex_core::store::{Batch, RunStanding};
-use ambidex_core::tool::EffectClass;
 use ambidex_core::{Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::carrier::{Carrier, is_branch};
+use crate::agent::OnWaiting;
+use crate::carrier::Carrier;
 use crate::engine::store_error;
 use crate::events::EventQueue;
 use crate::graph::{self, Child};
@@ -39,6 +40,9 @@ pub(crate) struct Done {
 /// Steps without a wait after which the thread is given to others.
 const IN_A_ROW: u32 = 128;
 
+/// A wait that is longer is not kept in memory, where others find the run again when it is over.
+const LONG: Duration = Duration::from_secs(60);
+
 /// Drives one run to rest.
 pub(crate) struct RunLoop {
     carrier: Carrier,
@@ -51,7 +55,7 @@ pub(crate) struct RunLoop {
     cancelled: CancellationToken,
     /// Told to effects once the wish is stored.
     stop: CancellationToken,
-    return_when_waiting: bool,
+    on_waiting: OnWaiting,
     /// Model calls, questions, hooks, tools that only wait and the last tool call of a turn are polled here. The
     /// calls before it that compute are tasks, so that they do so in parallel.
     in_flight: InFlight,
@@ -85,7 +89,7 @@ impl RunLoop {
         events: Option<Arc<EventQueue>>,
         mailbox: Arc<Mailbox>,
         cancelled: CancellationToken,
-        return_when_waiting: bool,
+        on_waiting: OnWaiting,
         lent: Option<Lent>,
         lease: Option<Box<HeldLease>>,
     ) -> Self {
@@ -98,7 +102,7 @@ impl RunLoop {
             mailbox,
             cancelled,
             stop: CancellationToken::new(),
-            return_when_waiting,
+            on_waiting,
             in_flight: InFlight::default(),
             tools: JoinSet::new(),
             fresh: Vec::new(),
@@ -111,6 +115,10 @@ impl RunLoop {
             _lent: lent,
             lease,
         }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Boxed: a task would hold it several times over.
@@ -172,10 +180,21 @@ impl RunLoop {
                 self.run.effects().all(rests)
             }
             Phase::Running => {
-                self.return_when_waiting && self.run.waits_for_a_person() && !self.permits.are_awaited()
+                let waits = match self.on_waiting {
+                    OnWaiting::Stay => false,
+                    OnWaiting::Return => self.run.waits_for_a_person(),
+                    OnWaiting::Rest => self.run.waits_for_a_person() || self.waits_long(),
+                };
+                waits && !self.permits.are_awaited()
             }
             _ => false,
         }
+    }
+
+    /// Whether time has to pass, and long enough for the run to be worth finding again when it has.
+    fn waits_long(&self) -> bool {
+        let later = self.now() + crate::clock::millis(LONG);
+        self.lease.is_some() && self.run.stands_still() && self.run.next_wait().is_some_and(|due| due > later)
     }
 
     /// Whether a question of the run was answered that its effect has not heard of yet: a store on disk takes its time.
@@ -249,6 +268,13 @@ impl RunLoop {
         }));
     }
 
+    /// A run that waits wants to be driven on when its nearest timer is over.
+    fn standing(&self) -> RunStanding {
+        let status = self.run.status();
+        let due = self.run.next_wait().filter(|_| status == Status::Waiting);
+        RunStanding { status, due }
+    }
+
     fn batch(&mut self, records: Vec<Record>) -> Batch {
         let first = records.first().is_some_and(|record| record.seq == 0);
         let lease = self.lease.as_mut().and_then(|lease| lease.of_batch(first));
@@ -256,7 +282,7 @@ impl RunLoop {
             definition: first.then(|| self.run.definition().clone()),
             asked: self.run.asked(&records).collect(),
             withdrawn: self.run.withdrawn(&records).collect(),
-            standing: Some(RunStanding { status: self.run.status(), due: None }),
+            standing: Some(self.standing()),
             records,
             lease,
             ..Batch::default()
@@ -284,7 +310,9 @@ impl RunLoop {
         if self.cancelled.is_cancelled() && !matches!(self.run.phase(), Phase::Stopping(_)) {
             return;
         }
+        let mut rested = false;
         if self.granted.is_some() || matches!(self.run.phase(), Phase::Stopping(_)) {
+            rested = !self.resting.is_empty();
             self.fresh.append(&mut self.resting);
         }
         if self.fresh.is_empty() {
@@ -297,15 +325,14 @@ impl RunLoop {
             fresh.iter().filter_map(|id| run.open(id)).filter_map(|open| run.effect(open)).collect();
         let last = starting.len().saturating_sub(1);
         for (at, effect) in starting.into_iter().enumerate() {
-            self.start(effect, at < last, left);
+            self.start(effect, at < last, rested, left);
         }
     }
 
-    /// `beside`: others are started after it.
-    fn start(&mut self, effect: Effect, beside: bool, left: Option<Duration>) {
+    /// `beside`: others are started after it. `rested`: some of these are runs of nodes that were paused.
+    fn start(&mut self, effect: Effect, beside: bool, rested: bool, left: Option<Duration>) {
         let Effect { id, attempt, work } = effect;
         let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
-        let branch = is_branch(&id);
         let done = move |ended| Done { effect: id, attempt, ended };
         match (work, &self.carrier) {
             (Work::Tool { call, class }, carrier) => {
@@ -315,11 +342,15 @@ impl RunLoop {
                     Some(_) => carrier.may_compute(call.name()),
                     None => beside && carrier.computes(call.name()),
                 };
-                let call = perform::tool(carrier.clone(), call, class, context, permit);
-                if computes {
-                    self.tools.spawn(call.map(done));
-                } else {
-                    self.in_flight.push(call.map(done));
+                match carrier {
+                    Carrier::Agent(_) => {
+                        let call = perform::tool(carrier.clone(), call, class, context, permit);
+                        self.launch(call.map(done), computes);
+                    }
+                    Carrier::Graph(graph) => {
+                        let call = graph::tool(graph.clone(), call, class, context, permit);
+                        self.launch(call.map(done), computes);
+                    }
                 }
             }
             (Work::Model { history, .. }, Carrier::Agent(agent)) => {
@@ -349,21 +380,16 @@ impl RunLoop {
                 }
             }
             (Work::Code { function, call }, Carrier::Graph(graph)) => {
-                let class = if branch { EffectClass::Read } else { call.definition().effect };
                 let permit = self.permits.take(&done_id(&context));
                 let computes = graph.computes(&function);
-                let call = graph::code(graph.clone(), function, call, context, class, permit);
-                if computes {
-                    self.tools.spawn(call.map(done));
-                } else {
-                    self.in_flight.push(call.map(done));
-                }
+                let call = graph::code(graph.clone(), function, call, context, permit);
+                self.launch(call.map(done), computes);
             }
-            (Work::Child { run, call }, Carrier::Graph(graph)) => {
-                let known = attempt > 1 || self.granted.is_some();
+            (Work::Child { run, call, budget }, Carrier::Graph(graph)) => {
+                let known = attempt > 1 || rested;
                 let grant = self.granted.as_deref().cloned();
                 let context = context.asking(self.mailbox.clone());
-                let child = Child { graph: graph.clone(), run, call, context, known, grant };
+                let child = Child { graph: graph.clone(), run, call, context, budget, known, grant };
                 self.in_flight.push(child.ended().map(done));
             }
             (Work::Wait { due }, carrier) => {
@@ -377,6 +403,15 @@ impl RunLoop {
                     Err(Error::new(ErrorKind::Internal, "the run is of another kind than its driver"));
                 self.in_flight.push(std::future::ready(Ended::from(refused)).map(done));
             }
+        }
+    }
+
+    /// What computes is a task, so that others go on meanwhile.
+    fn launch(&mut self, effect: impl Future<Output = Done> + Send + 'static, computes: bool) {
+        if computes {
+            self.tools.spawn(effect);
+        } else {
+            self.in_flight.push(effect);
         }
     }
 

@@ -104,6 +104,7 @@ fn acceptance() -> Result<Batch, Failure> {
         thread: None,
         deadline_ms: None,
         parent: None,
+        budget: None,
     };
     let first = Record { v: 1, seq: 0, epoch: 1, at: 1, kind: accepted };
     Ok(Batch { definition: Some(definition), records: vec![first], ..Batch::default() })

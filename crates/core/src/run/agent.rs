@@ -520,6 +520,10 @@ impl Agent {
         }
     }
 
+    pub(super) fn limit(&mut self, budget: &Budget) {
+        self.budget.tighten(budget);
+    }
+
     pub(super) fn grant(&mut self, grant: &Grant) {
         self.limit = self.limit.saturating_add(grant.iterations);
         self.budget.raise(&grant.budget);

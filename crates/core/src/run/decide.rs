@@ -15,9 +15,9 @@ impl Run {
             (Phase::New, Input::Accept { input, .. }) if !self.flow.takes(&input) => {
                 Err(Refused::Corrupt("an agent begins with messages, a graph with a state".into()))
             }
-            (Phase::New, Input::Accept { input, thread, deadline_ms, parent }) => {
+            (Phase::New, Input::Accept { input, thread, deadline_ms, parent, budget }) => {
                 let definition = self.definition.hash.clone();
-                Ok(vec![RecordKind::Accepted { definition, input, thread, deadline_ms, parent }])
+                Ok(vec![RecordKind::Accepted { definition, input, thread, deadline_ms, parent, budget }])
             }
             (Phase::New, _) => Err(Refused::NotAccepted),
             (_, Input::Accept { .. }) => Err(Refused::AlreadyAccepted),

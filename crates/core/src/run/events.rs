@@ -27,13 +27,28 @@ impl Run {
             RecordKind::Intent(intent) => self.started(&intent.id, &intent.task, events),
             RecordKind::Result { effect, result, .. } => self.ended(effect, record.at, result, events),
             RecordKind::Asked { effect, question, .. } => {
-                let queue = question.relay.as_ref().map_or_else(String::new, |relay| relay.queue.clone());
-                let kind = EventKind::RelayAsked { id: question.id.clone(), queue };
+                let id = question.id.clone();
+                let kind = match &question.relay {
+                    Some(relay) => EventKind::RelayAsked { id, queue: relay.queue.clone() },
+                    None => EventKind::ApprovalAsked {
+                        id,
+                        tool: question.tool.clone(),
+                        args: question.args.clone(),
+                        why: question.why,
+                    },
+                };
                 events.push(Occurrence { step: self.step(effect), kind });
             }
             RecordKind::Closed { effect, question, closing } => {
-                let kind =
-                    EventKind::RelayAnswered { id: question.clone(), decision: closing.as_str().into() };
+                let (id, decision) = (question.clone(), closing.as_str().to_owned());
+                let asked = self.open.get(effect).map(|open| open.asked.iter()).into_iter().flatten();
+                let is_relay =
+                    asked.filter(|asked| asked.question.id == id).any(|asked| asked.question.relay.is_some());
+                let kind = if is_relay {
+                    EventKind::RelayAnswered { id, decision }
+                } else {
+                    EventKind::ApprovalAnswered { id, decision }
+                };
                 events.push(Occurrence { step: self.step(effect), kind });
             }
             RecordKind::Lost { effect } => say(note(&format!("{effect} may or may not have happened"))),

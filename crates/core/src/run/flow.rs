@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::agent::Agent;
 use super::graph::Graph;
-use crate::budget::Grant;
+use crate::budget::{Budget, Grant};
 use crate::definition::Definition;
 use crate::effect::{EffectId, Intent, Task, Work};
 use crate::error::Error;
@@ -47,6 +47,14 @@ impl Flow {
             (Self::Graph(graph), RunInput::State(state)) => graph.begin(state, at),
             // Refused before.
             (Self::Agent(_), RunInput::State(_)) | (Self::Graph(_), RunInput::Messages(_)) => {}
+        }
+    }
+
+    /// Limits that are tighter than those of the definition.
+    pub(super) fn limit(&mut self, budget: &Budget) {
+        match self {
+            Self::Agent(agent) => agent.limit(budget),
+            Self::Graph(graph) => graph.limit(budget),
         }
     }
 

@@ -30,7 +30,7 @@ impl Run {
         self.time.last = record.at;
         self.seq += 1;
         match &record.kind {
-            RecordKind::Accepted { definition, input, thread, deadline_ms, parent } => {
+            RecordKind::Accepted { definition, input, thread, deadline_ms, parent, budget } => {
                 if *definition != self.definition.hash {
                     let text = format!("the run was accepted with the definition {definition}");
                     return Err(Refused::Corrupt(text));
@@ -42,6 +42,9 @@ impl Run {
                     return Err(Refused::Corrupt(
                         "the run begins with what another kind of run takes".into(),
                     ));
+                }
+                if let Some(budget) = budget {
+                    self.flow.limit(budget);
                 }
                 self.flow.start(input, record.at);
                 self.phase = Phase::Running;

@@ -379,7 +379,8 @@ impl Run {
     pub fn asked<'a>(&'a self, records: &'a [Record]) -> impl Iterator<Item = Question> + 'a {
         records.iter().filter_map(|record| match &record.kind {
             RecordKind::Intent(intent) => self.question_of(intent),
-            RecordKind::Asked { question, .. } => Some((**question).clone()),
+            // That of a node's run is stored with that run.
+            RecordKind::Asked { question, .. } if *question.run == *self.id => Some((**question).clone()),
             _ => None,
         })
     }

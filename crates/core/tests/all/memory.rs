@@ -38,8 +38,14 @@ impl Kept {
     fn begin(store: &MemoryStore, id: &str, definition: Pinned) -> Self {
         let mut kept = Self { store: store.clone(), run: Run::new(id, definition), epoch: 1 };
         let input = vec![Message::user("go")];
-        kept.input(Input::Accept { input: input.into(), thread: None, deadline_ms: None, parent: None })
-            .unwrap();
+        kept.input(Input::Accept {
+            input: input.into(),
+            thread: None,
+            deadline_ms: None,
+            parent: None,
+            budget: None,
+        })
+        .unwrap();
         kept
     }
 
@@ -158,6 +164,7 @@ fn a_run_is_created_by_its_first_batch_only() {
         thread: None,
         deadline_ms: None,
         parent: None,
+        budget: None,
     };
     let records = vec![Record { v: 1, seq: 0, epoch: 1, at: 1, kind }];
     let first = Batch { definition: Some(definition), records, ..Batch::default() };

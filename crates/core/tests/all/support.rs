@@ -115,7 +115,13 @@ impl Machine {
             epoch: 1,
         };
         let input = vec![Message::user("go")];
-        machine.input(Input::Accept { input: input.into(), thread: None, deadline_ms, parent: None });
+        machine.input(Input::Accept {
+            input: input.into(),
+            thread: None,
+            deadline_ms,
+            parent: None,
+            budget: None,
+        });
         machine
     }
 

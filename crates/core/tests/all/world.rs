@@ -261,6 +261,7 @@ impl Life {
             thread: Some("t".into()),
             deadline_ms: Some(1_000_000),
             parent: None,
+            budget: None,
         });
         life
     }

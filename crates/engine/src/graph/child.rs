@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambidex_core::budget::Grant;
+use ambidex_core::budget::{Budget, Grant};
 use ambidex_core::event::Status;
 use ambidex_core::graph::{NodeCall, NodeWork};
 use ambidex_core::message::Message;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::cache::cached;
 use super::runtime::GraphRuntime;
 use crate::agent::{OnWaiting, RunOptions, accept_child};
 use crate::carrier::Carrier;
@@ -34,6 +35,8 @@ pub(crate) struct Child {
     pub(crate) run: String,
     pub(crate) call: NodeCall,
     pub(crate) context: Context,
+    /// What it may use.
+    pub(crate) budget: Budget,
     /// It may have been started before.
     pub(crate) known: bool,
     /// What its parent was resumed with: it passes to a child that is paused.
@@ -52,21 +55,57 @@ enum Stopped {
 
 /// Drops with it the driver, not the run: that one is only ever ended by a record.
 struct Driven {
-    _handle: RunHandle,
+    handle: RunHandle,
+    epoch: u64,
     driving: AbortOnDropHandle<Result<RunResult, Error>>,
+    rested: bool,
 }
 
 impl Driven {
     fn new((mut handle, run_loop): (RunHandle, Box<RunLoop>), inputs: Vec<Input>) -> Self {
         handle.detach();
+        let epoch = run_loop.epoch();
         let driving = handle.engine().runs().track_future(run_loop.run_to_rest(inputs));
-        Self { _handle: handle, driving: AbortOnDropHandle::new(tokio::spawn(driving)) }
+        Self { handle, epoch, driving: AbortOnDropHandle::new(tokio::spawn(driving)), rested: false }
+    }
+
+    async fn rest(&mut self) -> Result<RunResult, Error> {
+        let driven = (&mut self.driving).await;
+        self.rested = true;
+        driven.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+impl Drop for Driven {
+    /// Its parent's driver failed: whoever takes the parent over need not wait for the child's lease.
+    fn drop(&mut self) {
+        let engine = self.handle.engine();
+        if !self.rested
+            && let Some(durable) = engine.durable()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            self.driving.abort();
+            let released = durable.store.release(self.handle.id(), self.epoch);
+            engine.runs().spawn_on(async move { drop(released.await) }, &runtime);
+        }
     }
 }
 
 impl Child {
     pub(crate) async fn ended(self) -> Ended {
-        match Box::pin(self.result()).await {
+        if !self.call.definition().cache {
+            return Box::pin(self.rested_for_good()).await;
+        }
+        let input = match self.graph.input(&self.call) {
+            Ok(input) => input,
+            Err(error) => return Err(error).into(),
+        };
+        let (graph, call) = (self.graph.clone(), self.call.clone());
+        Box::pin(cached(&graph, &call, &input, self.rested_for_good())).await
+    }
+
+    async fn rested_for_good(self) -> Ended {
+        match self.result().await {
             Ok(output) => Ok(output).into(),
             Err(Stopped::Failed(error)) => Err(error).into(),
             Err(Stopped::Driver(error)) => Ended::Driver(Box::new(error)),
@@ -81,6 +120,7 @@ impl Child {
         let options = RunOptions {
             on_waiting: OnWaiting::Return,
             timeout: self.context.time_left(),
+            budget: Some(std::mem::take(&mut self.budget)).filter(|budget| *budget != Budget::default()),
             caller: self.context.caller_handle(),
             parent: Some(own.clone()),
             ..RunOptions::default()
@@ -197,8 +237,8 @@ impl Child {
     ) -> Result<RunResult, Stopped> {
         let since = Instant::now();
         let rested = match *left {
-            None => (&mut driven.driving).await,
-            Some(limit) => match tokio::time::timeout(limit, &mut driven.driving).await {
+            None => driven.rest().await,
+            Some(limit) => match tokio::time::timeout(limit, driven.rest()).await {
                 Ok(rested) => {
                     *left = Some(limit.saturating_sub(since.elapsed()).max(Duration::from_millis(1)));
                     rested
@@ -206,11 +246,11 @@ impl Child {
                 Err(_) => {
                     *left = Some(Duration::ZERO);
                     own.cancel();
-                    (&mut driven.driving).await
+                    driven.rest().await
                 }
             },
         };
-        rested.unwrap_or_else(|_| Err(lost())).map_err(Stopped::Driver)
+        rested.map_err(Stopped::Driver)
     }
 
     /// Its parent waits for the same people, until one of them has answered, or the time for that is over.
@@ -242,7 +282,7 @@ impl Child {
             () = expired => {}
         }
         for question in questions {
-            self.context.closed(&question.id, Closing::Reply, since.elapsed());
+            self.context.closed(&question.id, Closing::GoneOn, since.elapsed());
         }
     }
 

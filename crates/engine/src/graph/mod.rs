@@ -1,6 +1,7 @@
 //! Graphs: a definition with the functions, agents, tools and graphs that carry it out.
 
 mod builder;
+mod cache;
 mod child;
 mod function;
 mod perform;
@@ -24,7 +25,7 @@ use crate::resume;
 pub use builder::GraphBuilder;
 pub(crate) use child::Child;
 pub use function::{NodeFunction, Templates};
-pub(crate) use perform::{code, wait};
+pub(crate) use perform::{code, tool, wait};
 pub(crate) use runtime::GraphRuntime;
 
 /// A graph with what carries it out: cheap to clone, holds no state of any run.

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambidex_core::effect::CallToMake;
 use ambidex_core::graph::{NodeCall, NodeOutput};
 use ambidex_core::record::Output;
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{Context, Error, ErrorKind};
 
+use super::cache::cached;
 use super::function::NodeFunction;
 use super::runtime::GraphRuntime;
+use crate::carrier::{Carrier, is_branch};
 use crate::clock::Clock;
-use crate::perform::{Ended, cancelled, guard};
+use crate::perform::{self, Ended, cancelled, guard};
 use crate::permits::Permit;
 
 /// Calls the code of a node, or of the branch behind one.
@@ -20,37 +23,99 @@ pub(crate) async fn code(
     function: String,
     call: NodeCall,
     context: Context,
-    class: EffectClass,
     permit: Option<Permit>,
 ) -> Ended {
     if context.is_cancelled() {
         return Err(Error::cancelled()).into();
     }
-    let function = match graph.function(&function) {
+    let code = match graph.function(&function) {
         Ok(function) => &**function,
         Err(error) => return Err(error).into(),
     };
-    let call = match call.template() {
-        None => call,
-        Some(_) => match graph.input(&call) {
-            Ok(input) => call.filled(input),
-            Err(error) => return Err(error).into(),
-        },
+    if is_branch(context.effect()) {
+        // It only chooses.
+        return timed(code, call, &context, None, EffectClass::Read).await;
+    }
+    let definition = call.definition();
+    let (class, limit) = (definition.effect, definition.timeout_ms.map(Duration::from_millis));
+    if call.template().is_none() && !definition.cache {
+        let context = on_a_thread(context, permit);
+        return timed(code, call, &context, limit, class).await;
+    }
+    let input = match graph.input(&call) {
+        Ok(input) => input,
+        Err(error) => return Err(error).into(),
     };
-    let context = match permit.map(Permit::into_parts) {
+    let caches = definition.cache;
+    let call = if call.template().is_some() { call.filled(input.clone()) } else { call };
+    let context = on_a_thread(context, permit);
+    let calling = timed(code, call.clone(), &context, limit, class);
+    if caches { Box::pin(cached(&graph, &call, &input, calling)).await } else { calling.await }
+}
+
+fn on_a_thread(context: Context, permit: Option<Permit>) -> Context {
+    match permit.map(Permit::into_parts) {
         Some((_, Some(thread))) => context.with_thread(thread),
         _ => context,
-    };
-    let limit = call.definition().timeout_ms.map(Duration::from_millis);
-    match attempt(function, call, &context, limit).await {
+    }
+}
+
+async fn timed(
+    function: &dyn NodeFunction,
+    call: NodeCall,
+    context: &Context,
+    limit: Option<Duration>,
+    class: EffectClass,
+) -> Ended {
+    match attempt(function, call, context, limit).await {
         Ok(result) => result.map(Output::Node).into(),
         Err(Unfinished::Cancelled) => Err(cancelled(class)).into(),
-        Err(Unfinished::TimedOut(_)) if class == EffectClass::Once => Ended::Lost,
-        Err(Unfinished::TimedOut(limit)) => {
-            let doubt = if class.repeatable() { "" } else { "; it may have happened all the same" };
-            Err(Error::new(ErrorKind::Timeout, format!("it ran longer than {limit:?}{doubt}"))).into()
-        }
+        Err(Unfinished::TimedOut(limit)) => timed_out(limit, class),
     }
+}
+
+fn timed_out(limit: Duration, class: EffectClass) -> Ended {
+    if class == EffectClass::Once {
+        return Ended::Lost;
+    }
+    let doubt = if class.repeatable() { "" } else { "; it may have happened all the same" };
+    Err(Error::new(ErrorKind::Timeout, format!("it ran longer than {limit:?}{doubt}"))).into()
+}
+
+/// Calls a tool for a node, with its template filled in and within the time of the node.
+pub(crate) async fn tool(
+    graph: Arc<GraphRuntime>,
+    call: CallToMake,
+    class: EffectClass,
+    context: Context,
+    permit: Option<Permit>,
+) -> Ended {
+    let Some(node) = call.node().cloned() else {
+        return Err(Error::new(ErrorKind::Internal, "the call is of no node")).into();
+    };
+    let input = match graph.input(&node) {
+        Ok(input) => input,
+        Err(error) => return Err(error).into(),
+    };
+    let call = if node.template().is_some() { call.filled(input.clone()) } else { call };
+    let own = context.child();
+    let calling = perform::tool(Carrier::Graph(graph.clone()), call, class, own.clone(), permit);
+    let limit = node.definition().timeout_ms.map(Duration::from_millis);
+    let within = async move {
+        let Some(limit) = limit else { return calling.await };
+        let mut calling = Box::pin(calling);
+        tokio::select! {
+            biased;
+            ended = &mut calling => ended,
+            () = tokio::time::sleep(limit) => {
+                own.cancel();
+                // It has its own grace; what it says now is of no use.
+                calling.await;
+                timed_out(limit, class)
+            }
+        }
+    };
+    if node.definition().cache { cached(&graph, &node, &input, within).await } else { within.await }
 }
 
 enum Unfinished {

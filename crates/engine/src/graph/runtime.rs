@@ -11,6 +11,7 @@ use ambidex_tools::Registered;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::cache::Results;
 use super::function::{NodeFunction, Templates};
 use crate::carrier::Runnable;
 use crate::engine::Engine;
@@ -22,6 +23,7 @@ pub(crate) struct GraphRuntime {
     pub(crate) pinned: Pinned,
     pub(crate) definition: Arc<GraphDefinition>,
     pub(crate) table: Arc<Table>,
+    pub(crate) results: Arc<Results>,
 }
 
 /// What the names in a graph stand for.
@@ -104,7 +106,14 @@ impl GraphRuntime {
         checked.map_err(|why| {
             Error::new(ErrorKind::ConfigInvalid, format!("the graph `{}`: {why}", definition.name))
         })?;
-        Ok(Self { name: definition.name.as_str().into(), engine, pinned, definition, table })
+        Ok(Self {
+            name: definition.name.as_str().into(),
+            engine,
+            pinned,
+            definition,
+            table,
+            results: Arc::default(),
+        })
     }
 
     /// This graph for a run that began under a definition of its own: nodes, edges and limits stay as they were
@@ -132,6 +141,7 @@ impl GraphRuntime {
             pinned: self.pinned.clone(),
             definition: self.definition.clone(),
             table: Arc::new(table),
+            results: self.results.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ mod cancel;
 mod compaction;
 mod deadly;
 mod durable;
+mod graph_children;
 mod graph_runs;
 mod hooks;
 mod human;

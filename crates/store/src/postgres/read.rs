@@ -199,7 +199,9 @@ const RULES: &[&str] = &[
      AND r.status IN ('succeeded', 'failed', 'cancelled')",
     "SELECT format('run `%s` waits, but nothing can make it go on', id) FROM runs
      WHERE status = 'waiting' AND wake IS NULL
-     AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.run = runs.id AND q.answer IS NULL AND NOT q.withdrawn)",
+     AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.run = runs.id AND q.answer IS NULL AND NOT q.withdrawn)
+     AND NOT EXISTS (SELECT 1 FROM questions q WHERE starts_with(q.run, runs.id || '/')
+                     AND NOT q.taken AND NOT q.withdrawn)",
     "SELECT format('the snapshot of run `%s` is ahead of its records', r.id) FROM snapshots s
      JOIN runs r ON r.no = s.run WHERE s.seq > (SELECT max(seq) + 1 FROM records WHERE run = r.no)",
 ];

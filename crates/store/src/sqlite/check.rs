@@ -32,7 +32,9 @@ const RULES: &[&str] = &[
      AND r.status IN ('succeeded', 'failed', 'cancelled')",
     "SELECT 'run `' || id || '` waits, but nothing can make it go on' FROM runs
      WHERE status = 'waiting' AND wake IS NULL
-     AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.run = runs.id AND q.answer IS NULL AND q.withdrawn = 0)",
+     AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.run = runs.id AND q.answer IS NULL AND q.withdrawn = 0)
+     AND NOT EXISTS (SELECT 1 FROM questions q WHERE substr(q.run, 1, length(runs.id) + 1) = runs.id || '/'
+                     AND q.taken = 0 AND q.withdrawn = 0)",
     "SELECT 'the snapshot of run `' || r.id || '` is ahead of its records' FROM snapshots s
      JOIN runs r ON r.no = s.run WHERE s.seq > (SELECT max(seq) + 1 FROM records WHERE run = r.no)",
 ];

@@ -129,6 +129,7 @@ impl Driver {
             thread: thread.map(str::to_owned),
             deadline_ms: None,
             parent: None,
+            budget: None,
         };
         Batch { definition: Some(definition), ..self.batch(vec![accepted]) }
     }

@@ -350,7 +350,7 @@ impl Graph {
                 if failures > 0 {
                     let _ = write!(child, ".{failures}");
                 }
-                Work::Child { run: child, call }
+                Work::Child { run: child, call, budget: self.left() }
             }
             (NodeWork::Tool { tool, .. }, _) => {
                 let class = definition.class();

@@ -177,6 +177,15 @@ impl Graph {
         })
     }
 
+    pub(super) fn limit(&mut self, budget: &Budget) {
+        self.budget.tighten(budget);
+    }
+
+    /// What a child may still use: of tokens and money, which its parent pays.
+    pub(super) fn left(&self) -> Budget {
+        self.budget.left(&self.usage)
+    }
+
     pub(super) fn has_budget(&self) -> bool {
         self.budget != Budget::default()
     }

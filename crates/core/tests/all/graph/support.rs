@@ -84,7 +84,7 @@ impl Driven {
         let input = object(state).into();
         driven
             .input_with(
-                Input::Accept { input, thread: None, deadline_ms: Some(60_000), parent: None },
+                Input::Accept { input, thread: None, deadline_ms: Some(60_000), parent: None, budget: None },
                 admission,
             )
             .unwrap();

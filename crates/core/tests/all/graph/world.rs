@@ -339,7 +339,7 @@ impl Life {
         let run = Run::new("run", definition.clone());
         let mut life = Self { run, records: vec![], epoch: 1, at: 1_000 };
         let input = object(json!({"list": [1, 2, 3], "last": "x"})).into();
-        life.input(Input::Accept { input, thread: None, deadline_ms: None, parent: None }, 255);
+        life.input(Input::Accept { input, thread: None, deadline_ms: None, parent: None, budget: None }, 255);
         life
     }
 

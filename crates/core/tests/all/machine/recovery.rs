@@ -146,7 +146,13 @@ fn inputs_before_the_acceptance_and_after_the_end_are_refused() {
     let mut unlimited = ambidex_core::run::Unlimited;
     assert_eq!(run.advance(Input::Tick, stamp, &mut unlimited, None), Err(Refused::NotAccepted));
     let mut m = Machine::start(agent(vec![]));
-    let again = || Input::Accept { input: vec![].into(), thread: None, deadline_ms: None, parent: None };
+    let again = || Input::Accept {
+        input: vec![].into(),
+        thread: None,
+        deadline_ms: None,
+        parent: None,
+        budget: None,
+    };
     assert_eq!(m.try_input(again()), Err(Refused::AlreadyAccepted));
     assert_eq!(m.try_input(Input::Resume(Default::default())), Err(Refused::NotPaused));
     m.reply(words("done"));
