@@ -9,7 +9,7 @@ use ambidex_core::graph::{NodeCall, Source};
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, Questions};
 use ambidex_core::record::{Input, Pause};
-use ambidex_core::store::{RunIndex, RunQuery, RunSummary};
+use ambidex_core::store::{Lease, RunIndex, RunQuery, RunSummary, Store};
 use ambidex_core::{Context, Error};
 use ambidex_engine::{Agent, Clock, Engine, Graph, NodeFunction, OnWaiting, RunOptions};
 use ambidex_fake_provider::{FakeProvider, Script, Turn, Wire};
@@ -214,4 +214,27 @@ async fn graphs_in_graphs_have_an_end() {
     let error = graph.run(json!({})).await.unwrap_err();
     assert_eq!(error.error.code(), "invalid_request");
     assert!(error.error.message().contains("16 deep"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_was_taken_away_stops_its_parents_driver_and_is_no_result() {
+    let store = MemoryStore::new();
+    let clock = Clock::system();
+    let engine = || Engine::builder().durable_store(Arc::new(store.clone())).clock(clock).build();
+    let graph = |engine: &Engine| {
+        let slow = Graph::builder("slow").wait("wait", Duration::from_secs(600)).build().unwrap();
+        Graph::builder("outer").engine(engine).graph_node("slow", slow, Source::State).build().unwrap()
+    };
+    let handle = graph(&engine()).start_unwatched(json!({}), named("r", OnWaiting::Stay)).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let later = clock.now() + 3_600_000;
+    let thief = Lease { owner: "thief".into(), until: later };
+    let epoch = store.claim("r/slow#0", thief, later).await.unwrap();
+    let error = handle.outcome().await.unwrap_err();
+    assert_eq!(error.error.code(), "store_failed");
+    assert_eq!(row(&store, "r").await.status, Status::Running);
+    store.release("r/slow#0", epoch).await.unwrap();
+    let second = graph(&engine());
+    let ended = second.resume("r", vec![], RunOptions::default()).await.unwrap().outcome().await.unwrap();
+    assert_eq!(ended.status, Status::Succeeded);
 }

@@ -4,11 +4,14 @@
 mod agent;
 mod batch;
 mod blocking;
+mod breaking;
 mod cancel;
 mod compaction;
 mod deadly;
 mod durable;
 mod graph_children;
+mod graph_nodes;
+mod graph_recovery;
 mod graph_runs;
 mod hooks;
 mod human;
