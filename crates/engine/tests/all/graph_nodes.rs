@@ -340,7 +340,9 @@ impl NodeFunction for Blocks {
     fn call(&self, _: NodeCall, context: Context) -> BoxFuture<'static, Result<NodeOutput, Error>> {
         Box::pin(async move {
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            let job = Box::new(move || drop(sender.send(std::thread::current().id())));
+            let job = Box::new(move || {
+                let _ = sender.send(std::thread::current().id());
+            });
             context.thread().await?.run(job).await?;
             let elsewhere = receiver.await.ok() != Some(std::thread::current().id());
             Ok(json!({ "thread": elsewhere }).into())
