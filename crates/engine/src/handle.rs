@@ -7,7 +7,6 @@ use ambidex_core::message::Message;
 use ambidex_core::question::{Answer, AnswerError};
 use ambidex_core::record::Input;
 use ambidex_core::run::Run;
-use ambidex_core::store::Stored;
 use ambidex_core::wire::WireCache;
 use ambidex_core::{Context, Error, ErrorKind};
 use futures_util::FutureExt;
@@ -22,7 +21,6 @@ use crate::hook::steering;
 use crate::lease::HeldLease;
 use crate::mailbox::{Mailbox, Unsent};
 use crate::result::{RunError, RunResult};
-use crate::resume;
 use crate::run_loop::RunLoop;
 
 /// Runs that one may be inside of.
@@ -44,7 +42,7 @@ impl RunHandle {
     pub(crate) fn launch(
         carrier: Carrier,
         id: Arc<str>,
-        stored: Option<(Stored, u64)>,
+        stored: Option<(Run, u64)>,
         inputs: Vec<Input>,
         options: &RunOptions,
         watched: bool,
@@ -67,7 +65,7 @@ impl RunHandle {
     pub(crate) fn prepare(
         carrier: Carrier,
         id: Arc<str>,
-        stored: Option<(Stored, u64)>,
+        stored: Option<(Run, u64)>,
         options: &RunOptions,
         watched: bool,
     ) -> Result<(Self, Box<RunLoop>), Error> {
@@ -87,7 +85,7 @@ impl RunHandle {
         let is_claimed = stored.is_some();
         let (run, epoch) = match stored {
             None => (Run::new(id.clone(), carrier.pinned().clone()), 1),
-            Some((stored, epoch)) => (resume::fold(id.clone(), stored)?, epoch),
+            Some(stored) => stored,
         };
         let thread = options.thread.as_deref().or_else(|| run.thread()).map(Arc::from);
         let queue = watched.then(|| EventQueue::new(*engine.clock()));

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use crate::agent::unique;
 use crate::clock::{Clock, millis};
 use crate::engine::store_error;
+use crate::weight::SinceSnapshot;
 
 /// How long a run belongs to its process after it was last heard of.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -60,6 +61,8 @@ pub(crate) struct HeldLease {
     until: u64,
     /// Not before the store has it: the run of a new driver may turn out to be another's.
     pub(crate) is_held: bool,
+    /// What was written since the last snapshot.
+    pub(crate) since: SinceSnapshot,
     renewal: Pin<Box<Sleep>>,
     renewing: Option<(u64, BoxFuture<'static, Result<(), StoreError>>)>,
 }
@@ -75,6 +78,7 @@ impl HeldLease {
             clock,
             until: clock.now() + millis(LEASE),
             is_held,
+            since: SinceSnapshot::default(),
             renewal: Box::pin(sleep(RENEWAL)),
             renewing: None,
         }

@@ -33,6 +33,7 @@ mod retry_tests;
 mod run_file;
 mod run_loop;
 mod summary;
+mod weight;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
 pub use batch::{Batch, BatchItem, BatchOptions, Conversation, RunSet};

@@ -1,17 +1,18 @@
 //! A stored run, gone on with under a new epoch.
 
-use std::sync::Arc;
-
-use ambidex_core::record::Input;
+use ambidex_core::record::{Input, Refused};
 use ambidex_core::run::Run;
 use ambidex_core::store::{Lease, Stored};
 use ambidex_core::{Error, ErrorKind};
 
 use crate::agent::RunOptions;
 use crate::carrier::Carrier;
-use crate::engine::store_error;
+use crate::engine::{Engine, store_error};
 use crate::handle::RunHandle;
 use crate::run_loop::RunLoop;
+
+/// Records read at a time.
+const PAGE: usize = 10_000;
 
 /// The inputs come after the claim.
 ///
@@ -51,6 +52,7 @@ pub(crate) async fn prepare(
     let epoch = epoch.map_err(store_error)?;
     // Again: the run may have gone on until it was claimed.
     let stored = store.load(run).await.map_err(store_error)?;
+    let stored = run_of(carrier.engine(), run, stored).await?;
     let (handle, run_loop) =
         RunHandle::prepare(carrier, run.into(), Some((stored, epoch)), options, watched)?;
     let mut all = vec![Input::Claim];
@@ -58,11 +60,29 @@ pub(crate) async fn prepare(
     Ok((handle, run_loop, all))
 }
 
-/// The run that was stored.
+/// The run that was stored. A snapshot that is of no use is done without: the records are the truth.
 ///
 /// # Errors
-/// What is stored makes no run.
-pub(crate) fn fold(id: Arc<str>, stored: Stored) -> Result<Run, Error> {
-    let run = Run::fold(id, stored.definition, &stored.records);
-    run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()))
+/// What is stored makes no run, or cannot be read.
+pub(crate) async fn run_of(engine: &Engine, id: &str, stored: Stored) -> Result<Run, Error> {
+    let broken = |refused: Refused| {
+        Error::new(ErrorKind::StoreFailed, format!("the run `{id}`: {refused}")).retryable(false)
+    };
+    let refused = match (Run::load(id, &stored), &stored.snapshot) {
+        (Ok(run), _) => return Ok(run),
+        (Err(refused), None) => return Err(broken(refused)),
+        (Err(refused), Some(_)) => refused,
+    };
+    let Some(durable) = engine.durable() else { return Err(broken(refused)) };
+    tracing::warn!(run = id, %refused, "a snapshot is done without");
+    let mut run = Run::new(id, stored.definition);
+    loop {
+        let records = durable.store.records(id, run.next_seq(), PAGE).await.map_err(store_error)?;
+        for record in &records {
+            run.apply(record).map_err(broken)?;
+        }
+        if records.len() < PAGE {
+            return Ok(run);
+        }
+    }
 }

@@ -278,6 +278,9 @@ impl RunLoop {
     fn batch(&mut self, records: Vec<Record>) -> Batch {
         let first = records.first().is_some_and(|record| record.seq == 0);
         let lease = self.lease.as_mut().and_then(|lease| lease.of_batch(first));
+        let ends = matches!(self.run.phase(), Phase::Finished(_));
+        let held = self.lease.as_mut().filter(|_| !ends);
+        let snapshot = held.and_then(|lease| lease.since.due(&records, &self.run));
         Batch {
             definition: first.then(|| self.run.definition().clone()),
             asked: self.run.asked(&records).collect(),
@@ -285,7 +288,7 @@ impl RunLoop {
             standing: Some(self.standing()),
             records,
             lease,
-            ..Batch::default()
+            snapshot,
         }
     }
 

@@ -73,7 +73,7 @@ impl Resting {
                 "leave --agent out; `ambidex runs retry` does what a stored run was given with another agent",
             ));
         }
-        let state = Run::fold(run, stored.definition.clone(), &stored.records);
+        let state = Run::load(run, stored);
         let state = state.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let inputs = inputs(&state, definition, args)?;
         let paused = matches!(state.phase(), Phase::Paused(_));

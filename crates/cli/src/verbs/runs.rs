@@ -376,7 +376,7 @@ fn holder(run: &RunSummary, now: u64) -> Option<Holder> {
 }
 
 fn fold(found: &RunSummary, stored: &Stored) -> Result<Run, Failure> {
-    let run = Run::fold(found.id.as_str(), stored.definition.clone(), &stored.records);
+    let run = Run::load(found.id.as_str(), stored);
     run.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", found.id)))
 }
 

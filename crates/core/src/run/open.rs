@@ -91,6 +91,11 @@ impl OpenEffects {
         self.find(id).map(|at| self.0.remove(at))
     }
 
+    /// Whether each effect is there once, where it is looked for. What was stored may be damaged.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.0.windows(2).all(|pair| pair[0].intent.id < pair[1].intent.id)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -14,6 +14,7 @@ use super::{ActiveTime, Phase, Run};
 use crate::definition::{Definition, Pinned};
 use crate::effect::EffectId;
 use crate::record::{Record, Refused};
+use crate::store::{self, Stored};
 
 /// The newest version of snapshots this code writes and reads. Of another one a run is folded from its records.
 const VERSION: u8 = 1;
@@ -51,6 +52,14 @@ enum FlowSnapshot {
 }
 
 impl Snapshot {
+    /// What a store keeps of it.
+    ///
+    /// # Errors
+    /// A value in it has no form as JSON.
+    pub fn to_stored(&self) -> Result<store::Snapshot, serde_json::Error> {
+        Ok(store::Snapshot { seq: self.seq, state: serde_json::to_vec(self)? })
+    }
+
     /// Number of the first record that it does not stand for.
     pub fn next_seq(&self) -> u64 {
         self.seq
@@ -58,6 +67,23 @@ impl Snapshot {
 }
 
 impl Run {
+    /// The run that a store has.
+    ///
+    /// # Errors
+    /// What is stored makes no run. Where there is a snapshot, all records may still make one.
+    pub fn load(id: impl Into<Arc<str>>, stored: &Stored) -> Result<Self, Refused> {
+        let Some(snapshot) = &stored.snapshot else {
+            return Self::fold(id, stored.definition.clone(), &stored.records);
+        };
+        let damaged = |why: String| Refused::Corrupt(format!("the snapshot at {}: {why}", snapshot.seq));
+        let read: Snapshot =
+            serde_json::from_slice(&snapshot.state).map_err(|error| damaged(error.to_string()))?;
+        if read.seq != snapshot.seq {
+            return Err(damaged(format!("it says that it stands for {} records", read.seq)));
+        }
+        Self::restore(id, stored.definition.clone(), read, &stored.records)
+    }
+
     /// The run as it stands. Taken between steps: a run that is ahead of its store has none to give.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -92,6 +118,9 @@ impl Run {
         if snapshot.v != VERSION {
             return Err(damaged(&format!("it has version {}, this build reads {VERSION}", snapshot.v)));
         }
+        if !snapshot.open.is_in_order() {
+            return Err(damaged("its open effects are in no order"));
+        }
         if snapshot.definition != definition.hash {
             return Err(damaged("it is of a run with another definition"));
         }
@@ -102,6 +131,7 @@ impl Run {
             (Definition::Graph(definition), FlowSnapshot::Graph(graph)) => {
                 let seq = snapshot.seq;
                 let graph = Graph::restore(definition.clone(), *graph)
+                    .and_then(|graph| graph.agrees_with(&snapshot.open).map(|()| graph))
                     .map_err(|why| Refused::Corrupt(format!("the snapshot at {seq}: {why}")))?;
                 Flow::Graph(Box::new(graph))
             }

@@ -186,7 +186,7 @@ impl Child {
             Err(StoreError::UnknownRun(_)) => return Ok(None),
             Err(error) => return Err(Stopped::Driver(store_error(error))),
         };
-        let run = resume::fold(self.run.as_str().into(), stored).map_err(Stopped::Driver)?;
+        let run = resume::run_of(engine, &self.run, stored).await.map_err(Stopped::Driver)?;
         let result = RunResult::of(&run, engine.clock().now());
         let cancelled = self.context.is_cancelled();
         Ok(Some(match result.status {

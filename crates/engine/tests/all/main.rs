@@ -13,6 +13,7 @@ mod graph_children;
 mod graph_nodes;
 mod graph_recovery;
 mod graph_runs;
+mod graph_snapshots;
 mod hooks;
 mod human;
 mod kill;

@@ -10,8 +10,10 @@ use super::Graph;
 use super::active::{Active, After, Items, Slot};
 use super::path::{Path, Segment, SentItem};
 use crate::budget::Budget;
+use crate::effect::Task;
 use crate::graph::{GraphDefinition, State, Update};
 use crate::record::Outcome;
+use crate::run::open::OpenEffects;
 use crate::usage::Usage;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +73,9 @@ struct ActiveSnapshot {
     after: Option<After>,
     branch: Slot,
 }
+
+/// No path is longer: a run's steps are counted in 32 bits.
+const DEEPEST: u32 = u32::MAX / 2;
 
 /// Numbers segments, parents first.
 #[derive(Default)]
@@ -214,6 +219,16 @@ impl Graph {
             running.insert(node, Box::new(active));
         }
         let ended = snapshot.ended.into_iter().map(path).collect::<Result<Vec<_>, _>>()?;
+        for (node, active) in &running {
+            graph.check(*node, &active.path)?;
+            graph.check_active(*node, active)?;
+        }
+        for ((node, _), paths) in &waiting {
+            paths.iter().try_for_each(|path| graph.check(*node, path))?;
+        }
+        if snapshot.held.iter().any(|node| !running.contains_key(node)) {
+            return Err("it stands at a node that does not run".into());
+        }
         running.keys().for_each(|node| graph.running_set.insert(*node));
         waiting.keys().for_each(|(node, _)| graph.waiting_set.insert(*node));
         Ok(Self {
@@ -237,6 +252,54 @@ impl Graph {
             done: snapshot.done,
             ..graph
         })
+    }
+
+    /// Whether a path can be at a node as it says: it is followed without looking again.
+    fn check(&self, node: u32, path: &Path) -> Result<(), String> {
+        if path.rounds.len() != self.plan.0.node(node).cycles.len() {
+            return Err("a path is in cycles that its node is not in".into());
+        }
+        let level = path.tip.as_ref().map_or(0, |tip| tip.level);
+        if path.depth > DEEPEST || level > DEEPEST {
+            return Err("a path is longer than any".into());
+        }
+        Ok(())
+    }
+
+    fn check_active(&self, node: u32, active: &Active) -> Result<(), String> {
+        let missing = active.slots.iter().filter(|slot| slot.end.is_none()).count();
+        let lists_all = match &active.items {
+            Items::One => active.slots.len() == 1,
+            Items::Sent(items) => active.slots.len() == items.len(),
+            Items::Listed => true,
+        };
+        let counts = match &active.after {
+            Some(_) => active.missing == 0,
+            None => {
+                lists_all && missing == active.missing as usize && active.next as usize <= active.slots.len()
+            }
+        };
+        if !counts {
+            return Err("the items of a node are not counted rightly".into());
+        }
+        let sends = &self.plan.0.node(node).sends;
+        let sent = active.after.iter().flat_map(|after| &after.sends);
+        if sent.into_iter().any(|(target, _)| !sends.contains(target)) {
+            return Err("a node sends to where it may not".into());
+        }
+        Ok(())
+    }
+
+    /// Whether what it counts in flight is what stands open.
+    pub(in crate::run) fn agrees_with(&self, open: &OpenEffects) -> Result<(), String> {
+        let tasks = || open.iter().map(|open| &open.intent.task);
+        let places = tasks().filter(|task| task.takes_a_place()).count();
+        let tools = tasks().filter(|task| matches!(task, Task::Tool { .. })).count();
+        if (places, tools) == (self.in_flight as usize, self.tools as usize) {
+            Ok(())
+        } else {
+            Err("what is in flight is not counted rightly".into())
+        }
     }
 
     fn path(&self, stored: PathSnapshot, segments: &[Arc<Segment>]) -> Result<Path, String> {
