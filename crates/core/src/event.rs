@@ -156,6 +156,9 @@ pub enum EventKind {
     /// A node changed the state: the fields it gave, as it gave them.
     #[serde(rename = "state.changed")]
     StateChanged { node: String, update: Value },
+    /// What a graph has come to is stored: the run can be looked at, or gone on from, as it was after this record.
+    #[serde(rename = "checkpoint.saved")]
+    CheckpointSaved { seq: u64 },
     #[serde(rename = "budget.reached")]
     BudgetReached { budget: String },
     #[serde(rename = "note")]

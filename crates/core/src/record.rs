@@ -224,6 +224,8 @@ pub enum Input {
     },
     /// Steering: a message for the model, taken in before its next call.
     Message(Arc<Message>),
+    /// Fields of a graph's state take these values, for every path under way.
+    Patch(State),
     Pause,
     Resume(Grant),
     Cancel,
@@ -252,6 +254,8 @@ pub enum Refused {
     NotPaused,
     #[error("a graph takes no messages; send them to the run of one of its agents")]
     TakesNoMessage,
+    #[error("an agent has no state; give it a message")]
+    HasNoState,
     /// A fork of a run that was ending, or a change that its flow does not take.
     #[error("the run cannot be forked there: {0}")]
     NoFork(String),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use ambidex_core::blocking::BlockingThreads;
 use ambidex_core::memory::MemoryStore;
-use ambidex_core::question::{Answer, AnswerError, Questions};
+use ambidex_core::question::{Answer, AnswerError, Question, Questions, Why};
 use ambidex_core::store::{AnyStore, Store, StoreError};
 use ambidex_core::{Error, ErrorKind};
 use ambidex_models::human::HumanModel;
-use ambidex_tools::BlockingPool;
+use ambidex_tools::{BlockingPool, Validator};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -175,6 +176,7 @@ impl Engine {
         let open = self.questions().open(None).await?;
         if let Some(question) = open.iter().find(|question| question.id == id) {
             ambidex_models::human::check(question, &answer).map_err(AnswerError::Invalid)?;
+            decides(question, &answer).map_err(AnswerError::Invalid)?;
         }
         self.questions().answer(id, answer).await
     }
@@ -216,6 +218,26 @@ impl Engine {
         self.shared.runs.wait().await;
         self.shared.runs.reopen();
     }
+}
+
+/// Whether it is an answer of the kind that was asked for.
+fn decides(question: &Question, answer: &Answer) -> Result<(), String> {
+    if question.why == Why::InDoubt && matches!(answer, Answer::Edit { .. }) {
+        return Err("the call may have happened with the arguments it had; say that it is to be repeated, that it is \
+                    not, or what came of it"
+            .into());
+    }
+    // What a node asks by itself may have a form.
+    let form = question.args.get("form").filter(|_| question.about.as_str().starts_with("human:"));
+    let value = match answer {
+        Answer::Answer { answer } => answer,
+        Answer::Edit { args } => args,
+        Answer::Approve | Answer::Repeat => &Value::Bool(true),
+        Answer::Reject { .. } | Answer::Reply(_) => return Ok(()),
+    };
+    let Some(form) = form else { return Ok(()) };
+    let validator = Validator::new(form).map_err(|error| error.message().to_owned())?;
+    validator.check(value).map_err(|why| format!("the answer does not fit the form: {why}"))
 }
 
 pub(crate) fn store_error(error: StoreError) -> Error {

@@ -34,7 +34,7 @@ impl Durable {
         Self { store, owner: Owner::here().to_string().into() }
     }
 
-    fn lease(&self, now: u64) -> Lease {
+    pub(crate) fn lease(&self, now: u64) -> Lease {
         Lease { owner: self.owner.clone(), until: now + millis(LEASE) }
     }
 

@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod graph;
 mod handle;
+mod history;
 mod hook;
 mod in_flight;
 mod lease;

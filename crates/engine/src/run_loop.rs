@@ -8,9 +8,9 @@ use std::time::Duration;
 use ambidex_core::budget::Grant;
 use ambidex_core::context::{Lent, RunScope};
 use ambidex_core::effect::{Effect, EffectId, Work};
-use ambidex_core::event::Status;
+use ambidex_core::event::{EventKind, Status};
 use ambidex_core::record::{Input, Output, Record, RecordKind, Refused, Stamp};
-use ambidex_core::run::{Open, Phase, Run};
+use ambidex_core::run::{Occurrence, Open, Phase, Run};
 use ambidex_core::store::{Batch, RunStanding};
 use ambidex_core::{Context, Error, ErrorKind};
 use futures_util::FutureExt;
@@ -134,8 +134,20 @@ impl RunLoop {
             lease.release().await;
         }
         self.mailbox.close();
-        driven?;
+        driven.map_err(|error| self.stored_still(error))?;
         Ok(RunResult::of(&self.run, self.now()))
+    }
+
+    /// What can be done when the store failed for a while.
+    fn stored_still(&self, error: Error) -> Error {
+        if self.carrier.engine().durable().is_none()
+            || error.kind() != ErrorKind::StoreFailed
+            || !error.is_retryable()
+        {
+            return error;
+        }
+        let text = format!("{}. The run is kept: `ambidex runs resume {}`", error.message(), self.run.id());
+        Error::new(ErrorKind::StoreFailed, text).retryable(true)
     }
 
     async fn drive(&mut self, first: Vec<Input>) -> Result<(), Error> {
@@ -236,6 +248,7 @@ impl RunLoop {
             return Ok(());
         }
         self.note_fresh(&records);
+        let saved = self.events.as_ref().and_then(|_| self.checkpoint(&records));
         let batch = self.batch(records);
         self.store(expected, batch).await?;
         if let Some(lease) = &mut self.lease {
@@ -246,9 +259,22 @@ impl RunLoop {
             self.lease = None;
         }
         if let Some(events) = &self.events {
+            occurrences
+                .extend(saved.map(|seq| Occurrence { step: None, kind: EventKind::CheckpointSaved { seq } }));
             events.publish(occurrences);
         }
         Ok(())
+    }
+
+    /// The last of these records after which a graph had come on, unless it has come to its end.
+    fn checkpoint(&self, records: &[Record]) -> Option<u64> {
+        if self.run.agent().is_some() || matches!(self.run.phase(), Phase::Finished(_)) {
+            return None;
+        }
+        let came_on = |record: &&Record| {
+            matches!(&record.kind, RecordKind::Patched(_) | RecordKind::Result { result: Ok(_), .. })
+        };
+        records.iter().rev().find(came_on).map(|record| record.seq)
     }
 
     /// What these records open is to be started once they are stored.

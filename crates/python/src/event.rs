@@ -46,6 +46,7 @@ fn kind<'py>(py: Python<'py>, kind: &EventKind) -> &'py Bound<'py, PyString> {
         EventKind::RelayAsked { .. } => intern!(py, "relay.asked"),
         EventKind::RelayAnswered { .. } => intern!(py, "relay.answered"),
         EventKind::StateChanged { .. } => intern!(py, "state.changed"),
+        EventKind::CheckpointSaved { .. } => intern!(py, "checkpoint.saved"),
         EventKind::BudgetReached { .. } => intern!(py, "budget.reached"),
         EventKind::Note { .. } => intern!(py, "note"),
         EventKind::Error { .. } => intern!(py, "error"),

@@ -193,6 +193,7 @@ impl Show {
             | EventKind::StepFinished { .. }
             | EventKind::RelayAnswered { .. }
             | EventKind::StateChanged { .. }
+            | EventKind::CheckpointSaved { .. }
             | EventKind::BudgetReached { .. }
             | EventKind::Error { .. } => {}
         }

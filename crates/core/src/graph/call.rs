@@ -42,6 +42,11 @@ impl NodeCall {
         &self.state
     }
 
+    /// A value of the state, by the name of its field or by a path with dots.
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        lookup(&self.state, path)
+    }
+
     /// Its item, where it runs over several.
     pub fn item(&self) -> Option<&Value> {
         match self.item.as_ref()? {

@@ -7,6 +7,7 @@ use super::END;
 use super::bits::Bits;
 use super::definition::{GraphDefinition, Next, NodeDefinition, NodeWork, OnError, Source};
 use super::state::Reducer;
+use crate::definition::Approval;
 
 /// Holds a definition's plan once it was made. A copy of a definition makes its own.
 #[derive(Default)]
@@ -360,6 +361,10 @@ fn flaw(node: &NodeDefinition) -> Option<String> {
         return Some("has a name that stands for the end of a path; rename it".into());
     }
     let template = matches!(node.input, Source::Template(_));
+    let calls_nothing = matches!(node.work, NodeWork::Ask { .. } | NodeWork::Wait { .. } | NodeWork::Pass);
+    if calls_nothing && node.approval != Approval::Allow {
+        return Some("does nothing that could be approved; put the approval on the node that does".into());
+    }
     match &node.work {
         NodeWork::Ask { .. } | NodeWork::Wait { .. } if template => {
             Some("takes no template as its input; let a node before it write a field".into())

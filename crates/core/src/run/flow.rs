@@ -155,6 +155,7 @@ impl Flow {
     #[inline]
     pub(super) fn result(
         &mut self,
+        run: &str,
         id: &EffectId,
         attempt: u32,
         result: &Result<Output, Error>,
@@ -165,7 +166,7 @@ impl Flow {
                 agent.result(id, result);
                 true
             }
-            Self::Graph(graph) => graph.result(id, attempt, result, at),
+            Self::Graph(graph) => graph.result(run, id, attempt, result, at),
         }
     }
 

@@ -142,7 +142,7 @@ impl Run {
             }
             _ => false,
         };
-        if is_told || self.flow.result(effect, attempt, result, at) {
+        if is_told || self.flow.result(&self.id, effect, attempt, result, at) {
             self.approved.remove(effect);
         }
     }

@@ -10,6 +10,7 @@ mod compaction;
 mod deadly;
 mod durable;
 mod graph_children;
+mod graph_history;
 mod graph_nodes;
 mod graph_recovery;
 mod graph_runs;

@@ -242,6 +242,7 @@ impl Graph {
     /// Takes in a result. True where the effect has ended for good: no other attempt follows.
     pub(in crate::run) fn result(
         &mut self,
+        run: &str,
         id: &EffectId,
         attempt: u32,
         result: &Result<Output, Error>,
@@ -270,7 +271,7 @@ impl Graph {
             && slot.failures + 1 < definition.retry.attempts
         {
             slot.failures += 1;
-            let wait = jitter(id, slot.failures, definition.retry.ceiling(slot.failures));
+            let wait = jitter(run, id, slot.failures, definition.retry.ceiling(slot.failures));
             let asked =
                 error.retry_after().map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             slot.due = Some(at.saturating_add(asked).saturating_add(wait));
@@ -455,10 +456,10 @@ fn of_node(node: &NodeDefinition, error: Error) -> Error {
     if error.message().starts_with(&name) { error } else { error.context(name) }
 }
 
-/// Milliseconds below the ceiling, the same for the same attempt wherever it is folded.
-fn jitter(id: &EffectId, failures: u32, ceiling: u64) -> u64 {
+/// Milliseconds below the ceiling, the same for the same attempt wherever it is folded, and another in another run.
+fn jitter(run: &str, id: &EffectId, failures: u32, ceiling: u64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in id.as_str().bytes().chain(failures.to_le_bytes()) {
+    for byte in run.bytes().chain(id.as_str().bytes()).chain(failures.to_le_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     (hash >> 11) % ceiling.saturating_add(1)

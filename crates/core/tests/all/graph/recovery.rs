@@ -66,7 +66,7 @@ fn a_child_is_found_again_by_its_id_and_another_attempt_is_another_child() {
     let a = NodeDefinition { retry, effect: EffectClass::Once, ..works("a", child, &[]) };
     let mut d = Driven::start(graph(vec![a], &[]), json!({"topic": "sea"}));
     let run = |d: &Driven| match d.effect("a#0").work {
-        Work::Child { run, call } => {
+        Work::Child { run, call, .. } => {
             assert_eq!(call.input(), Some(json!({"topic": "sea"})));
             run
         }

@@ -218,7 +218,7 @@ impl World {
                 self.seen.insert("tool");
                 Ok(Output::Tool(ToolOutput::Json(json!(hash(call.arguments().to_string()) % 1000))))
             }
-            Work::Child { call, run } => {
+            Work::Child { call, run, .. } => {
                 self.seen.insert("child");
                 self.fails(effect, call)?;
                 assert!(run.starts_with("run/"));
