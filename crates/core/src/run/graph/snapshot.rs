@@ -267,19 +267,15 @@ impl Graph {
     }
 
     fn check_active(&self, node: u32, active: &Active) -> Result<(), String> {
+        // Once all have ended, or what they gave did not fit, none are kept.
         let missing = active.slots.iter().filter(|slot| slot.end.is_none()).count();
-        let lists_all = match &active.items {
+        let is_whole = match &active.items {
             Items::One => active.slots.len() == 1,
             Items::Sent(items) => active.slots.len() == items.len(),
             Items::Listed => true,
         };
-        let counts = match &active.after {
-            Some(_) => active.missing == 0,
-            None => {
-                lists_all && missing == active.missing as usize && active.next as usize <= active.slots.len()
-            }
-        };
-        if !counts {
+        let is_counted = missing <= active.missing as usize && active.next as usize <= active.slots.len();
+        if !(active.slots.is_empty() || is_whole && is_counted) {
             return Err("the items of a node are not counted rightly".into());
         }
         let sends = &self.plan.0.node(node).sends;

@@ -159,12 +159,13 @@ impl Plan {
             _ => OnError::Fail,
         };
         let sends = if plan.extra.is_multiple_of(5) && is_code { later } else { vec![] };
+        let asks = plan.extra % 7 == 3 && !matches!(plan.kind, 2 | 3 | 5);
         let effects =
             [EffectClass::Read, EffectClass::Idempotent, EffectClass::Once, EffectClass::Undeclared];
         NodeDefinition {
             input,
             effect: effects[usize::from(plan.extra / 8 % 4)],
-            approval: if plan.extra % 7 == 3 { Approval::Ask } else { Approval::Allow },
+            approval: if asks { Approval::Ask } else { Approval::Allow },
             each: plan.each.then(|| "list".into()),
             concurrency: (plan.extra.is_multiple_of(3)).then_some(2),
             next,
