@@ -6,6 +6,8 @@ mod beside;
 mod canned;
 mod chat_loop;
 mod contender;
+mod graph_recovery;
+mod graphs;
 mod hits;
 mod hyper_loop;
 mod machine;
@@ -43,6 +45,10 @@ struct Arguments {
 enum Verb {
     /// Measure everything and print the tables
     Run(orchestrate::Options),
+    /// What a step of a graph costs, by store
+    Graphs(graphs::Options),
+    /// Waiting runs found and driven on, in a process of their own (started by `graphs`)
+    Recover(graph_recovery::Options),
     /// CPU of `BINARY version`
     Startup(startup::Options),
     /// The model's side, in a process of its own (started by `run`)
@@ -54,6 +60,8 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Run(options) => orchestrate::run(&options),
+        Verb::Graphs(options) => graphs::run(&options),
+        Verb::Recover(options) => graph_recovery::run(&options),
         Verb::Startup(options) => startup::run(&options),
         Verb::Upstream(options) => upstream::serve(&options),
         Verb::Client(job) => measure::client(&job),

@@ -12,6 +12,27 @@
 //! # }
 //! ```
 //!
+//! Several, with code between them, are a [`Graph`]:
+//!
+//! ```
+//! use ambidex::graph::{NodeCall, Source};
+//! use ambidex::{Agent, Context, Error, Graph, models::ScriptedModel};
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let writer = Agent::builder().model(ScriptedModel::new(["Bees dance."])).build()?;
+//! let graph = Graph::builder("report")
+//!     .node("topic", |_: NodeCall, _: Context| async { Ok::<_, Error>(json!({"topic": "bees"})) })
+//!     .agent_node("write", writer, Source::Field("topic".into()))
+//!     .edge("topic", "write")
+//!     .output("write")
+//!     .build()?;
+//! assert_eq!(graph.run(json!({})).await?.text, "Bees dance.");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The same agent without a runtime of your own:
 //!
 //! ```

@@ -362,10 +362,10 @@ impl RunLoop {
     fn start(&mut self, effect: Effect, beside: bool, rested: bool, left: Option<Duration>) {
         let Effect { id, attempt, work } = effect;
         let context = Context::new(self.scope.clone(), id.shared(), attempt, self.stop.clone(), left);
+        let permit = self.permits.take(&id);
         let done = move |ended| Done { effect: id, attempt, ended };
         match (work, &self.carrier) {
             (Work::Tool { call, class }, carrier) => {
-                let permit = self.permits.take(&done_id(&context));
                 // A lease is renewed by this loop, which must not stand still for long.
                 let computes = match self.lease {
                     Some(_) => carrier.may_compute(call.name()),
@@ -409,7 +409,6 @@ impl RunLoop {
                 }
             }
             (Work::Code { function, call }, Carrier::Graph(graph)) => {
-                let permit = self.permits.take(&done_id(&context));
                 let computes = graph.computes(&function);
                 let call = graph::code(graph.clone(), function, call, context, permit);
                 self.launch(call.map(done), computes);
@@ -558,10 +557,6 @@ fn ended(joined: Result<Done, JoinError>) -> Option<Done> {
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_)) => None,
     }
-}
-
-fn done_id(context: &Context) -> EffectId {
-    EffectId::new(context.effect())
 }
 
 /// The type of what effects end with.

@@ -1,7 +1,9 @@
 //! Graphs from their public door.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use ambidex_core::graph::{NodeCall, NodeOutput, Reducer, Source};
 use ambidex_core::{Context, Error};
@@ -125,4 +127,75 @@ async fn what_is_missing_is_named() {
         Graph::builder("broken").node("a", puts("a", json!(1))).edge("a", "bb").build().err().unwrap();
     assert_eq!(error.code(), "config_invalid");
     assert!(error.message().contains("`bb`"), "{error}");
+}
+
+/// Layers of nodes that add to the same fields, with items, a choice and a cycle among them.
+fn layers(seed: u64) -> Graph {
+    let node = move |name: String| {
+        move |call: NodeCall, context: Context| {
+            let mut hash = std::hash::DefaultHasher::new();
+            (seed, context.effect()).hash(&mut hash);
+            let delay = Duration::from_millis(hash.finish() % 50);
+            let item = call.item().map_or_else(String::new, Value::to_string);
+            let name = name.clone();
+            async move {
+                tokio::time::sleep(delay).await;
+                let said = format!("{name}{item}");
+                Ok::<_, Error>(json!({"order": [said], "count": 1, "seen": {name: item}, "list": [1, 2, 3]}))
+            }
+        }
+    };
+    let mut builder = Graph::builder("layers").node("start", node("start".into()));
+    for branch in ["a", "b", "c", "d"] {
+        let (first, second) = (format!("{branch}1"), format!("{branch}2"));
+        builder = builder
+            .node(first.clone(), node(first.clone()))
+            .node(second.clone(), node(second.clone()))
+            .edge("start", first.clone())
+            .edge(&first, second.clone());
+        if branch == "b" {
+            builder = builder.with(&second, |node| node.each = Some("list".into()));
+        }
+        builder = match branch {
+            "c" => builder.branch(&second, ["c1", "join"], |call: NodeCall, _: Context| async move {
+                let again = call.get("count").and_then(Value::as_i64) < Some(7);
+                Ok::<_, Error>(NodeOutput::go([if again { "c1" } else { "join" }]))
+            }),
+            _ => builder.edge(&second, "join"),
+        };
+    }
+    builder
+        .node("join", node("join".into()))
+        .reducer("order", Reducer::Extend)
+        .reducer("count", Reducer::Add)
+        .reducer("seen", Reducer::Merge)
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_result_is_the_same_in_whichever_order_its_work_ends() {
+    let expected = layers(0).run(json!({})).await.unwrap().output.unwrap();
+    assert_eq!(expected["order"].as_array().unwrap().len(), 16, "{expected}");
+    for seed in 1..50 {
+        let output = layers(seed).run(json!({})).await.unwrap().output.unwrap();
+        assert_eq!(output.to_string(), expected.to_string(), "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fan_out_of_runs_ends() {
+    let agent = Agent::builder().model(Planned::new(vec![])).build().unwrap();
+    let graph = Graph::builder("many")
+        .agent_node("write", agent, Source::State)
+        .with("write", |node| node.each = Some("topics".into()))
+        .with_definition(|graph| graph.concurrency = 50)
+        .output("write")
+        .build()
+        .unwrap();
+    let topics: Vec<_> = (0..200).map(|n| format!("topic {n}")).collect();
+    let result = graph.run(json!({"topics": topics})).await.unwrap();
+    let texts: Vec<_> = topics.iter().map(|topic| format!("User {topic}")).collect();
+    assert_eq!(result.output, Some(json!(texts)));
+    assert_eq!(graph.engine().active_runs(), 0);
 }
