@@ -6,7 +6,7 @@ use ambidex_core::budget::Budget;
 use ambidex_core::definition::{
     AgentDefinition, Approval, Compaction, Definition, Mode, Pinned, PinnedTool, StopConditions,
 };
-use ambidex_core::model::{Model, OutputSchema, Settings, StructuredOutput, ToolChoice};
+use ambidex_core::model::{Model, OutputSchema, Settings, ToolChoice};
 use ambidex_core::reply::Reply;
 use ambidex_core::tool::{EffectClass, Tool};
 use ambidex_core::{Error, ErrorKind};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::agent::{Agent, AgentRuntime};
 use crate::engine::Engine;
 use crate::hook::{Hook, StopWhen};
-use crate::pinned::{OUTPUT_TOOL, Told};
+use crate::pinned::{self, Told};
 use crate::summary::Summariser;
 
 /// Iterations of a run, where it is not set.
@@ -267,12 +267,10 @@ impl AgentBuilder {
             Some(output) => Some(Arc::new(Validator::new(&output.schema).map_err(place)?)),
             None => None,
         };
-        let native = match model.info().structured_output {
-            StructuredOutput::Native => true,
-            StructuredOutput::NativeWithoutTools => tools.is_empty(),
-            StructuredOutput::Tool => false,
+        let output_tool = match &self.output {
+            Some(_) => pinned::output_tool(&*model, !tools.is_empty()),
+            None => None,
         };
-        let output_tool = (self.output.is_some() && !native).then(|| OUTPUT_TOOL.to_owned());
         let definition = Arc::new(AgentDefinition {
             name: name.clone(),
             mode: self.mode,

@@ -21,6 +21,7 @@ mod hook;
 mod in_flight;
 mod lease;
 mod mailbox;
+pub mod merge;
 mod perform;
 mod permits;
 mod pinned;

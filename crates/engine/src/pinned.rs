@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use ambidex_core::definition::{AgentDefinition, Definition, Pinned};
-use ambidex_core::model::OutputSchema;
+use ambidex_core::model::{Model, OutputSchema, StructuredOutput};
 use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::Validator;
+use serde_json::Value;
 
-use crate::agent::AgentRuntime;
+use crate::agent::{Agent, AgentRuntime};
 
 /// Asks for the structured result, where the model has no way of its own: its arguments are the result.
 pub(crate) const OUTPUT_TOOL: &str = "final_output";
@@ -75,24 +76,62 @@ impl AgentRuntime {
             );
             return Err(Error::new(ErrorKind::ConfigInvalid, text));
         }
-        let Told { specs, instructions, native_output } = Told::of(definition);
+        self.defined_as(definition.clone(), pinned.clone())
+    }
+
+    /// This agent under another definition, whose tools it has.
+    fn defined_as(
+        self: &Arc<Self>,
+        definition: Arc<AgentDefinition>,
+        pinned: Pinned,
+    ) -> Result<Arc<Self>, Error> {
+        let Told { specs, instructions, native_output } = Told::of(&definition);
         let output = definition.output.as_ref().map(|output| Validator::new(&output.schema)).transpose()?;
         let output = output.map(Arc::new);
         Ok(Arc::new(Self {
             name: self.name.clone(),
             engine: self.engine.clone(),
-            pinned: pinned.clone(),
-            definition: definition.clone(),
+            pinned,
+            settings: Arc::new(definition.settings.clone()),
+            definition,
             model: self.model.clone(),
             summariser: self.summariser.clone(),
             tools: self.tools.clone(),
             specs,
             instructions,
-            settings: Arc::new(definition.settings.clone()),
             native_output,
             output,
             hooks: self.hooks.clone(),
             stop_when: self.stop_when.clone(),
         }))
+    }
+}
+
+/// The tool by which this model gives its output; none where it enforces schemas itself.
+pub(crate) fn output_tool(model: &dyn Model, has_tools: bool) -> Option<String> {
+    let native = match model.info().structured_output {
+        StructuredOutput::Native => true,
+        StructuredOutput::NativeWithoutTools => !has_tools,
+        StructuredOutput::Tool => false,
+    };
+    (!native).then(|| OUTPUT_TOOL.to_owned())
+}
+
+impl Agent {
+    /// The same agent with another output: its runs end with a value that matches this JSON Schema.
+    ///
+    /// # Errors
+    /// `config_invalid`: the schema is none.
+    pub fn with_output_schema(&self, name: impl Into<String>, schema: Value) -> Result<Self, Error> {
+        let runtime = &self.runtime;
+        let output = Some(OutputSchema { name: name.into(), schema });
+        let output_tool = output_tool(&*runtime.model, !runtime.tools.is_empty());
+        let definition =
+            Arc::new(AgentDefinition { output, output_tool, ..AgentDefinition::clone(&runtime.definition) });
+        let pinned = Pinned::new(Definition::Agent(definition.clone())).map_err(|error| {
+            let text = format!("agent `{}`: its definition cannot be stored: {error}", runtime.name);
+            Error::new(ErrorKind::ConfigInvalid, text)
+        })?;
+        Ok(Self { runtime: runtime.defined_as(definition, pinned)? })
     }
 }

@@ -20,6 +20,7 @@ mod human;
 mod kill;
 mod leaks;
 mod limits;
+mod merge;
 mod nested;
 mod process;
 mod project;
