@@ -35,6 +35,7 @@ mod retry_tests;
 mod run_file;
 mod run_loop;
 mod summary;
+pub mod team;
 mod weight;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
@@ -52,3 +53,4 @@ pub use lease::Owner;
 pub use recovery::{Recovery, Swept};
 pub use result::{RunError, RunResult};
 pub use run_file::RunFile;
+pub use team::{Analysis, Part, Team, TeamBuilder, TeamResult};

@@ -1,6 +1,9 @@
 //! How a run came to rest.
 
+use std::sync::Arc;
+
 use ambidex_core::event::Status;
+use ambidex_core::graph::State;
 use ambidex_core::message::History;
 use ambidex_core::question::Question;
 use ambidex_core::record::{Outcome, Pause};
@@ -28,6 +31,8 @@ pub struct RunResult {
     pub error: Option<Error>,
     /// Why it stands still, if it is paused.
     pub pause: Option<Pause>,
+    /// Of a graph: its state.
+    pub state: Option<Arc<State>>,
     /// The whole conversation.
     pub messages: History,
     /// What a person is asked.
@@ -61,6 +66,7 @@ impl RunResult {
                 Phase::Paused(pause) => Some(*pause),
                 _ => None,
             },
+            state: run.state(),
             messages: run.history().clone(),
             questions: run.questions().collect(),
         }

@@ -7,6 +7,7 @@ use ambidex_core::graph::{GraphDefinition, Next, NodeDefinition, NodeWork, Reduc
 use ambidex_core::tool::Tool;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_tools::Registered;
+use serde_json::Value;
 
 use super::Graph;
 use super::function::{NodeFunction, Templates};
@@ -51,6 +52,18 @@ impl GraphBuilder {
     /// What a graph's name stands for. Its runs in this graph are kept by this graph's engine.
     pub fn graph(mut self, name: impl Into<String>, graph: Graph) -> Self {
         self.table.graphs.insert(name.into(), graph.into());
+        self
+    }
+
+    /// What a graph's name stands for, where the graph depends on what its node is given: it is made of the node's
+    /// input when the node starts. The same input has to make the same graph; a run of it keeps the definition it
+    /// began with.
+    pub fn made_graph(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn(&Value) -> Result<Graph, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.table.made.insert(name.into(), Arc::new(make));
         self
     }
 

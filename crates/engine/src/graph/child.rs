@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::cache::cached;
 use super::runtime::GraphRuntime;
 use crate::agent::{OnWaiting, RunOptions, accept_child};
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Runnable};
 use crate::engine::store_error;
 use crate::handle::{RunHandle, lost};
 use crate::perform::Ended;
@@ -163,8 +163,15 @@ impl Child {
             NodeWork::Graph { graph, pinned } => (table.graphs.get(graph), graph, pinned),
             _ => return Err(Error::new(ErrorKind::Internal, "the node has no run of its own")),
         };
-        let missing = || Error::new(ErrorKind::ConfigInvalid, format!("there is no `{name}` here"));
-        let carrier = runnable.ok_or_else(missing)?.carrier();
+        let carrier = match (runnable, table.made.get(name)) {
+            (Some(runnable), _) => runnable.carrier(),
+            (None, Some(make)) => {
+                Runnable::Graph(make(&self.graph.input(&self.call)?)?).on(&self.graph.engine).carrier()
+            }
+            (None, None) => {
+                return Err(Error::new(ErrorKind::ConfigInvalid, format!("there is no `{name}` here")));
+            }
+        };
         match pinned {
             Some(pinned) if *pinned != carrier.pinned().hash => {
                 let text =

@@ -9,6 +9,7 @@ mod runtime;
 
 use std::sync::Arc;
 
+use ambidex_core::definition::{Definition, Pinned};
 use ambidex_core::graph::{GraphDefinition, State};
 use ambidex_core::record::Input;
 use ambidex_core::{Error, ErrorKind};
@@ -123,6 +124,19 @@ impl Graph {
         options: RunOptions,
     ) -> Result<RunHandle, Error> {
         resume::go_on(&self.carrier(), run, inputs, &options, true).await
+    }
+
+    /// Another graph of the same functions, agents, graphs and tools.
+    ///
+    /// # Errors
+    /// `config_invalid`: the definition cannot be followed, or a name in it stands for nothing here.
+    pub(crate) fn defined_as(&self, definition: GraphDefinition) -> Result<Self, Error> {
+        let runtime = &self.runtime;
+        let pinned = Pinned::new(Definition::Graph(Arc::new(definition))).map_err(|error| {
+            Error::new(ErrorKind::ConfigInvalid, format!("the graph cannot be stored: {error}"))
+        })?;
+        let runtime = GraphRuntime::new(runtime.engine.clone(), pinned, runtime.table.clone())?;
+        Ok(Self { runtime: Arc::new(runtime) })
     }
 
     /// The same graph, with its runs and those of its nodes kept by this engine.

@@ -11,6 +11,7 @@ use ambidex_tools::Registered;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::Graph;
 use super::cache::Results;
 use super::function::{NodeFunction, Templates};
 use crate::carrier::Runnable;
@@ -26,6 +27,9 @@ pub(crate) struct GraphRuntime {
     pub(crate) results: Arc<Results>,
 }
 
+/// Makes a graph of its node's input.
+pub(crate) type MakesGraph = dyn Fn(&Value) -> Result<Graph, Error> + Send + Sync;
+
 /// What the names in a graph stand for.
 #[derive(Clone, Default)]
 pub(crate) struct Table {
@@ -33,6 +37,8 @@ pub(crate) struct Table {
     /// Agents and graphs have names of their own kind each.
     pub(crate) agents: HashMap<String, Runnable>,
     pub(crate) graphs: HashMap<String, Runnable>,
+    /// Graphs that are made of their node's input.
+    pub(crate) made: HashMap<String, Arc<MakesGraph>>,
     pub(crate) tools: IndexMap<String, Arc<Registered>>,
     pub(crate) templates: Option<Arc<dyn Templates>>,
 }
@@ -55,6 +61,7 @@ impl Table {
             match &node.work {
                 NodeWork::Code { function } => has("function", function, &self.functions).map_err(place)?,
                 NodeWork::Agent { agent, .. } => has("agent", agent, &self.agents).map_err(place)?,
+                NodeWork::Graph { graph, .. } if self.made.contains_key(graph) => {}
                 NodeWork::Graph { graph, .. } => has("graph", graph, &self.graphs).map_err(place)?,
                 NodeWork::Tool { tool, .. } => {
                     let known = self.tools.keys().map(String::as_str);

@@ -30,7 +30,7 @@ impl<M: Model + 'static> From<Arc<M>> for Actor {
 }
 
 impl Actor {
-    fn make(
+    pub(crate) fn make(
         self,
         engine: &Engine,
         name: &str,

@@ -56,8 +56,10 @@ fn of_member(member: &MemberOutput) -> Vec<Asset> {
     let mut files = if listed.is_empty() { fenced(&member.text) } else { listed };
     if files.is_empty() && !member.text.trim().is_empty() {
         let name = match &member.part {
-            Some(part) => format!("{}-{}.md", slug(&member.author), slug(part)),
-            None => format!("{}.md", slug(&member.author)),
+            Some(part) if slug(part) != slug(&member.author) => {
+                format!("{}-{}.md", slug(&member.author), slug(part))
+            }
+            _ => format!("{}.md", slug(&member.author)),
         };
         files.push((name, member.text.clone(), Some(AssetKind::Document)));
     }

@@ -1,6 +1,8 @@
 //! The code of a merge's nodes. What it merges, and how, is its node's input.
 
 use std::fmt::Write as _;
+use std::future::ready;
+use std::sync::Arc;
 
 use ambidex_core::graph::{NodeCall, NodeOutput};
 use ambidex_core::{Context, Error, ErrorKind};
@@ -13,6 +15,7 @@ use super::integrated::{Action, Asset, Deployment, Integrated, Quality};
 use super::judging::{self, Asked, Weighed};
 use super::member::{MemberOutput, failures, lookup, usable};
 use super::nodes::Setup;
+use crate::graph::NodeFunction;
 
 pub(super) const ASK: &str = "ambidex.merge.ask";
 pub(super) const WEIGH: &str = "ambidex.merge.weigh";
@@ -63,11 +66,17 @@ pub(super) fn plan_schema() -> Value {
     })
 }
 
-type Code = fn(&NodeCall, &Context) -> Result<NodeOutput, Error>;
+/// Code that only computes.
+pub(crate) type Code = fn(&NodeCall, &Context) -> Result<NodeOutput, Error>;
 
 /// The code behind the nodes of every merge, by the names that stand in them.
-pub fn functions() -> [(&'static str, Code); 3] {
-    [(ASK, ask), (WEIGH, weigh), (MERGE, merge)]
+pub fn functions() -> Vec<(&'static str, Arc<dyn NodeFunction>)> {
+    let codes: [(&str, Code); 3] = [(ASK, ask), (WEIGH, weigh), (MERGE, merge)];
+    codes.into_iter().map(|(name, code)| (name, function(code))).collect()
+}
+
+pub(crate) fn function(code: Code) -> Arc<dyn NodeFunction> {
+    Arc::new(move |call: NodeCall, context: Context| ready(code(&call, &context)))
 }
 
 struct Call {

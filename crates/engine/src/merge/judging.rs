@@ -117,8 +117,8 @@ fn prompt(merge: &Merge, task: &str, members: &[MemberOutput], order: &[usize]) 
         let Some(member) = members.get(*at) else { continue };
         let letter = letter(place);
         let _ = write!(prompt, "\n<candidate {letter} {mark}>\n");
-        if let Some(part) = &member.part {
-            let _ = write!(prompt, "(its part of the task: {part})\n\n");
+        if let Some(task) = &member.task {
+            let _ = write!(prompt, "(its part of the task: {task})\n\n");
         }
         let _ = write!(prompt, "{}\n</candidate {letter} {mark}>\n", member.text);
     }
@@ -126,7 +126,7 @@ fn prompt(merge: &Merge, task: &str, members: &[MemberOutput], order: &[usize]) 
 }
 
 /// What no text contains, so that none can end its own block.
-pub(super) fn mark<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn mark<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let mut hash = hash("");
     texts.for_each(|text| hash = hash.rotate_left(5) ^ self::hash(text));
     format!("{:08x}", hash & 0xffff_ffff)

@@ -14,6 +14,9 @@ pub struct MemberOutput {
     /// Of a larger task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// What the part was, where it was not the whole task: judges are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     pub text: String,
     /// Where it is structured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,8 +63,8 @@ impl MemberOutput {
     /// Its author and part, as people are told.
     pub(crate) fn label(&self) -> String {
         match &self.part {
-            Some(part) => format!("{} ({part})", self.author),
-            None => self.author.clone(),
+            Some(part) if *part != self.author => format!("{} ({part})", self.author),
+            _ => self.author.clone(),
         }
     }
 }

@@ -20,9 +20,11 @@ use serde::{Deserialize, Serialize};
 
 pub use actors::Actor;
 pub use functions::functions;
+pub(crate) use functions::{Code, function};
 pub use integrated::{
     Action, AgentQuality, Asset, AssetConflict, AssetKind, Deployment, Integrated, PartQuality, Quality,
 };
+pub(crate) use judging::mark;
 pub use member::{Failure, MemberAt, MemberOutput, Members};
 pub use nodes::MergeNodes;
 

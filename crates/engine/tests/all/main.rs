@@ -29,4 +29,8 @@ mod questions;
 mod routes;
 mod slow_store;
 mod support;
+mod team;
+mod team_deaths;
+mod team_merges;
+mod team_world;
 mod watching;
