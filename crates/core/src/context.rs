@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::question::Question;
 use crate::relay::{Asking, Closing};
+use crate::usage::Usage;
 use crate::wire::WireCache;
 
 /// Belongs to one effect of one run: who asks, under which key, until when, and how to stop. Cheap to clone.
@@ -54,6 +55,29 @@ pub struct RunScope {
     pub caller: Option<Caller>,
     /// How many runs this one is inside of.
     pub depth: u32,
+    /// What runs that effects started have used.
+    pub spent: Arc<Spent>,
+}
+
+/// What runs have used that effects of a run started, until those end.
+#[derive(Default)]
+pub struct Spent(Mutex<Vec<(Arc<str>, Usage)>>);
+
+impl Spent {
+    fn add(&self, effect: &Arc<str>, usage: &Usage) {
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match spent.iter_mut().find(|(of, _)| of == effect) {
+            Some((_, sum)) => sum.add(usage),
+            None => spent.push((effect.clone(), *usage)),
+        }
+    }
+
+    /// What those of this effect used, which is over.
+    pub fn take(&self, effect: &str) -> Option<Usage> {
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = spent.iter().position(|(of, _)| **of == *effect)?;
+        Some(spent.swap_remove(at).1)
+    }
 }
 
 /// The place of a call among those that may run at once.
@@ -85,6 +109,7 @@ impl RunScope {
             threads: self.threads.clone(),
             caller: self.caller.clone(),
             depth: self.depth,
+            spent: self.spent.clone(),
         }
     }
 }
@@ -230,6 +255,11 @@ impl Context {
             place.lend();
         }
         Lent(place)
+    }
+
+    /// Counts what a run has used that this effect started, as used by this one's.
+    pub fn spend(&self, usage: &Usage) {
+        self.scope.run.spent.add(&self.scope.effect, usage);
     }
 
     /// How many runs this one's is inside of.

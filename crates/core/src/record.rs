@@ -99,6 +99,11 @@ pub enum Output {
     Outcome(Box<Outcome>),
     /// Of user code: an update of the state, items that are sent, targets that are chosen.
     Node(NodeOutput),
+    /// Of a tool, or of user code, that had runs of its own: what those used comes on top.
+    Spent {
+        output: Box<Output>,
+        usage: Box<Usage>,
+    },
     /// How a child's run ended, and what it used.
     Child {
         outcome: Box<Outcome>,

@@ -73,8 +73,19 @@ pub struct RunOptions {
     /// Whoever asks, for tools and hooks that want to know.
     pub caller: Option<Caller>,
     /// The call this run is part of, where a tool starts it: it ends with that call, and while it goes on that
-    /// call's place among others is free. Runs in runs without end are refused.
+    /// call's place among others is free. What it uses counts as the call's where it is awaited with `run_with`. Runs in
+    /// runs without end are refused.
     pub parent: Option<Context>,
+}
+
+impl RunOptions {
+    /// What the run used is used by the call it is part of.
+    pub(crate) fn count(&self, ended: &Result<RunResult, RunError>) {
+        let result = ended.as_ref().map_or_else(|failed| failed.result.as_deref(), Some);
+        if let (Some(parent), Some(result)) = (&self.parent, result) {
+            parent.spend(&result.usage);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,12 +162,15 @@ impl Agent {
 
     /// Like [`Agent::run`], with options.
     pub async fn run_with(&self, task: impl Into<Task>, options: RunOptions) -> Result<RunResult, RunError> {
-        if is_nested() {
-            return self.launch(task.into(), &options, false)?.outcome().await;
-        }
-        let (id, accept) = accept(task.into().input()?, &options);
-        let (handle, run_loop) = RunHandle::prepare(self.carrier(), id, None, &options, false)?;
-        AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()
+        let ended = if is_nested() {
+            self.launch(task.into(), &options, false)?.outcome().await
+        } else {
+            let (id, accept) = accept(task.into().input()?, &options);
+            let (handle, run_loop) = RunHandle::prepare(self.carrier(), id, None, &options, false)?;
+            AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()
+        };
+        options.count(&ended);
+        ended
     }
 
     /// The events of a run; the last of a run that ended is `run.finished`.

@@ -98,6 +98,7 @@ impl RunHandle {
             threads: Some(engine.threads().clone()),
             caller: options.caller.clone(),
             depth,
+            spent: Arc::default(),
         });
         let mailbox = Arc::new(Mailbox::default());
         let above = options.token.as_ref().or_else(|| options.parent.as_ref().map(Context::token));

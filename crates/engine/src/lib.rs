@@ -4,6 +4,7 @@
 //! Inside, `run_loop` knows when an effect is carried out and `perform` knows how.
 
 mod agent;
+mod agent_tool;
 mod awaited;
 mod batch;
 mod blocking;
@@ -17,6 +18,7 @@ mod events;
 mod graph;
 mod handle;
 mod history;
+mod handoff;
 mod hook;
 mod in_flight;
 mod lease;
@@ -34,11 +36,13 @@ mod retry;
 mod retry_tests;
 mod run_file;
 mod run_loop;
+mod sub_run;
 mod summary;
 pub mod team;
 mod weight;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
+pub use agent_tool::AgentTool;
 pub use batch::{Batch, BatchItem, BatchOptions, Conversation, RunSet};
 pub use blocking::{BlockingAgent, BlockingBatch, BlockingEvents};
 pub use builder::{AgentBuilder, ApprovalPolicy, MAX_ITERATIONS, TOOL_CONCURRENCY};
@@ -48,6 +52,7 @@ pub use engine::{Engine, EngineBuilder};
 pub use events::EventStream;
 pub use graph::{Graph, GraphBuilder, NodeFunction, Templates};
 pub use handle::RunHandle;
+pub use handoff::{Handoff, HandoffBuilder, HandoffResult, Passed};
 pub use hook::{Hook, StopWhen, ToolDecision, ToolInvocation};
 pub use lease::Owner;
 pub use recovery::{Recovery, Swept};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ambidex_core::definition::{AgentDefinition, Definition, Pinned};
+use ambidex_core::definition::{AgentDefinition, Approval, Definition, Pinned, PinnedTool};
 use ambidex_core::model::{Model, OutputSchema, StructuredOutput};
 use ambidex_core::tool::ToolSpec;
 use ambidex_core::{Error, ErrorKind};
-use ambidex_tools::Validator;
+use ambidex_tools::{Registered, Validator};
 use serde_json::Value;
 
 use crate::agent::{Agent, AgentRuntime};
@@ -123,15 +123,44 @@ impl Agent {
     /// # Errors
     /// `config_invalid`: the schema is none.
     pub fn with_output_schema(&self, name: impl Into<String>, schema: Value) -> Result<Self, Error> {
-        let runtime = &self.runtime;
         let output = Some(OutputSchema { name: name.into(), schema });
-        let output_tool = output_tool(&*runtime.model, !runtime.tools.is_empty());
-        let definition =
-            Arc::new(AgentDefinition { output, output_tool, ..AgentDefinition::clone(&runtime.definition) });
+        self.changed(|_, definition| definition.output = output)
+    }
+
+    /// The same agent with more tools; its runs end when one of them has succeeded and its round is over.
+    ///
+    /// # Errors
+    /// `config_invalid`: it has a tool of that name already.
+    pub(crate) fn ending_with(&self, tools: Vec<Arc<Registered>>) -> Result<Self, Error> {
+        let taken = tools.iter().find(|tool| self.runtime.tools.contains_key(&tool.spec().name));
+        if let Some(tool) = taken {
+            let (name, tool) = (self.name(), &tool.spec().name);
+            let text = format!("agent `{name}`: it has a tool `{tool}` already; rename that one");
+            return Err(Error::new(ErrorKind::ConfigInvalid, text));
+        }
+        self.changed(|runtime, definition| {
+            for tool in tools {
+                let spec = tool.spec().clone();
+                definition.stop.after_tools.push(spec.name.clone());
+                runtime.tools.insert(spec.name.clone(), tool);
+                definition.tools.push(PinnedTool { approval: Approval::Allow, spec: Arc::new(spec) });
+            }
+        })
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut AgentRuntime, &mut AgentDefinition)) -> Result<Self, Error> {
+        let mut runtime = AgentRuntime::clone(&self.runtime);
+        let mut definition = AgentDefinition::clone(&runtime.definition);
+        change(&mut runtime, &mut definition);
+        definition.output_tool = match definition.output {
+            Some(_) => output_tool(&*runtime.model, !runtime.tools.is_empty()),
+            None => None,
+        };
+        let definition = Arc::new(definition);
         let pinned = Pinned::new(Definition::Agent(definition.clone())).map_err(|error| {
             let text = format!("agent `{}`: its definition cannot be stored: {error}", runtime.name);
             Error::new(ErrorKind::ConfigInvalid, text)
         })?;
-        Ok(Self { runtime: runtime.defined_as(definition, pinned)? })
+        Ok(Self { runtime: Arc::new(runtime).defined_as(definition, pinned)? })
     }
 }

@@ -510,7 +510,15 @@ impl RunLoop {
     fn take(&mut self, done: Done, inputs: &mut Vec<Input>) -> Result<(), Error> {
         let Done { effect, attempt, ended } = done;
         inputs.push(match ended {
-            Ended::Result(result) => Input::Done { effect, attempt, result: *result },
+            Ended::Result(result) => {
+                let result = match self.scope.spent.take(effect.as_str()) {
+                    None => *result,
+                    Some(usage) => (*result)
+                        .map(|output| Output::Spent { output: Box::new(output), usage: Box::new(usage) })
+                        .map_err(|error| error.with_usage(usage)),
+                };
+                Input::Done { effect, attempt, result }
+            }
             Ended::Lost => Input::Lost { effect, attempt },
             Ended::Driver(error) => {
                 let child = format!("the run of `{effect}`");

@@ -231,6 +231,10 @@ impl Agent {
         }
     }
 
+    pub(super) fn spent(&mut self, usage: &Usage) {
+        self.usage.add(usage);
+    }
+
     pub(super) fn summarised(&mut self, until: usize, result: &Result<Output, Error>) {
         let usage = match result {
             Ok(Output::Reply(reply)) => Some(&reply.usage),
@@ -441,7 +445,12 @@ impl Agent {
         let (text, failed) = match result {
             Ok(Output::Tool(output)) => (cap::head_and_tail(output.to_text(), cap::FOR_THE_MODEL), false),
             Ok(_) => ("the tool gave no result".to_owned(), true),
-            Err(error) => (cap::head_and_tail(error.to_string(), cap::FOR_THE_MODEL), true),
+            Err(error) => {
+                if let Some(usage) = error.usage() {
+                    self.usage.add(usage);
+                }
+                (cap::head_and_tail(error.to_string(), cap::FOR_THE_MODEL), true)
+            }
         };
         let message = Message::tool_result(call, text, failed);
         self.calls[index].answer = Some(message);

@@ -113,6 +113,14 @@ impl Run {
         let seconds = seconds(at.saturating_sub(open.since));
         let mut say = |kind| events.push(Occurrence { step: Some((id.clone(), open.attempt)), kind });
         let ok = result.is_ok();
+        let output;
+        let result = match result {
+            Ok(Output::Spent { output: inner, .. }) => {
+                output = Ok((**inner).clone());
+                &output
+            }
+            other => other,
+        };
         match &open.intent.task {
             Task::Model => {
                 match result {

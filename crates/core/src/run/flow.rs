@@ -65,6 +65,14 @@ impl Flow {
         }
     }
 
+    /// Runs that an effect started have used this.
+    pub(super) fn spent(&mut self, usage: &Usage) {
+        match self {
+            Self::Agent(agent) => agent.spent(usage),
+            Self::Graph(graph) => graph.spent_on(usage),
+        }
+    }
+
     pub(super) fn usage(&self) -> &Usage {
         match self {
             Self::Agent(agent) => agent.usage(),

@@ -134,6 +134,15 @@ impl Run {
 
     /// What was done, or stands in for it, reaches the flow.
     fn take_in(&mut self, effect: &EffectId, attempt: u32, result: &Result<Output, Error>, at: u64) {
+        let output;
+        let result = match result {
+            Ok(Output::Spent { output: inner, usage }) => {
+                self.flow.spent(usage);
+                output = Ok((**inner).clone());
+                &output
+            }
+            other => other,
+        };
         // What a graph told to stop reports is not news to it: nothing follows from that but what it cost.
         let is_told = match (&mut self.flow, &self.phase, result) {
             (Flow::Graph(graph), Phase::Stopping(_), Err(error)) => {

@@ -74,12 +74,15 @@ impl Graph {
     /// # Errors
     /// As there.
     pub async fn run_with(&self, state: Value, options: RunOptions) -> Result<RunResult, RunError> {
-        if is_nested() {
-            return self.launch(state, &options, false)?.outcome().await;
-        }
-        let (id, accept) = accept(self.state(state)?.into(), &options);
-        let (handle, run_loop) = RunHandle::prepare(self.carrier(), id, None, &options, false)?;
-        AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()
+        let ended = if is_nested() {
+            self.launch(state, &options, false)?.outcome().await
+        } else {
+            let (id, accept) = accept(self.state(state)?.into(), &options);
+            let (handle, run_loop) = RunHandle::prepare(self.carrier(), id, None, &options, false)?;
+            AwaitedRun::new(handle, run_loop, vec![accept]).await?.ended()
+        };
+        options.count(&ended);
+        ended
     }
 
     /// The events of a run, `state.changed` among them; the last of a run that ended is `run.finished`.

@@ -17,8 +17,6 @@ use crate::merge::{Actor, How, Merge, Names};
 /// Parts of an analysis, where nothing says how many.
 const MOST_PARTS: usize = 20;
 const AT_ONCE: u32 = 8;
-/// Of an agent's instructions, in characters: what a planner is told where nothing else is said about it.
-const ABOUT: usize = 400;
 
 /// What becomes of the others when a part has failed, after its attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,10 +289,7 @@ fn named(members: Vec<(Agent, Option<String>)>) -> Vec<(String, Agent, String)> 
             name = format!("{} {number}", agent.name());
             number += 1;
         }
-        let about = about.unwrap_or_else(|| {
-            let text: String = agent.definition().instructions.chars().take(ABOUT).collect();
-            text.split_whitespace().collect::<Vec<_>>().join(" ")
-        });
+        let about = about.unwrap_or_else(|| crate::agent_tool::about(&agent));
         named.push((name, agent, about));
     }
     named

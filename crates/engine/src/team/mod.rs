@@ -8,6 +8,7 @@
 mod analysis;
 mod builder;
 mod functions;
+mod patterns;
 mod plan;
 mod prompts;
 mod settings;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+mod agent_tools;
 mod batch;
 mod blocking;
 mod breaking;
@@ -15,6 +16,7 @@ mod graph_nodes;
 mod graph_recovery;
 mod graph_runs;
 mod graph_snapshots;
+mod handoff;
 mod hooks;
 mod human;
 mod kill;

@@ -79,13 +79,12 @@ impl Model for Says {
             this.seen.prompts.lock().unwrap().push(prompt.clone());
             let _inside = this.seen.gauge.enter();
             tokio::time::sleep(this.delay).await;
+            let usage = Chunk::Usage(Usage { input_tokens: 10, output_tokens: 1, ..Usage::default() });
             let chunks = match (this.answer)(&prompt, before) {
-                Ok(text) => vec![
-                    Ok(Chunk::Text { part: 0, text }),
-                    Ok(Chunk::Usage(Usage { input_tokens: 10, output_tokens: 1, ..Usage::default() })),
-                    Ok(Chunk::End(Finish::Stop)),
-                ],
-                Err(error) => vec![Err(error)],
+                Ok(text) => {
+                    vec![Ok(Chunk::Text { part: 0, text }), Ok(usage), Ok(Chunk::End(Finish::Stop))]
+                }
+                Err(error) => vec![Ok(usage), Err(error)],
             };
             futures_util::stream::iter(chunks)
         })

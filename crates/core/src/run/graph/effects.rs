@@ -431,7 +431,7 @@ fn taken(node: &NodeDefinition, output: &Output, item: u32) -> Result<(NodeOutpu
             Answer::Reject { reason } => return Err(Error::new(ErrorKind::Denied, reason)),
             Answer::Reply(reply) => reply.output.clone().unwrap_or_else(|| Value::String(reply.text.clone())),
         },
-        Output::Reply(_) | Output::Outcome(_) => {
+        Output::Reply(_) | Output::Outcome(_) | Output::Spent { .. } => {
             return Err(Error::new(ErrorKind::Internal, "the effect's result is of another kind"));
         }
     };

@@ -142,6 +142,10 @@ impl Graph {
         &self.usage
     }
 
+    pub(super) fn spent_on(&mut self, usage: &Usage) {
+        self.usage.add(usage);
+    }
+
     /// What was told to stop cost this until it did.
     pub(super) fn spent(&mut self, error: &Error) {
         if let Some(usage) = error.usage() {
