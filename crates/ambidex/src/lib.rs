@@ -58,8 +58,8 @@ pub use ambidex_core::tool::{EffectClass, Tool, ToolOutput, ToolSpec};
 pub use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, ErrorKind, Usage};
 pub use ambidex_engine::{
     Agent, AgentBuilder, ApprovalPolicy, Batch, BatchItem, BatchOptions, BlockingAgent, Engine, EventStream,
-    Graph, GraphBuilder, Hook, OnWaiting, RunError, RunEvents, RunFile, RunHandle, RunOptions, RunResult,
-    Runnable, Task, ToolDecision, ToolInvocation,
+    Graph, GraphBuilder, Handoff, Hook, OnWaiting, RunError, RunEvents, RunFile, RunHandle, RunOptions,
+    RunResult, Runnable, Task, Team, ToolDecision, ToolInvocation,
 };
 pub use ambidex_macros::tool;
 
@@ -70,6 +70,16 @@ pub mod graph {
         Sent, Source, State,
     };
     pub use ambidex_engine::{NodeFunction, Templates};
+}
+
+/// Several agents at once: teams, what their outputs are merged to, conversations that are handed on.
+pub mod teams {
+    pub use ambidex_engine::merge::{
+        Action, Actor, AgentQuality, Asset, AssetConflict, AssetKind, Deployment, Failure, How, Integrated,
+        MemberAt, MemberOutput, Members, Merge, MergeNodes, Names, PartQuality, Quality, Reduce, functions,
+    };
+    pub use ambidex_engine::team::{Analysis, Complexity, OnFailure, Part, TeamBuilder, TeamResult};
+    pub use ambidex_engine::{AgentTool, HandoffBuilder, HandoffResult, Passed};
 }
 
 /// Models: providers over HTTP, scripts, retry, limits, an exact cache, routes over several models.

@@ -148,6 +148,9 @@ impl How {
     }
 }
 
+/// Begins the names of a team's own judges and writer, which no member should happen to have.
+pub(crate) const TEAMS: &str = "team's ";
+
 /// Opinions that are asked for, where nothing says how many.
 const JUDGES: u32 = 3;
 const MOST_JUDGES: u32 = 15;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::actors::{judge_name, writer_name};
 use super::member::{MemberAt, Members};
-use super::{How, Merge, functions};
+use super::{How, Merge, TEAMS, functions};
 
 /// Nodes that stand behind those of the members. The last has the merge's name, and its field takes the result; where
 /// its path goes on is for whoever builds the graph.
@@ -58,8 +58,11 @@ impl Setup {
         let judges = self.merge.judges();
         let judges = judges.iter().enumerate().map(|(number, judge)| {
             let node = self.judge(number);
-            let author =
-                if judge.is_empty() { node.clone() } else { format!("judge {} ({judge})", number + 1) };
+            let number = number + 1;
+            let author = match judge.starts_with(TEAMS) {
+                true => format!("judge {number}"),
+                false => format!("judge {number} ({judge})"),
+            };
             MemberAt { author, at: node.clone(), node: Some(node), item: None }
         });
         Members::At { members: judges.collect(), errors: Some(self.errors()) }

@@ -12,7 +12,7 @@ use super::settings::{Known, Settings};
 use super::{TeamParts, analysis};
 use crate::agent::Agent;
 use crate::engine::Engine;
-use crate::merge::{Actor, How, Merge, Names};
+use crate::merge::{Actor, How, Merge, Names, TEAMS};
 
 /// Parts of an analysis, where nothing says how many.
 const MOST_PARTS: usize = 20;
@@ -256,16 +256,18 @@ impl TeamBuilder {
         let mut actors: Vec<(String, Actor)> =
             agents.iter().map(|(name, agent, _)| (name.clone(), Actor::Agent(agent.clone()))).collect();
         if !merge.is_pure() {
-            let judges: Vec<_> =
-                (1..).zip(&self.judges).map(|(number, judge)| (format!("judge {number}"), judge)).collect();
+            let judges: Vec<_> = (1..)
+                .zip(&self.judges)
+                .map(|(number, judge)| (format!("{TEAMS}judge {number}"), judge))
+                .collect();
             if merge.judge.is_empty() && merge.how != How::Fuse {
                 merge.judge = judges.iter().map(|(name, _)| name.as_str()).collect::<Names>();
             }
             actors.extend(judges.iter().map(|(name, judge)| (name.clone(), Actor::clone(judge))));
             let writer = self.writer.as_ref().or(self.judges.first());
             if let (None, Some(writer), true) = (&merge.model, writer, merge.how != How::BestOf) {
-                merge.model = Some("writer".to_owned());
-                actors.push(("writer".to_owned(), writer.clone()));
+                merge.model = Some(format!("{TEAMS}writer"));
+                actors.push((format!("{TEAMS}writer"), writer.clone()));
             }
         } else if !self.judges.is_empty() || self.writer.is_some() {
             let how = merge.how.as_str();

@@ -253,3 +253,11 @@ async fn a_judge_or_an_integrator_that_fails_loses_no_assets_and_is_named() {
     assert!(whole.deployment.risks[0].contains("not me") && whole.actions.is_empty());
     assert_eq!(whole.quality.failed[0].author, "the integrator");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_may_be_called_writer_or_judge() {
+    let says = [("writer", "red"), ("judge 1", "blue")];
+    let result = merged(None, &[judge(|_| 5.0)], None, &says).await;
+    let whole = result.integrated().unwrap();
+    assert_eq!((whole.quality.failed.len(), &*whole.deployment.steps[0]), (0, "copy it"));
+}
