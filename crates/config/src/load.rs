@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
 use crate::error::{ConfigError, ConfigErrorKind, ConfigErrors};
+use crate::fault::Fault;
+use crate::flow_file;
 use crate::layers::{self, FileLayer};
 use crate::path::KeyPath;
 use crate::reader::{At, FromNode, Reading};
-use crate::references;
+use crate::references::{self, Known};
 use crate::sections::Config;
 use crate::source::{Origin, Source};
 use crate::suggest::nearest;
@@ -28,6 +30,12 @@ pub struct LoadOptions {
     pub text: Option<String>,
     /// `--profile NAME`.
     pub profile: Option<String>,
+    /// A file with a workflow of its own, laid over the others: its top level may be the workflow itself.
+    pub flow: Option<PathBuf>,
+    /// Workflows made in code, by name, as JSON; laid over the others.
+    pub workflows: Vec<(String, serde_json::Value)>,
+    /// Agents and tools that their steps may name, besides those of the files.
+    pub known: Known,
     /// `-c KEY=VALUE`, in their order.
     pub overrides: Vec<String>,
     /// `AMBIDEX__A__B`, and `OPENAI_BASE_URL` and its kin.
@@ -95,6 +103,8 @@ pub struct Loaded {
     pub folder: PathBuf,
     /// The profiles that the files define.
     pub profiles: Vec<String>,
+    /// The workflow that is the top level of the file with a workflow of its own.
+    pub flow: Option<String>,
     pub(crate) tree: Table,
     pub(crate) environment: Environment,
 }
@@ -125,6 +135,17 @@ impl Loaded {
 /// # Errors
 /// Every fault that was found, not just the first.
 pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
+    load_with(options, &|_| Vec::new())
+}
+
+/// Looks at what was read, for faults that only others can know. What has faults already may be missing.
+pub type Check = dyn Fn(&Config) -> Vec<Fault>;
+
+/// Like [`load`], with another check whose faults are reported among the others.
+///
+/// # Errors
+/// Every fault that was found, not just the first.
+pub fn load_with(options: &LoadOptions, check: &Check) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
     let project = options.project_file();
     let files: Vec<PathBuf> = options.user_file().into_iter().chain(project.clone()).collect();
@@ -142,6 +163,20 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
             Err(faults) => errors.extend(faults),
         }
     }
+    let mut flow = None;
+    if let Some(file) = &options.flow {
+        let path = options.directory.join(file);
+        match layers::file(&path, &options.directory) {
+            Ok(mut layer) => {
+                flow = flow_file::lift(&mut layer.root, &path);
+                layers.push(layer);
+            }
+            Err(faults) => errors.extend(faults),
+        }
+    }
+    if !options.workflows.is_empty() {
+        layers.push(flow_file::in_code(&options.workflows));
+    }
     // Without its text nothing else about a file can be said.
     if let Some(errors) = ConfigErrors::of(std::mem::take(&mut errors)) {
         return Err(errors);
@@ -155,7 +190,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     if let Some(profile) = options.profile.as_ref().filter(|profile| !profiles.contains(profile)) {
         errors.push(unknown_profile(profile, &profiles));
     }
-    let stack = Stack { options, layers: &layers };
+    let stack = Stack { options, layers: &layers, check };
     let (config, tree) = stack.read(options.profile.as_deref(), &mut errors);
     if options.check_profiles {
         for profile in profiles.iter().filter(|name| options.profile.as_ref() != Some(*name)) {
@@ -166,7 +201,15 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
         Some(errors) => Err(errors),
         None => {
             let folder = project.as_deref().and_then(Path::parent).unwrap_or(&options.directory).to_owned();
-            Ok(Loaded { config, files, folder, profiles, tree, environment: options.environment.clone() })
+            Ok(Loaded {
+                config,
+                files,
+                folder,
+                profiles,
+                flow,
+                tree,
+                environment: options.environment.clone(),
+            })
         }
     }
 }
@@ -185,6 +228,7 @@ fn unknown_profile(profile: &str, profiles: &[String]) -> ConfigError {
 struct Stack<'a> {
     options: &'a LoadOptions,
     layers: &'a [FileLayer],
+    check: &'a Check,
 }
 
 impl Stack<'_> {
@@ -213,12 +257,16 @@ impl Stack<'_> {
     fn typed(&self, root: Table, errors: &mut Vec<ConfigError>) -> (Config, Table) {
         let reading = Reading::new(&self.options.directory);
         let origin = Source::built_in().at(0..0);
-        references::check(&root, &reading);
+        references::check(&root, &self.options.known, &reading);
         let node = Node::new(Value::Table(root), origin.clone());
         let at = At { node: &node, key: &node.origin, path: KeyPath::default(), reading: &reading };
         let config = Config::from_node(&at).unwrap_or_default();
         let (faults, defaults) = reading.finish();
         errors.extend(faults);
+        if let Value::Table(root) = &node.value {
+            let found = (self.check)(&config);
+            errors.extend(found.into_iter().map(|fault| fault.into_error(root, &origin)));
+        }
         let mut root = match node.value {
             Value::Table(root) => root,
             _ => Table::new(),

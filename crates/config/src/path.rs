@@ -24,6 +24,18 @@ impl KeyPath {
         path
     }
 
+    pub fn append(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
+    /// Each a key, or else an index.
+    pub fn segments(&self) -> impl Iterator<Item = Result<&str, usize>> {
+        self.0.iter().map(|segment| match segment {
+            Segment::Key(key) => Ok(key.as_str()),
+            Segment::Index(index) => Err(*index),
+        })
+    }
+
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }

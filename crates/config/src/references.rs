@@ -1,5 +1,7 @@
 //! Names that point to other sections must exist.
 
+mod steps;
+
 use indexmap::IndexMap;
 
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -12,8 +14,8 @@ use crate::tree::{Entry, Node, Table, Value};
 use crate::vendors;
 
 /// Works on the tree, so that an entry with another fault still counts as there.
-pub(crate) fn check(root: &Table, reading: &Reading) {
-    let names = Names::of(root);
+pub(crate) fn check(root: &Table, known: &Known, reading: &Reading) {
+    let names = Names::of(root, known);
     let top = KeyPath::default();
     if let Some(entry) = root.get("default_agent") {
         names.check(&at(entry, top.key("default_agent"), reading), "agent", &names.agents, "[agents.NAME]");
@@ -30,17 +32,30 @@ pub(crate) fn check(root: &Table, reading: &Reading) {
             agent(table, &top.key("agents").key(name), &names, reading);
         }
     }
+    for (name, entry) in section(root, "workflows") {
+        if let Some(table) = entry.node.as_table() {
+            steps::check(table, &top.key("workflows").key(name), &names, reading);
+        }
+    }
 }
 
-struct Names<'a> {
+/// Names of what a program holds, and no file.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub agents: Vec<String>,
+    pub tools: Vec<String>,
+}
+
+pub(crate) struct Names<'a> {
     agents: Vec<&'a str>,
     models: Vec<&'a str>,
     providers: Vec<&'a str>,
     tools: Vec<&'a str>,
+    workflows: Vec<&'a str>,
 }
 
 impl<'a> Names<'a> {
-    fn of(root: &'a Table) -> Self {
+    fn of(root: &'a Table, known: &'a Known) -> Self {
         let names = |name| section(root, name).map(|(name, _)| name.as_str()).collect::<Vec<_>>();
         let mut models = names("models");
         models.extend(names("routes"));
@@ -50,7 +65,11 @@ impl<'a> Names<'a> {
                 tools.push(built_in);
             }
         }
-        Self { agents: names("agents"), models, providers: names("providers"), tools }
+        tools.extend(known.tools.iter().map(String::as_str));
+        let mut agents = names("agents");
+        agents.extend(known.agents.iter().map(String::as_str));
+        let workflows = names("workflows");
+        Self { agents, models, providers: names("providers"), tools, workflows }
     }
 
     fn check(&self, at: &At<'_>, what: &str, known: &[&str], header: &str) {
@@ -159,6 +178,10 @@ fn circles(root: &Table, path: &KeyPath, reading: &Reading) {
 fn agent(table: &Table, path: &KeyPath, names: &Names<'_>, reading: &Reading) {
     if let Some(entry) = table.get("model") {
         names.check_model(&at(entry, path.key("model"), reading));
+    }
+    if let Some(entry) = table.get("workflow") {
+        let at = at(entry, path.key("workflow"), reading);
+        names.check(&at, "workflow", &names.workflows, "[workflows.NAME]");
     }
     let context = table.get("context").and_then(|context| context.node.as_table());
     if let Some(entry) = context.and_then(|context| context.get("summarise_with")) {

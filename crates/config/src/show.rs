@@ -28,7 +28,7 @@ pub struct Setting {
 }
 
 /// Sections whose tables have names.
-const NAMED: [&str; 5] = ["providers", "models", "tools", "agents", "budgets"];
+const NAMED: [&str; 6] = ["providers", "models", "tools", "agents", "budgets", "workflows"];
 
 impl Loaded {
     /// Every effective value with its origin, defaults included, in the order of the sections.
@@ -59,7 +59,7 @@ impl Loaded {
     }
 
     fn sections(&self) -> Vec<Section> {
-        const ORDER: [&str; 9] = [
+        const ORDER: [&str; 10] = [
             "default_agent",
             "store",
             "runtime",
@@ -69,6 +69,7 @@ impl Loaded {
             "approvals",
             "budgets",
             "agents",
+            "workflows",
         ];
         let root = KeyPath::default();
         let mut sections = vec![Section::new(root.clone())];

@@ -46,6 +46,11 @@ impl Source {
         Arc::new(Self { kind: SourceKind::BuiltIn, name: "built-in".into(), text: String::new() })
     }
 
+    /// What a program made, and no text holds.
+    pub(crate) fn code() -> Arc<Self> {
+        Arc::new(Self { kind: SourceKind::BuiltIn, name: "code".into(), text: String::new() })
+    }
+
     pub(crate) fn file(path: &Path, directory: &Path, text: String) -> Arc<Self> {
         let name = path.strip_prefix(directory).unwrap_or(path).display().to_string();
         Arc::new(Self { kind: SourceKind::File(path.to_owned()), name, text })

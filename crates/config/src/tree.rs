@@ -174,6 +174,7 @@ fn one_value(path: &[&str]) -> bool {
         ["providers", _, "key" | "proxy"]
             | ["providers" | "tools", _, "headers" | "env", _]
             | ["tools", _, "input" | "body"]
+            | ["workflows", _, "input" | "output"]
             | ["agents", _, "output" | "instructions" | "tool_choice"]
             | ["routes", _, "weights"]
             | ["store", "url"]

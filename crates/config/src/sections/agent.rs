@@ -8,7 +8,7 @@ use super::context::Context;
 use super::provider::{existing_file, plain};
 use super::retry::TIMEOUTS;
 use crate::duration::Duration;
-use crate::error::ConfigErrorKind;
+use crate::error::{ConfigError, ConfigErrorKind};
 use crate::input;
 use crate::reader::{At, Choice, Fields, FromNode};
 use crate::suggest::nearest;
@@ -16,11 +16,18 @@ use crate::suggest::nearest;
 /// `[agents.NAME]`: a model with instructions and tools.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["model"]))]
+#[schemars(extend(
+    "if" = { "properties": { "mode": { "const": "workflow" } }, "required": ["mode"] },
+    "then" = { "required": ["workflow"] },
+    "else" = { "required": ["model"] }
+))]
 pub struct Agent {
     pub mode: AgentMode,
     /// The name of a model or a route, or `PROVIDER:NAME`.
     pub model: String,
+    /// The workflow that it follows, where its mode says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
     /// A note on what it is for; no model is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -57,6 +64,8 @@ pub enum AgentMode {
     /// Works until a reply asks for no tool.
     #[default]
     Auto,
+    /// Follows its workflow.
+    Workflow,
 }
 
 /// A structured result.
@@ -118,8 +127,8 @@ enum SchemaOrPath {
 }
 
 impl Choice for AgentMode {
-    const ALL: &'static [(&'static str, Self)] = &[("chat", Self::Chat), ("auto", Self::Auto)];
-    const LATER: &'static [&'static str] = &["workflow"];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("chat", Self::Chat), ("auto", Self::Auto), ("workflow", Self::Workflow)];
 }
 
 impl Default for Agent {
@@ -127,6 +136,7 @@ impl Default for Agent {
         Self {
             mode: AgentMode::Auto,
             model: String::new(),
+            workflow: None,
             description: None,
             instructions: None,
             tools: Vec::new(),
@@ -161,10 +171,25 @@ impl FromNode for Agent {
             ("type", "mode"),
         ]);
         let mode = fields.or("mode", default.mode);
-        let model = fields.required("model", "\"demo\"");
+        let workflow: Option<String> = match mode {
+            AgentMode::Workflow => fields.required("workflow", "\"NAME\""),
+            AgentMode::Chat | AgentMode::Auto => fields.optional("workflow"),
+        };
+        if mode != AgentMode::Workflow
+            && let Some(at) = fields.at("workflow")
+        {
+            let message = format!("`{}` belongs to mode = \"workflow\"", at.path);
+            let error = ConfigError::new(ConfigErrorKind::Conflict, &at.path, message, at.key);
+            at.report(error.help("set mode = \"workflow\", or remove it"));
+        }
+        let model = match mode {
+            AgentMode::Workflow => Some(fields.optional("model").unwrap_or_default()),
+            AgentMode::Chat | AgentMode::Auto => fields.required("model", "\"demo\""),
+        };
         let agent = Self {
             mode,
             model: String::new(),
+            workflow,
             description: fields.optional("description"),
             instructions: fields.at("instructions").and_then(|at| instructions(&at)),
             tools: fields.or("tools", default.tools),

@@ -11,8 +11,10 @@ mod provider;
 mod retry;
 mod route;
 mod runtime;
+mod step;
 mod store;
 mod tool;
+mod workflow;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -32,14 +34,19 @@ pub use provider::{Pool, Provider, ProviderKind, Proxy};
 pub use retry::Retry;
 pub use route::{AfterFirstToken, Breaker, Pick, Route, RouteTimeouts, Stagger, Strategy, Weight, Winner};
 pub use runtime::Runtime;
+pub use step::{
+    Choose, Each, Human, Member, Merge, MergeHow, MergeReduce, STEP_KINDS, Step, StepOnError, Wait,
+};
 pub use store::{Store, StoreDurability, StoreUrl};
 pub use tool::{BUILT_IN_TOOLS, Body, Effect, Method, Tool, ToolAction};
+pub(crate) use workflow::is_name;
+pub use workflow::{Workflow, WorkflowOutput};
 
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::reader::{At, Fields, FromNode};
 
 /// Sections that the public surface names and this version does not have.
-const LATER: [&str; 3] = ["server", "workflows", "telemetry"];
+const LATER: [&str; 2] = ["server", "telemetry"];
 
 /// A whole configuration, checked. Paths are absolute, secrets are still references.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
@@ -58,6 +65,7 @@ pub struct Config {
     pub approvals: Approvals,
     pub budgets: Budgets,
     pub agents: IndexMap<String, Agent>,
+    pub workflows: IndexMap<String, Workflow>,
 }
 
 /// What the `model` of an agent names.
@@ -118,6 +126,7 @@ impl FromNode for Config {
             approvals: fields.section("approvals", Approvals::default()),
             budgets: fields.section("budgets", Budgets::default()),
             agents: fields.optional("agents").unwrap_or_default(),
+            workflows: fields.optional("workflows").unwrap_or_default(),
         };
         fields.finish();
         Some(config)
