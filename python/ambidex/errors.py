@@ -215,6 +215,7 @@ CLASSES: dict[str, type[AmbidexError]] = {
     # Of graphs.
     "unknown_edge": AmbidexError,
     "loop_limit": AmbidexError,
+    "expression_failed": AmbidexError,
     "internal": InternalError,
 }
 

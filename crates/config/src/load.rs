@@ -115,6 +115,12 @@ impl Loaded {
         tree::find(&self.tree, path).map(|entry| &entry.node.origin)
     }
 
+    /// Faults found later, each at its place; nothing where there are none.
+    pub fn faults(&self, faults: Vec<Fault>) -> Option<ConfigErrors> {
+        let above = Source::built_in().at(0..0);
+        ConfigErrors::of(faults.into_iter().map(|fault| fault.into_error(&self.tree, &above)).collect())
+    }
+
     /// A fault found later, in what a value stands for (a script, a tool that does not build), at its place.
     /// Without a value at the path, the nearest table above it is meant.
     pub fn fault(&self, path: &[&str], message: impl Into<String>, help: Option<String>) -> ConfigErrors {
@@ -139,13 +145,13 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
 }
 
 /// Looks at what was read, for faults that only others can know. What has faults already may be missing.
-pub type Check = dyn Fn(&Config) -> Vec<Fault>;
+pub type Check<'a> = dyn Fn(&Config) -> Vec<Fault> + 'a;
 
 /// Like [`load`], with another check whose faults are reported among the others.
 ///
 /// # Errors
 /// Every fault that was found, not just the first.
-pub fn load_with(options: &LoadOptions, check: &Check) -> Result<Loaded, ConfigErrors> {
+pub fn load_with(options: &LoadOptions, check: &Check<'_>) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
     let project = options.project_file();
     let files: Vec<PathBuf> = options.user_file().into_iter().chain(project.clone()).collect();
@@ -228,7 +234,7 @@ fn unknown_profile(profile: &str, profiles: &[String]) -> ConfigError {
 struct Stack<'a> {
     options: &'a LoadOptions,
     layers: &'a [FileLayer],
-    check: &'a Check,
+    check: &'a Check<'a>,
 }
 
 impl Stack<'_> {

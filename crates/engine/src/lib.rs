@@ -40,6 +40,7 @@ mod sub_run;
 mod summary;
 pub mod team;
 mod weight;
+pub mod workflow;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
 pub use agent_tool::AgentTool;
@@ -50,6 +51,7 @@ pub use carrier::Runnable;
 pub use clock::Clock;
 pub use engine::{Engine, EngineBuilder};
 pub use events::EventStream;
+pub use workflow::{Workflow, WorkflowBuilder};
 pub use graph::{Graph, GraphBuilder, NodeFunction, Templates};
 pub use handle::RunHandle;
 pub use handoff::{Handoff, HandoffBuilder, HandoffResult, Passed};

@@ -3,6 +3,7 @@
 mod models;
 mod routes;
 mod tools;
+mod workflows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -157,6 +158,7 @@ impl Project {
         let mode = match agent.mode {
             AgentMode::Chat => Mode::Chat,
             AgentMode::Auto => Mode::Auto,
+            AgentMode::Workflow => return Err(follows(name)),
         };
         builder = builder
             .mode(changes.mode.unwrap_or(mode))
@@ -192,27 +194,38 @@ impl Project {
         changes: &AgentChanges,
     ) -> Result<AgentBuilder, Error> {
         let configured = self.model(model)?;
-        let config = self.config();
-        let budget = &config.budgets.run;
-        let budget = Budget {
-            usd: changes.max_usd.or(budget.usd),
-            tokens: budget.tokens,
-            tool_calls: budget.tool_calls,
-            wall_ms: budget.wall.map(|wall| crate::clock::millis(wall.get())),
-        };
-        let approvals = ApprovalPolicy {
-            read: approval(config.approvals.read),
-            idempotent: approval(config.approvals.idempotent),
-            once: approval(config.approvals.once),
-        };
         Ok(Agent::builder()
             .engine(&self.engine)
             .name(name)
             .shared_model(configured.model)
             .settings(configured.settings)
-            .budget(budget)
-            .approvals(approvals))
+            .budget(self.budget(changes))
+            .approvals(self.approvals()))
     }
+
+    fn approvals(&self) -> ApprovalPolicy {
+        let approvals = &self.config().approvals;
+        ApprovalPolicy {
+            read: approval(approvals.read),
+            idempotent: approval(approvals.idempotent),
+            once: approval(approvals.once),
+        }
+    }
+
+    fn budget(&self, changes: &AgentChanges) -> Budget {
+        let budget = &self.config().budgets.run;
+        Budget {
+            usd: changes.max_usd.or(budget.usd),
+            tokens: budget.tokens,
+            tool_calls: budget.tool_calls,
+            wall_ms: budget.wall.map(|wall| crate::clock::millis(wall.get())),
+        }
+    }
+}
+
+fn follows(name: &str) -> Error {
+    let text = format!("the agent `{name}` follows a workflow; run that, or give the agent another mode");
+    Error::new(ErrorKind::ConfigInvalid, text)
 }
 
 fn approval(configured: ConfiguredApproval) -> Approval {
