@@ -9,8 +9,7 @@ use ambidex_core::question::{Answer, AnswerError, Question, Questions, Why};
 use ambidex_core::store::{AnyStore, Store, StoreError};
 use ambidex_core::{Error, ErrorKind};
 use ambidex_models::human::HumanModel;
-use ambidex_tools::{BlockingPool, Validator};
-use serde_json::Value;
+use ambidex_tools::BlockingPool;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -171,12 +170,13 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such question, it is closed, or (`Invalid`) this is no answer to it and it stays open: a
-    /// reply that calls a tool that is not there, or does not match a schema.
-    pub async fn answer(&self, id: &str, answer: Answer) -> Result<(), AnswerError> {
+    /// reply that calls a tool that is not there, or does not match a schema; an answer that does not fit a form.
+    pub async fn answer(&self, id: &str, mut answer: Answer) -> Result<(), AnswerError> {
         let open = self.questions().open(None).await?;
         if let Some(question) = open.iter().find(|question| question.id == id) {
             ambidex_models::human::check(question, &answer).map_err(AnswerError::Invalid)?;
             decides(question, &answer).map_err(AnswerError::Invalid)?;
+            answer = crate::form::answer(question, answer).map_err(AnswerError::Invalid)?;
         }
         self.questions().answer(id, answer).await
     }
@@ -227,17 +227,7 @@ fn decides(question: &Question, answer: &Answer) -> Result<(), String> {
                     not, or what came of it"
             .into());
     }
-    // What a node asks by itself may have a form.
-    let form = question.args.get("form").filter(|_| question.about.as_str().starts_with("human:"));
-    let value = match answer {
-        Answer::Answer { answer } => answer,
-        Answer::Edit { args } => args,
-        Answer::Approve | Answer::Repeat => &Value::Bool(true),
-        Answer::Reject { .. } | Answer::Reply(_) => return Ok(()),
-    };
-    let Some(form) = form else { return Ok(()) };
-    let validator = Validator::new(form).map_err(|error| error.message().to_owned())?;
-    validator.check(value).map_err(|why| format!("the answer does not fit the form: {why}"))
+    Ok(())
 }
 
 pub(crate) fn store_error(error: StoreError) -> Error {

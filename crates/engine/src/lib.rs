@@ -15,6 +15,7 @@ mod check;
 mod clock;
 mod engine;
 mod events;
+mod form;
 mod graph;
 mod handle;
 mod history;

@@ -36,3 +36,4 @@ mod team_deaths;
 mod team_merges;
 mod team_world;
 mod watching;
+mod workflows;
