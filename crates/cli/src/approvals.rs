@@ -6,6 +6,7 @@ use ambidex_core::question::{Answer, Question, Why};
 use serde_json::Value;
 
 use crate::console::{columns, printable};
+use crate::form::Form;
 use crate::paint::Paint;
 use crate::relay::{self, Writing, Written};
 
@@ -27,6 +28,18 @@ impl From<Question> for Asked {
     }
 }
 
+/// Whether a question is asked by a step of a workflow, and not about a call.
+pub fn is_form(id: &str) -> bool {
+    id.rsplit('/').next().is_some_and(|effect| effect.starts_with("human:"))
+}
+
+impl Asked {
+    /// The form, where one is to be filled in.
+    fn form(&self) -> Option<Form> {
+        is_form(&self.id).then(|| Form::new("answer", &self.args["form"]))
+    }
+}
+
 /// What a line typed by a person means.
 pub enum Said {
     /// A question is answered.
@@ -43,6 +56,8 @@ pub struct Approvals {
     open: VecDeque<Asked>,
     stage: Stage,
     writing: Writing,
+    /// Of the first question, while it is filled in.
+    form: Option<Form>,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +72,9 @@ enum Stage {
 impl Approvals {
     pub fn ask(&mut self, question: Asked) {
         self.open.push_back(question);
+        if self.open.len() == 1 {
+            self.begin();
+        }
     }
 
     /// Whether it waits for an answer here.
@@ -70,12 +88,16 @@ impl Approvals {
             self.begin();
         }
         self.open.retain(|question| question.id != id);
+        if self.form.is_none() {
+            self.form = self.open.front().and_then(Asked::form);
+        }
     }
 
     /// The next question begins at its beginning.
     fn begin(&mut self) {
         self.stage = Stage::Choice;
         self.writing = Writing::default();
+        self.form = self.open.front().and_then(Asked::form);
     }
 
     pub fn is_asking(&self) -> bool {
@@ -90,6 +112,9 @@ impl Approvals {
     pub fn prompt(&self, paint: Paint) -> String {
         if let Some(relay) = self.open.front().and_then(|asked| asked.reply.as_ref()?.relay.as_deref()) {
             return paint.bold(&self.writing.prompt(relay));
+        }
+        if let Some(form) = &self.form {
+            return paint.bold(&form.prompt());
         }
         let text = match (self.stage, self.open.front().map(|question| question.why)) {
             (Stage::Choice, Some(Why::InDoubt)) => "[r]un it again, [n]o, or [a]nswer with its result? ",
@@ -112,6 +137,18 @@ impl Approvals {
             };
         }
         let line = line.trim();
+        if let Some(form) = &mut self.form {
+            return match form.line(line) {
+                Ok(Some(answer)) => self.answered(Answer::Answer { answer }),
+                Ok(None) => Said::Again(None),
+                // Where no form says what an answer is, a text is one.
+                Err(_) if question.args["form"].is_null() => {
+                    let answer = Value::String(line.to_owned());
+                    self.answered(Answer::Answer { answer })
+                }
+                Err(why) => Said::Again(Some(why)),
+            };
+        }
         let doubt = question.why == Why::InDoubt;
         let answer = match self.stage {
             Stage::Choice => match line.to_lowercase().as_str() {
@@ -139,8 +176,9 @@ impl Approvals {
     }
 
     fn answered(&mut self, answer: Answer) -> Said {
+        let asked = self.open.pop_front();
         self.begin();
-        match self.open.pop_front() {
+        match asked {
             Some(question) => Said::Answered { id: question.id, answer },
             None => Said::Again(None),
         }
@@ -175,6 +213,23 @@ pub fn describe(question: &Asked, paint: Paint, width: usize) -> String {
     let room = width.saturating_sub(3).max(20);
     if let Some(relay) = question.reply.as_ref().and_then(|question| question.relay.as_deref()) {
         return relay::describe(relay, paint, &|line| wrapped(line, room));
+    }
+    if is_form(&question.id) {
+        let text = question.args["question"].as_str().unwrap_or_default();
+        let bar = paint.yellow("│");
+        let mut out = format!("{} {}\n", paint.yellow("╭─"), paint.bold("A person is asked."));
+        for line in printable(text).lines() {
+            wrapped(line, room).iter().for_each(|piece| out.push_str(&format!("{bar} {piece}\n")));
+        }
+        for (name, schema) in question.args["form"]["properties"].as_object().into_iter().flatten() {
+            let of = match schema["enum"].as_array() {
+                Some(choices) => choices.iter().map(Value::to_string).collect::<Vec<_>>().join(" | "),
+                None => schema["type"].as_str().unwrap_or("any").to_owned(),
+            };
+            out.push_str(&format!("{bar}   {}\n", paint.dim(&printable(&format!("{name}: {of}")))));
+        }
+        out.push_str(&paint.yellow("╰─"));
+        return out;
     }
     let head = match question.why {
         Why::Reply => "A model's reply is wanted.".to_owned(),

@@ -31,6 +31,9 @@ pub struct Common {
     /// Say only what went wrong
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
+    /// A file with a workflow of its own.
+    #[arg(skip)]
+    pub flow: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +42,9 @@ pub enum Verb {
     Run(Box<RunArgs>),
     /// Run many tasks from a file of JSON lines
     Batch(Box<BatchArgs>),
+    /// Check, draw and run workflows
+    #[command(subcommand)]
+    Flow(FlowVerb),
     /// Look after stored runs: list, show, trace, resume, retry, cancel
     Runs(Box<RunsArgs>),
     /// Talk with an agent, line by line
@@ -111,18 +117,60 @@ pub struct RunArgs {
     #[command(flatten)]
     pub answer: AnswerArgs,
 
-    // Known, but not in this version; `verbs::run` says so.
-    #[arg(short = 'i', value_name = "KEY=VALUE", hide = true)]
-    pub input: Vec<String>,
-    #[arg(short = 'w', long, value_name = "WORKFLOW", hide = true)]
+    /// Run this workflow: a configured name, or a file
+    #[arg(short = 'w', long, value_name = "WORKFLOW", conflicts_with = "resume", help_heading = "Workflows")]
     pub workflow: Option<String>,
-    #[arg(long, value_name = "NAME", hide = true)]
+    /// An input of the workflow; lists and tables are JSON
+    #[arg(short = 'i', long = "input", value_name = "KEY=VALUE", conflicts_with = "resume", help_heading = "Workflows")]
+    pub input: Vec<String>,
+    /// Run this step alone; -i steps.ID=VALUE gives the result of a step before it
+    #[arg(long, value_name = "NAME", conflicts_with = "resume", help_heading = "Workflows")]
     pub stage: Option<String>,
+    // Known, but not in this version; `verbs::run` says so.
     #[arg(long, value_name = "ID", hide = true)]
     pub thread: Option<String>,
     /// Keep the run here: sqlite:PATH, postgres://USER@HOST/DATABASE or memory:
     #[arg(long, value_name = "URL", conflicts_with = "resume")]
     pub db: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FlowVerb {
+    /// Look for what is wrong, before anything runs
+    Check {
+        /// Files, or names of the configuration; all of its workflows when none is given
+        files: Vec<String>,
+        /// Print the faults as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw the steps of a workflow
+    Draw {
+        /// A file, or a name of the configuration
+        file: String,
+        /// The workflow, where the file has several
+        #[arg(short = 'w', long, value_name = "NAME")]
+        workflow: Option<String>,
+        #[arg(short, long, value_enum, default_value_t = Drawing::Text)]
+        format: Drawing,
+        /// Write it to this file; the ending says the format (.svg, .mmd) where none is given
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Run a workflow to its end
+    Run {
+        /// A file, or a name of the configuration
+        file: String,
+        #[command(flatten)]
+        args: Box<RunArgs>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    Text,
+    Mermaid,
+    Svg,
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +184,9 @@ pub struct RunsArgs {
     /// The store: sqlite:PATH or postgres://USER@HOST/DATABASE
     #[arg(long, value_name = "URL", global = true)]
     pub db: Option<String>,
+    /// The file of the run's workflow, where that is not in ambidex.toml
+    #[arg(short = 'w', long, value_name = "FILE", global = true)]
+    pub workflow: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

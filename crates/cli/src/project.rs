@@ -33,7 +33,7 @@ pub struct Chosen {
 pub fn load(common: &Common, check_profiles: bool) -> Result<Loaded, Failure> {
     let mut options = options(common)?;
     options.check_profiles = check_profiles;
-    Ok(ambidex_config::load(&options)?)
+    Ok(ambidex_engine::workflow::load(&options)?)
 }
 
 pub fn options(common: &Common) -> Result<LoadOptions, Failure> {
@@ -42,6 +42,7 @@ pub fn options(common: &Common) -> Result<LoadOptions, Failure> {
             .help("change to a folder that exists")
     })?;
     options.file.clone_from(&common.config);
+    options.flow.clone_from(&common.flow);
     options.profile.clone_from(&common.profile);
     options.overrides.clone_from(&common.overrides);
     Ok(options)
@@ -131,7 +132,7 @@ pub fn check_model(project: &Project, model: Option<&str>) -> Result<(), Failure
     Err(unknown("model", name, models.chain(providers.iter().map(String::as_str))))
 }
 
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
+pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let known: Vec<_> = known.collect();
     let there = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
     Failure::usage(format!("there is no {what} `{name}`"))

@@ -10,20 +10,25 @@ pub(crate) fn form(question: &Question) -> Option<&Value> {
     question.args.get("form").filter(|_| asks)
 }
 
-/// The answer as it is taken. Saying yes to a form with one thing to say yes to is filling it in.
+/// The answer as it is taken. Saying yes or no to a form with one thing to say that to is filling it in, and so is a
+/// value where the form has one field.
 ///
 /// # Errors
 /// What does not fit, and what would.
 pub(crate) fn answer(question: &Question, answer: Answer) -> Result<Answer, String> {
     let Some(form) = form(question) else { return Ok(answer) };
-    let value = match &answer {
-        Answer::Answer { answer } => answer.clone(),
-        Answer::Edit { args } => args.clone(),
-        Answer::Approve | Answer::Repeat => match only_boolean(form) {
+    let yes = only_field(form).filter(|(_, schema)| schema["type"] == "boolean").map(|(name, _)| name);
+    let value = match (&answer, only_field(form)) {
+        (Answer::Answer { answer: value } | Answer::Edit { args: value }, Some((name, _))) if !value.is_object() => {
+            json!({ name: value })
+        }
+        (Answer::Answer { answer: value } | Answer::Edit { args: value }, _) => value.clone(),
+        (Answer::Approve | Answer::Repeat, _) => match yes {
             Some(name) => json!({ name: true }),
             None => return Err(format!("the question wants a form filled in: {}", fields(form))),
         },
-        Answer::Reject { .. } | Answer::Reply(_) => return Ok(answer),
+        (Answer::Reject { .. }, _) if yes.is_some() => json!({ yes.unwrap_or_default(): false }),
+        (Answer::Reject { .. } | Answer::Reply(_), _) => return Ok(answer),
     };
     let checked = Validator::new(form).map_err(|error| error.message().to_owned())?.check(&value);
     match checked {
@@ -32,10 +37,10 @@ pub(crate) fn answer(question: &Question, answer: Answer) -> Result<Answer, Stri
     }
 }
 
-fn only_boolean(form: &Value) -> Option<&str> {
+/// The field of a form that has just one.
+fn only_field(form: &Value) -> Option<(&str, &Value)> {
     let fields = form["properties"].as_object()?;
-    let (name, schema) = fields.iter().next().filter(|_| fields.len() == 1)?;
-    (schema["type"] == "boolean").then_some(name)
+    fields.iter().next().filter(|_| fields.len() == 1).map(|(name, schema)| (name.as_str(), schema))
 }
 
 /// Each as `name: type`.

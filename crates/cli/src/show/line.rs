@@ -1,6 +1,7 @@
 //! One line each for a call, a retry, the end.
 
 use ambidex_core::Usage;
+use ambidex_core::event::StepKind;
 use serde_json::Value;
 
 use crate::console::{columns, one_line};
@@ -28,6 +29,20 @@ pub fn tool(name: &str, args: &str, ok: bool, output: &str, time: f64, paint: Pa
         line.push_str(&format!("\n    {}", paint.red(&why)));
     }
     line
+}
+
+/// The name of a node whose step people want to see: `drafts[2]` of `drafts#0[2]`.
+pub fn step_name(id: &str, kind: StepKind) -> Option<String> {
+    let shown = matches!(kind, StepKind::Agent | StepKind::Graph | StepKind::Wait);
+    let (name, rest) = id.rsplit_once('#').filter(|_| shown)?;
+    let item = rest.find('[').map_or("", |at| &rest[at..]);
+    Some(format!("{name}{item}"))
+}
+
+/// A finished step of a graph: `✓ plan  3 ms`.
+pub fn step(name: String, ok: bool, time: f64, paint: Paint) -> String {
+    let mark = if ok { paint.green("✓") } else { paint.red("✗") };
+    format!("  {mark} {}  {}", paint.bold(&one_line(&name, 60)), paint.dim(&seconds(time)))
 }
 
 /// What a call is about, short: the only argument's value, else `name=value` for each.

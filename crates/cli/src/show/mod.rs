@@ -181,6 +181,13 @@ impl Show {
             EventKind::ApprovalAnswered { decision, .. } => {
                 self.line(console, &format!("  ▸ answered: {decision}"));
             }
+            EventKind::StepFinished { kind, ok, seconds } => {
+                if let Some(name) = event.step.as_deref().and_then(|step| line::step_name(step, *kind)) {
+                    self.end_words(console)?;
+                    let text = line::step(name, *ok, *seconds, console.stderr_paint());
+                    self.line(console, &text);
+                }
+            }
             EventKind::Note { text } => self.line(console, &format!("  · {}", printable(text))),
             EventKind::RunFinished { .. } => {
                 self.end_words(console)?;
@@ -190,7 +197,6 @@ impl Show {
             | EventKind::RunStarted {}
             | EventKind::RunStatus { .. }
             | EventKind::StepStarted { .. }
-            | EventKind::StepFinished { .. }
             | EventKind::RelayAnswered { .. }
             | EventKind::StateChanged { .. }
             | EventKind::CheckpointSaved { .. }
@@ -308,7 +314,8 @@ impl Show {
     }
 
     fn result(&mut self, console: &mut Console, result: &RunResult) -> io::Result<()> {
-        if let Some(output) = &result.output {
+        // A text that a workflow gives is a text.
+        if let Some(output) = result.output.as_ref().filter(|output| !output.is_string()) {
             if self.streams && self.last != Last::Nothing {
                 console.print("\n")?;
             }

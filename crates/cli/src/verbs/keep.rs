@@ -9,7 +9,7 @@ use ambidex_core::record::Pause;
 use ambidex_engine::project::Project;
 use ambidex_engine::{RunFile, RunResult};
 
-use crate::approvals::{Asked, describe};
+use crate::approvals::{Asked, describe, is_form};
 use crate::args::Common;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -136,6 +136,13 @@ pub fn what_next(result: &RunResult, place: &str, command: &str, console: &Conso
         ));
         return text;
     }
+    if result.questions.iter().all(|question| is_form(&question.id)) {
+        text.push_str(&format!(
+            "the run waits for a person; it is kept {place}\nAnswer with --answer JSON, or --yes and --no where that is all:\n  {}",
+            paint.bold(&format!("{command} --answer JSON")),
+        ));
+        return text;
+    }
     text.push_str(&format!(
         "the run waits for a person; it is kept {place}\nAnswer with one of --yes, --no REASON, --edit JSON, --answer JSON:\n  {}",
         paint.bold(&format!("{command} --yes")),
@@ -160,6 +167,9 @@ pub fn command(verb: &str, common: &Common) -> String {
     }
     if let Some(profile) = &common.profile {
         command.push_str(&format!(" --profile {}", quoted(profile)));
+    }
+    if let Some(flow) = &common.flow {
+        command.push_str(&format!(" -w {}", quoted(&flow.display().to_string())));
     }
     for setting in &common.overrides {
         command.push_str(&format!(" -c {}", quoted(setting)));

@@ -6,6 +6,7 @@ mod chat;
 mod config;
 mod demo;
 mod doctor;
+mod flow;
 mod help;
 mod keep;
 mod models;
@@ -15,6 +16,7 @@ mod runs;
 mod schema;
 mod tools;
 mod watch;
+mod workflow;
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -27,9 +29,8 @@ use crate::failure::Failure;
 use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
-const LATER: [&str; 12] = [
-    "serve", "worker", "attach", "threads", "sessions", "replay", "approve", "relay", "flow", "mcp", "keys",
-    "status",
+const LATER: [&str; 11] = [
+    "serve", "worker", "attach", "threads", "sessions", "replay", "approve", "relay", "mcp", "keys", "status",
 ];
 
 pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
@@ -47,6 +48,7 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
         Some(Verb::Config(verb)) => config::config(&verb, common, console),
         Some(Verb::Run(args)) => asynchronously(|at_once| run::run(&args, common, console, at_once)),
         Some(Verb::Batch(args)) => asynchronously(|at_once| batch::batch(&args, common, console, at_once)),
+        Some(Verb::Flow(verb)) => flow::flow(verb, common, console),
         Some(Verb::Runs(args)) => asynchronously(|at_once| runs::runs(&args, common, console, at_once)),
         Some(Verb::Chat(args)) => asynchronously(|at_once| chat::chat(&args, common, console, at_once)),
         Some(Verb::Models(verb)) => asynchronously(|at_once| models::models(&verb, common, console, at_once)),

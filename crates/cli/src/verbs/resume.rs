@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use ambidex_core::budget::{Budget, BudgetKind, Grant};
 use ambidex_core::definition::{AgentDefinition, Definition};
+use ambidex_core::graph::GraphDefinition;
 use ambidex_core::question::{Answer, AnswerError, Question, Why};
 use ambidex_core::record::{Input, Pause};
 use ambidex_core::run::{Phase, Run};
 use ambidex_core::store::Stored;
 use ambidex_engine::project::{AgentChanges, Project};
-use ambidex_engine::{OnWaiting, RunFile, RunOptions};
+use ambidex_engine::{Graph, OnWaiting, RunFile, RunHandle, RunOptions};
 
 use crate::approvals::{self, Asked};
 use crate::args::{AgentArgs, AnswerArgs, Common, RunArgs};
@@ -45,18 +46,18 @@ pub async fn resume(
         failure => failure,
     })?;
     let mut project = project::open(common)?;
-    let chosen = agent(&mut project, &resting.definition, args)?;
+    let runner = runner(&mut project, &resting.definition, args)?;
     if let Some(memory) = project.memory() {
         file.restore(memory).map_err(|error| Failure::building(&error))?;
     }
-    let ended = go_on(resting, &chosen, args, &mut project, console, interrupts).await?;
+    let ended = go_on(resting, &runner, args, &mut project, console, interrupts).await?;
     Ok(settle(&ended, &project, common, Kept::File(Some(path)), console).await)
 }
 
 /// A stored run that is to go on, and what it is granted.
 pub struct Resting {
     run: String,
-    pub definition: Arc<AgentDefinition>,
+    pub definition: Arc<Definition>,
     inputs: Vec<Input>,
     paused: bool,
     /// A call that may happen once was under way when its process died; whether it did happen is asked when
@@ -66,9 +67,13 @@ pub struct Resting {
 
 impl Resting {
     pub fn new(run: &str, stored: &Stored, args: &RunArgs) -> Result<Self, Failure> {
-        let definition = definition(stored)?;
+        let definition = &stored.definition.definition;
         if args.agent.agent.is_some() {
-            let text = format!("--agent: the run keeps the agent it began with, `{}`", definition.name);
+            let (of, name) = match &**definition {
+                Definition::Agent(agent) => ("agent", &agent.name),
+                Definition::Graph(graph) => ("workflow", &graph.name),
+            };
+            let text = format!("--agent: the run keeps the {of} it began with, `{name}`");
             return Err(Failure::usage(text).help(
                 "leave --agent out; `ambidex runs retry` does what a stored run was given with another agent",
             ));
@@ -82,20 +87,56 @@ impl Resting {
     }
 }
 
-/// What a stored run's agent is.
-pub fn definition(stored: &Stored) -> Result<&Arc<AgentDefinition>, Failure> {
-    match &*stored.definition.definition {
-        Definition::Agent(definition) => Ok(definition),
-        Definition::Graph(_) => {
-            Err(Failure::usage("the run is a graph's, and this command goes on with agents"))
-        }
+/// What goes on with a run.
+pub enum Runner {
+    Agent(Chosen),
+    Graph(Graph),
+}
+
+impl Runner {
+    pub async fn resume(
+        &self,
+        run: &str,
+        inputs: Vec<Input>,
+        options: RunOptions,
+    ) -> Result<RunHandle, Failure> {
+        let handle = match self {
+            Self::Agent(chosen) => chosen.agent.resume(run, inputs, options).await,
+            Self::Graph(graph) => graph.resume(run, inputs, options).await,
+        };
+        handle.map_err(|error| Failure::building(&error))
     }
+}
+
+/// The agent or the workflow of a run, as it is configured now.
+pub fn runner(project: &mut Project, definition: &Definition, args: &RunArgs) -> Result<Runner, Failure> {
+    match definition {
+        Definition::Agent(definition) => agent(project, definition, args).map(Runner::Agent),
+        Definition::Graph(definition) => graph(project, definition, &args.agent).map(Runner::Graph),
+    }
+}
+
+/// The workflow of a run; its conditions and prompts are those that the run began with.
+pub fn graph(
+    project: &mut Project,
+    definition: &GraphDefinition,
+    args: &AgentArgs,
+) -> Result<Graph, Failure> {
+    let name = definition.name.as_str();
+    if !project.config().workflows.contains_key(name) {
+        let text = format!("the run belongs to the workflow `{name}`, which is not configured here");
+        return Err(Failure::new(Exit::ConfigInvalid, text)
+            .help("name its file with -w FILE, or go to the folder of its ambidex.toml"));
+    }
+    let workflow = project.workflow_with(name, &project::changes(args));
+    let graph = workflow.and_then(|workflow| workflow.pinned(definition));
+    graph.map_err(|error| Failure::building(&error))
 }
 
 /// Answers what the command line answers, and drives the run to its rest.
 pub async fn go_on(
     resting: Resting,
-    chosen: &Chosen,
+    runner: &Runner,
     args: &RunArgs,
     project: &mut Project,
     console: &mut Console,
@@ -104,14 +145,14 @@ pub async fn go_on(
     let Resting { run, definition, mut inputs, paused, unasked } = resting;
     let format = run::format(args.json, args.result_json);
     let interactive = console.is_interactive() && format == Format::Text;
-    let mut show = Show::new(console, format, definition.output.is_some());
+    let structured = matches!(&*definition, Definition::Agent(agent) if agent.output.is_some());
+    let mut show = Show::new(console, format, structured);
     let open = project.engine().questions().open(Some(&run)).await;
     let mut open = open.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let mut meant = open.clone();
     if unasked && open.is_empty() && args.answer.is_given() {
         let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
-        let handle = chosen.agent.resume(&run, std::mem::take(&mut inputs), options).await;
-        let handle = handle.map_err(|error| Failure::building(&error))?;
+        let handle = runner.resume(&run, std::mem::take(&mut inputs), options).await?;
         let watcher = Watcher {
             console,
             show: &mut show,
@@ -144,8 +185,7 @@ pub async fn go_on(
         on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
         ..RunOptions::default()
     };
-    let handle = chosen.agent.resume(&run, inputs, options).await;
-    let handle = handle.map_err(|error| Failure::building(&error))?;
+    let handle = runner.resume(&run, inputs, options).await?;
     let watcher = Watcher {
         console,
         show: &mut show,
@@ -204,15 +244,18 @@ fn check_configured(project: &Project, definition: &AgentDefinition) -> Result<(
 }
 
 /// What a paused run is granted.
-fn inputs(run: &Run, definition: &AgentDefinition, args: &RunArgs) -> Result<Vec<Input>, Failure> {
+fn inputs(run: &Run, definition: &Definition, args: &RunArgs) -> Result<Vec<Input>, Failure> {
     let (iterations, usd) = (args.agent.max_iterations, args.agent.max_usd);
     match run.phase() {
         Phase::Paused(pause) => {
             let mut grant =
                 Grant { iterations: iterations.unwrap_or(0), budget: Budget { usd, ..Budget::default() } };
-            let limit = &definition.budget;
+            let (limit, more) = match definition {
+                Definition::Agent(agent) => (&agent.budget, agent.max_iterations),
+                Definition::Graph(graph) => (&graph.budget, graph.max_steps),
+            };
             match pause {
-                Pause::MaxIterations => grant.iterations = iterations.unwrap_or(definition.max_iterations),
+                Pause::MaxIterations => grant.iterations = iterations.unwrap_or(more),
                 Pause::Budget(BudgetKind::Usd) => grant.budget.usd = usd.or(limit.usd),
                 Pause::Budget(BudgetKind::Tokens) => grant.budget.tokens = limit.tokens,
                 Pause::Budget(BudgetKind::ToolCalls) => grant.budget.tool_calls = limit.tool_calls,

@@ -28,11 +28,17 @@ pub async fn run(
     refuse_what_comes_later(args)?;
     let stop = CancellationToken::new();
     interrupts.guard(stop.clone());
+    if let Some(workflow) = &args.workflow {
+        return super::workflow::run(workflow, args, common, console, &interrupts, &stop).await;
+    }
     if let Some(file) = &args.resume {
         return resume::resume(file, args, common, console, &interrupts).await;
     }
     let common = &store::with_db(common, args.db.as_deref());
     let (mut project, store) = project::open_stored(common).await?;
+    if let Some(workflow) = super::workflow::followed(&project, &args.agent)? {
+        return super::workflow::go(&workflow, args, common, (project, store), console, &interrupts, &stop).await;
+    }
     let chosen = project::choose(&mut project, &args.agent, None)?;
     let format = format(args.json, args.result_json);
     let task = match input::task(args, console, &stop).await {
@@ -92,16 +98,16 @@ pub fn tell_of_the_offline_model(chosen: &Chosen, console: &mut Console) {
     }
 }
 
-fn refuse_what_comes_later(args: &RunArgs) -> Result<(), Failure> {
-    let later = [
-        (args.workflow.is_some(), "-w (workflows)"),
-        (!args.input.is_empty(), "-i (inputs of workflows)"),
-        (args.stage.is_some(), "--stage (workflows)"),
-        (args.thread.is_some(), "--thread (stored threads)"),
-    ];
+pub fn refuse_what_comes_later(args: &RunArgs) -> Result<(), Failure> {
+    let later = [(args.thread.is_some(), "--thread (stored threads)")];
     if let Some((_, what)) = later.iter().find(|(given, _)| *given) {
         let text = format!("{what}: not in this version ({})", env!("CARGO_PKG_VERSION"));
         return Err(Failure::usage(text).help("leave it out; `ambidex run --help` lists what there is"));
+    }
+    if args.workflow.is_none() && (!args.input.is_empty() || args.stage.is_some()) {
+        let flag = if args.stage.is_some() { "--stage" } else { "-i" };
+        return Err(Failure::usage(format!("{flag}: it belongs to a workflow, and none is named"))
+            .help("name it with -w WORKFLOW, or use `ambidex flow run FILE`"));
     }
     // clap forgets `requires` where the required flag conflicts with something that is there.
     if args.resume.is_none() && args.answer.is_given() {

@@ -1,6 +1,7 @@
 //! `ambidex runs`: stored runs, listed, shown, resumed, retried, ended.
 
 use ambidex_config::Environment;
+use ambidex_core::definition::Definition;
 use ambidex_core::event::{Status, Timestamp};
 use ambidex_core::record::{Input, Outcome, Record, RecordKind, RunInput};
 use ambidex_core::run::Run;
@@ -49,7 +50,8 @@ pub async fn runs(
     let interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
     let stop = CancellationToken::new();
     interrupts.guard(stop.clone());
-    let common = store::with_db(common, args.db.as_deref());
+    let mut common = store::with_db(common, args.db.as_deref());
+    common.flow.clone_from(&args.workflow);
     let loaded = project::load(&common, false)?;
     let environment = Environment::of_process();
     let Some(opened) = store::open(&loaded, &environment).await? else {
@@ -225,8 +227,8 @@ impl Place {
             ..RunArgs::default()
         };
         let resting = Resting::new(&found.id, &stored, &args)?;
-        let chosen = resume::agent(&mut self.project, &resting.definition, &args)?;
-        let ended = resume::go_on(resting, &chosen, &args, &mut self.project, console, interrupts).await?;
+        let runner = resume::runner(&mut self.project, &resting.definition, &args)?;
+        let ended = resume::go_on(resting, &runner, &args, &mut self.project, console, interrupts).await?;
         Ok(settle(&ended, &self.project, &self.common, Kept::Stored, console).await)
     }
 
@@ -243,14 +245,13 @@ impl Place {
             return Err(Failure::usage("the run has not ended").help(format!("go on with it: {command}")));
         }
         let stored = self.store.load(&found.id).await.map_err(store::failed)?;
-        let definition = resume::definition(&stored)?;
+        let definition = stored.definition.definition.clone();
         let first = self.store.records(&found.id, 0, 1).await.map_err(store::failed)?;
-        let Some(RecordKind::Accepted { input: RunInput::Messages(input), thread, deadline_ms, .. }) =
+        let Some(RecordKind::Accepted { input, thread, deadline_ms, .. }) =
             first.into_iter().next().map(|record| record.kind)
         else {
             return Err(Failure::new(Exit::Failed, format!("{}: its first record is gone", found.id)));
         };
-        let chosen = resume::agent_anew(&mut self.project, definition, &args.agent)?;
         let format = run::format(args.json, args.result_json);
         let interactive = console.is_interactive() && format == Format::Text;
         let options = RunOptions {
@@ -259,8 +260,20 @@ impl Place {
             on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
             ..RunOptions::default()
         };
-        let mut show = Show::new(console, format, chosen.agent.definition().output.is_some());
-        let handle = chosen.agent.start(input, options).map_err(|error| Failure::building(&error))?;
+        let (handle, structured) = match (&*definition, input) {
+            (Definition::Agent(definition), RunInput::Messages(input)) => {
+                let chosen = resume::agent_anew(&mut self.project, definition, &args.agent)?;
+                let structured = chosen.agent.definition().output.is_some();
+                (chosen.agent.start(input, options), structured)
+            }
+            (Definition::Graph(definition), RunInput::State(state)) => {
+                let graph = resume::graph(&mut self.project, definition, &args.agent)?;
+                (graph.start(Value::Object((*state).clone()), options), false)
+            }
+            _ => return Err(Failure::new(Exit::Failed, format!("{}: its first record does not fit", found.id))),
+        };
+        let handle = handle.map_err(|error| Failure::building(&error))?;
+        let mut show = Show::new(console, format, structured);
         console.say(&console.stderr_paint().dim(&format!("as {}", handle.id())));
         let watcher = Watcher {
             console,
@@ -284,11 +297,11 @@ impl Place {
         }
         self.refuse_where_driven(&found)?;
         let stored = self.store.load(&found.id).await.map_err(store::failed)?;
-        let definition = resume::definition(&stored)?;
-        let chosen = resume::agent(&mut self.project, definition, &RunArgs::default())?;
+        let definition = &stored.definition.definition;
+        let runner = resume::runner(&mut self.project, definition, &RunArgs::default())?;
         let options = RunOptions { on_waiting: OnWaiting::Return, ..RunOptions::default() };
-        let handle = chosen.agent.resume(&found.id, vec![Input::Cancel], options).await;
-        let ended = handle.map_err(|error| Failure::building(&error))?.outcome().await;
+        let handle = runner.resume(&found.id, vec![Input::Cancel], options).await?;
+        let ended = handle.outcome().await;
         match ended {
             Err(error) if error.result.as_ref().is_some_and(|result| result.status == Status::Cancelled) => {
                 console.say("cancelled");

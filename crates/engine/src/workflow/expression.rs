@@ -69,8 +69,33 @@ impl Expression {
             E::ValuesNotComparable(one, other) => {
                 format!("{} cannot be compared with {}", cel_kind(one), cel_kind(other))
             }
+            E::NoSuchOverload(error) => overload(error.function(), error.argument_types()),
             other => cut(&other.to_string()),
         }
+    }
+}
+
+/// An operator or a function that takes no values of these types.
+fn overload(function: &str, types: &[String]) -> String {
+    let words: Vec<&str> = types
+        .iter()
+        .map(|of| match of.as_str() {
+            "string" => "a text",
+            "int" | "uint" | "double" => "a number",
+            "bool" => "true or false",
+            "list" => "a list",
+            "map" => "a table",
+            "null_type" | "null" => "null",
+            other => other,
+        })
+        .collect();
+    let operator = function.trim_matches('_');
+    match (operator, words.as_slice()) {
+        ("<" | "<=" | ">" | ">=" | "==" | "!=", [one, other]) => {
+            format!("{one} cannot be compared with {other}")
+        }
+        (operator, [one, other]) => format!("`{operator}` does not go with {one} and {other}"),
+        (operator, words) => format!("`{operator}` does not go with {}", words.join(", ")),
     }
 }
 

@@ -156,9 +156,12 @@ fn said(error: &minijinja::Error, text: &str) -> String {
     let detail = error.detail().map(str::to_owned);
     let what = match error.kind() {
         minijinja::ErrorKind::UndefinedError => {
-            let name = error.range().and_then(|range| text.get(range)).map(str::trim);
+            // The range is that of the last part of a name with dots.
+            let read = error.range().and_then(|range| text.get(..range.end)).map(str::trim_end);
+            let of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '[' | ']');
+            let name = read.map(|read| read.rsplit(|c| !of_name(c)).next().unwrap_or_default());
             match name.filter(|name| !name.is_empty()) {
-                Some(name) => format!("`{}` is not there", name.trim_matches(['{', '}', ' '])),
+                Some(name) => format!("`{name}` is not there"),
                 None => detail.unwrap_or_else(|| "a value that it uses is not there".into()),
             }
         }
