@@ -59,7 +59,7 @@ pub use ambidex_core::{BoxFuture, BoxStream, Chunk, Context, Error, ErrorKind, U
 pub use ambidex_engine::{
     Agent, AgentBuilder, ApprovalPolicy, Batch, BatchItem, BatchOptions, BlockingAgent, Engine, EventStream,
     Graph, GraphBuilder, Handoff, Hook, OnWaiting, RunError, RunEvents, RunFile, RunHandle, RunOptions,
-    RunResult, Runnable, Task, Team, ToolDecision, ToolInvocation,
+    RunResult, Runnable, Task, Team, ToolDecision, ToolInvocation, Workflow, WorkflowBuilder,
 };
 pub use ambidex_macros::tool;
 
@@ -80,6 +80,11 @@ pub mod teams {
     };
     pub use ambidex_engine::team::{Analysis, Complexity, OnFailure, Part, TeamBuilder, TeamResult};
     pub use ambidex_engine::{AgentTool, HandoffBuilder, HandoffResult, Passed};
+}
+
+/// Workflows: how they are drawn.
+pub mod workflow {
+    pub use ambidex_engine::workflow::Format;
 }
 
 /// Models: providers over HTTP, scripts, retry, limits, an exact cache, routes over several models.

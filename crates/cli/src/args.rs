@@ -117,8 +117,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub answer: AnswerArgs,
 
-    /// Run this workflow: a configured name, or a file
-    #[arg(short = 'w', long, value_name = "WORKFLOW", conflicts_with = "resume", help_heading = "Workflows")]
+    /// Run this workflow: a configured name, or a file; with --resume, the file of the run's workflow
+    #[arg(short = 'w', long, value_name = "WORKFLOW", help_heading = "Workflows")]
     pub workflow: Option<String>,
     /// An input of the workflow; lists and tables are JSON
     #[arg(short = 'i', long = "input", value_name = "KEY=VALUE", conflicts_with = "resume", help_heading = "Workflows")]
@@ -160,7 +160,8 @@ pub enum FlowVerb {
     /// Run a workflow to its end
     Run {
         /// A file, or a name of the configuration
-        file: String,
+        #[arg(value_name = "FILE")]
+        flow: String,
         #[command(flatten)]
         args: Box<RunArgs>,
     },

@@ -67,8 +67,8 @@ fn value(value: &Value) -> String {
 }
 
 /// `3 calls · 2 tools · 1,234 in / 210 out tokens · $0.0021 · 3.2 s`.
-pub fn summary(usage: &Usage, calls: u32, tools: u64, time: f64) -> String {
-    let mut parts = vec![counted(u64::from(calls), "model call")];
+pub fn summary(usage: &Usage, (calls, what): (u64, &str), tools: u64, time: f64) -> String {
+    let mut parts = vec![counted(calls, what)];
     if tools > 0 {
         parts.push(counted(tools, "tool call"));
     }

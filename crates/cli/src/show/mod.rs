@@ -54,6 +54,8 @@ pub struct Show {
     tools: u64,
     /// The summary is said at the end.
     pub summary: bool,
+    /// It counts steps, and no calls of models.
+    pub is_graph: bool,
 }
 
 /// The reply under way.
@@ -98,6 +100,7 @@ impl Show {
             calls: 0,
             tools: 0,
             summary: true,
+            is_graph: false,
         }
     }
 
@@ -349,6 +352,7 @@ impl Show {
     fn sum_up(&self, console: &mut Console, result: &RunResult) {
         let paint = console.stderr_paint();
         let calls = result.iterations_used.max(self.calls);
+        let calls = (u64::from(calls), if self.is_graph { "step" } else { "model call" });
         let text = line::summary(&result.usage, calls, self.tools, result.execution_time);
         let (mark, word) = match result.status {
             Status::Succeeded if result.task_completed => (paint.green("✓"), "done"),

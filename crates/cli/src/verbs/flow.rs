@@ -18,8 +18,8 @@ pub fn flow(verb: FlowVerb, common: &Common, console: &mut Console) -> Result<Ex
         FlowVerb::Draw { file, workflow, format, output } => {
             draw(&file, workflow.as_deref(), format, output.as_deref(), common, console)
         }
-        FlowVerb::Run { file, args } => {
-            let args = RunArgs { workflow: Some(file), ..*args };
+        FlowVerb::Run { flow, args } => {
+            let args = RunArgs { workflow: Some(flow), ..*args };
             asynchronously(|at_once| run::run(&args, common, console, at_once))
         }
     }

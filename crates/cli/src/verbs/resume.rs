@@ -147,6 +147,7 @@ pub async fn go_on(
     let interactive = console.is_interactive() && format == Format::Text;
     let structured = matches!(&*definition, Definition::Agent(agent) if agent.output.is_some());
     let mut show = Show::new(console, format, structured);
+    show.is_graph = matches!(&*definition, Definition::Graph(_));
     let open = project.engine().questions().open(Some(&run)).await;
     let mut open = open.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let mut meant = open.clone();

@@ -28,11 +28,15 @@ pub async fn run(
     refuse_what_comes_later(args)?;
     let stop = CancellationToken::new();
     interrupts.guard(stop.clone());
+    if let Some(file) = &args.resume {
+        let common = &match &args.workflow {
+            Some(workflow) => super::workflow::with_file(common, workflow)?,
+            None => common.clone(),
+        };
+        return resume::resume(file, args, common, console, &interrupts).await;
+    }
     if let Some(workflow) = &args.workflow {
         return super::workflow::run(workflow, args, common, console, &interrupts, &stop).await;
-    }
-    if let Some(file) = &args.resume {
-        return resume::resume(file, args, common, console, &interrupts).await;
     }
     let common = &store::with_db(common, args.db.as_deref());
     let (mut project, store) = project::open_stored(common).await?;

@@ -274,6 +274,7 @@ impl Place {
         };
         let handle = handle.map_err(|error| Failure::building(&error))?;
         let mut show = Show::new(console, format, structured);
+        show.is_graph = matches!(&*definition, Definition::Graph(_));
         console.say(&console.stderr_paint().dim(&format!("as {}", handle.id())));
         let watcher = Watcher {
             console,
@@ -335,9 +336,18 @@ impl Place {
     /// The one run that a text means.
     async fn find(&self, text: &str) -> Result<RunSummary, Failure> {
         if text == LAST {
-            let page = self.store.runs(RunQuery { limit: 1, ..RunQuery::default() }).await;
-            let newest = page.map_err(store::failed)?.runs.into_iter().next();
-            return newest.ok_or_else(|| Failure::usage("the store has no runs yet"));
+            let mut query = RunQuery { limit: PAGE, ..RunQuery::default() };
+            loop {
+                let page = self.store.runs(query.clone()).await.map_err(store::failed)?;
+                // The runs of a workflow's steps are part of its own.
+                if let Some(newest) = page.runs.into_iter().find(|run| !run.id.contains('/')) {
+                    return Ok(newest);
+                }
+                if page.next.is_none() {
+                    return Err(Failure::usage("the store has no runs yet"));
+                }
+                query.cursor = page.next;
+            }
         }
         let exact = RunQuery { run: Some(text.to_owned()), ..RunQuery::default() };
         if let Some(run) = self.store.runs(exact).await.map_err(store::failed)?.runs.into_iter().next() {

@@ -104,6 +104,7 @@ pub async fn go(
         ..RunOptions::default()
     };
     let mut show = Show::new(console, format, false);
+    show.is_graph = true;
     let given = match given(&workflow, args, console, stop).await {
         Ok(given) => given,
         Err(failure) => {

@@ -6,6 +6,7 @@ mod batch;
 mod bench;
 mod chat;
 mod durable;
+mod flow;
 mod interrupts;
 mod manual;
 mod misuse;

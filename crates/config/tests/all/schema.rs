@@ -138,6 +138,53 @@ tool_choice = { tool = "h" }
 timeout = "1h"
 [profiles.x.runtime]
 sync_workers = 1
+[agents.follower]
+mode = "workflow"
+workflow = "w"
+[workflows.w]
+description = "everything"
+input = { topic = "string", list = "string[]?" }
+output = { text = "steps.one.text" }
+max_steps = 100
+concurrency = 2
+[[workflows.w.steps]]
+id = "one"
+agent = "a"
+prompt = "{{ input.topic }}"
+when = "true"
+retry = { attempts = 2, base = "1s", cap = "2s" }
+timeout = "1m"
+cache = true
+on_error = "ask"
+max_visits = 3
+choose = [{ when = "true", go = "two" }, { go = "end" }]
+[[workflows.w.steps]]
+id = "two"
+parallel = ["a", { agent = "a", prompt = "x" }]
+merge = { how = "best_of", judge = ["a"], judges = 3, rubric = "good", at_least = 1 }
+[[workflows.w.steps]]
+id = "three"
+needs = ["one"]
+human = { question = "?", form = { yes = "boolean" }, expire = "2d" }
+[[workflows.w.steps]]
+id = "four"
+each = { over = "input.list", as = "it", concurrency = 2 }
+flow = "v"
+input = { x = "{{ it }}" }
+[[workflows.w.steps]]
+id = "five"
+wait = "10m"
+[[workflows.w.steps]]
+id = "six"
+wait = { until = "2026-01-31T09:00:00Z" }
+[[workflows.w.steps]]
+id = "seven"
+tool = "read_file"
+args = { path = "x" }
+[workflows.v]
+input = { x = "string" }
+output = "input.x"
+steps = [{ id = "one", parallel = ["a"], merge = { how = "vote", field = "x", reduce = "median" } }]
 "#;
 
 #[test]

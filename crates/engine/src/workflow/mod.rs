@@ -44,9 +44,9 @@ use input::Inputs;
 ///
 /// ```
 /// use ambidex_engine::{Agent, Workflow};
-/// use ambidex_models::scripted::Scripted;
+/// use ambidex_models::scripted::ScriptedModel;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let writer = Agent::builder().name("writer").model(Scripted::replying("A haiku.")).build()?;
+/// let writer = Agent::builder().name("writer").model(ScriptedModel::new(["A haiku."])).build()?;
 /// let workflow = Workflow::builder("poem")
 ///     .input(serde_json::json!({ "topic": "string" }))
 ///     .step(serde_json::json!({ "id": "write", "agent": "writer", "prompt": "On {{ input.topic }}" }))

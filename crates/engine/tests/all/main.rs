@@ -15,6 +15,7 @@ mod graph_history;
 mod graph_nodes;
 mod graph_recovery;
 mod graph_runs;
+mod flows;
 mod graph_snapshots;
 mod handoff;
 mod hooks;
