@@ -114,6 +114,46 @@ fn a_workflow_runs_another_for_each_word() {
 }
 
 #[test]
+fn whoever_is_asked_about_a_call_sees_its_arguments() {
+    let place = example("approval");
+    let flow = std::fs::read_to_string(place.path().join("flow.toml")).expect("text");
+    place.write("flow.toml", &flow.replace("once = \"allow\"", "once = \"ask\""));
+    let db = ["--db", "sqlite:state.db"];
+    place.ambidex(&["flow", "run", "flow.toml", "-i", "to=Ada", db[0], db[1]]).ends(3);
+    let answer = ["--answer", r#"{"decision": "send"}"#];
+    let resume = ["runs", "resume", "@last", "-w", "flow.toml", db[0], db[1], answer[0], answer[1]];
+    let asked = place.ambidex(&resume).ends(3);
+    asked.says("May `post` run?").says("\"to\": \"Ada\"").says("Dear Ada, all is well.");
+    let resume = ["runs", "resume", "@last", "-w", "flow.toml", db[0], db[1], "--yes"];
+    place.ambidex(&resume).ends(0);
+    assert!(place.path().join("sent-to-Ada.txt").exists());
+}
+
+#[test]
+fn a_failure_that_a_person_is_asked_about_is_left_out() {
+    let place = example("triage");
+    let ran = place.ambidex(&["flow", "run", "flow.toml", "fire in the hall"]).ends(3);
+    let ran = ran.says("The step `page` failed");
+    let file = ran.err.split("kept in ").nth(1).and_then(|rest| rest.lines().next()).expect("a file").to_owned();
+    let resume = |answer: &str| {
+        place.ambidex(&["run", "--resume", &file, "-w", "flow.toml", "--result-json", "--answer", answer])
+    };
+    assert_eq!(output(&resume("skip").ends(0)), json!({ "kind": "other", "answer": "nothing to do" }));
+    let ran = place.ambidex(&["flow", "run", "flow.toml", "the broken printer", "--result-json"]).ends(0);
+    assert_eq!(output(&ran)["answer"], "printer: turn it off and on\n");
+}
+
+#[test]
+fn members_have_tasks_of_their_own_and_judges_choose() {
+    let ran = example("brief").ambidex(&["flow", "run", "flow.toml", "rivers", "-i", "long=yes"]).ends(0);
+    assert_eq!(ran.out, "Opening of rivers.\nMiddle of rivers.\nEnd of rivers, at length.\n");
+    let languages = r#"languages=["fr", "de"]"#;
+    let place = example("translate");
+    let ran = place.ambidex(&["flow", "run", "flow.toml", "-i", "text=Hello", "-i", languages, "--result-json"]);
+    assert_eq!(output(&ran.ends(0)), json!(["[fr] Hello", "[de] Hello"]));
+}
+
+#[test]
 fn what_is_wrong_is_refused_with_a_word() {
     let place = example("review");
     place.ambidex(&["flow", "run", "flow.toml"]).ends(2).says("`topic` is missing").says("topic: string");

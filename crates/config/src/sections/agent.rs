@@ -23,7 +23,7 @@ use crate::suggest::nearest;
 ))]
 pub struct Agent {
     pub mode: AgentMode,
-    /// The name of a model or a route, or `PROVIDER:NAME`.
+    /// The name of a model or a route, or `PROVIDER:NAME`. Only an agent that follows a workflow needs none.
     pub model: String,
     /// The workflow that it follows, where its mode says so.
     #[serde(skip_serializing_if = "Option::is_none")]

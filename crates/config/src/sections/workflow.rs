@@ -14,10 +14,12 @@ use crate::reader::{At, Fields, FromNode};
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workflow {
+    /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// What a run is given: names and types, or a JSON Schema of an object.
     pub input: Json,
+    /// See [Workflows](workflows.md).
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
     /// What a run gives: an expression, or a table of names and expressions. Default: the result of the steps that

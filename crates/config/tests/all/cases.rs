@@ -146,6 +146,9 @@ fn visit(schema: &Json, root: &Json, path: &str, keys: &mut BTreeSet<String>) {
             visit(property, root, &join(key), keys);
         }
     }
+    if schema["items"].is_object() {
+        visit(&schema["items"], root, path, keys);
+    }
     if schema["additionalProperties"].is_object() {
         visit(&schema["additionalProperties"], root, &join("*"), keys);
     }
@@ -162,8 +165,11 @@ fn every_key_has_a_case_of_a_wrong_value() {
     for error in cases().iter().flat_map(|case| case.errors().unwrap().iter().cloned().collect::<Vec<_>>()) {
         use ConfigErrorKind::{InvalidValue, OutOfRange, PlainSecret, WrongType};
         if matches!(error.kind, WrongType | InvalidValue | OutOfRange | PlainSecret) {
-            let mut parts: Vec<&str> = error.key.split('.').collect();
-            if parts.len() > 1 && ["providers", "models", "routes", "tools", "agents"].contains(&parts[0]) {
+            // Elements of lists have no names.
+            let key: String = error.key.split('[').map(|part| part.split_once(']').map_or(part, |it| it.1)).collect();
+            let mut parts: Vec<&str> = key.split('.').collect();
+            let named = ["providers", "models", "routes", "tools", "agents", "workflows"];
+            if parts.len() > 1 && named.contains(&parts[0]) {
                 parts[1] = "*";
             }
             if parts.len() > 3 && ["headers", "env", "query", "weights"].contains(&parts[2]) {

@@ -52,6 +52,19 @@ fn manual_examples_load() {
     assert!(examples >= 5, "only {examples} examples were found");
 }
 
+#[test]
+fn the_page_on_workflows_names_every_key() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).unwrap();
+    let schema = Config::json_schema();
+    for definition in ["Workflow", "Step", "Each", "Choose", "Merge", "Human"] {
+        let properties = schema["$defs"][definition]["properties"].as_object().expect(definition);
+        for key in properties.keys() {
+            let is_named = [format!("`{key}`"), format!("{key}, "), format!("{key} }}"), format!("{key}:"), format!("{key} =")];
+            assert!(is_named.iter().any(|named| text.contains(named.as_str())), "{definition}.{key}");
+        }
+    }
+}
+
 /// The keys of a schema as Markdown.
 struct Manual<'a>(&'a Json);
 

@@ -1,7 +1,7 @@
 //! From steps to the nodes of a graph.
 //!
 //! A step is a node of its name. Where something has to happen before it (it is counted, may be left out, runs over a
-//! list), a node `ID enter` stands in front; where a person decides about its failures, `ID error` and `ID failed`
+//! list, has arguments to fill in), a node `ID enter` stands in front; where a person decides about its failures, `ID error` and `ID failed`
 //! stand beside it. All paths end at [`OUTPUT_NODE`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -240,8 +240,10 @@ impl Compiler<'_> {
         let resets = step.on_error != StepOnError::Fail && self.order.reaches[at].contains(&at);
         let given = self.given(step);
         let each = step.each.as_ref();
-        let gathers = each.is_some() && (self.plain_list(step).is_none() || given.is_some());
-        if !counts && !resets && step.when.is_none() && !gathers && given.is_none() {
+        let args = filled_args(step);
+        let is_given = given.is_some() || args.is_some();
+        let gathers = each.is_some() && (self.plain_list(step).is_none() || is_given);
+        if !counts && !resets && step.when.is_none() && !gathers && !is_given {
             return None;
         }
         let (key, text) = given.map(|(key, text)| (key.to_owned(), text)).unzip();
@@ -256,6 +258,7 @@ impl Compiler<'_> {
             name: each.map(|each| each.name.clone()),
             text,
             key,
+            args,
         })
     }
 
@@ -276,8 +279,8 @@ impl Compiler<'_> {
             output: step.kind().is_some().then(|| result_field(&step.id)),
             effect: tool.effect,
             approval: tool.approval,
-            each: step.each.as_ref().map(|_| match (self.plain_list(step), self.given(step)) {
-                (Some(list), None) => list,
+            each: step.each.as_ref().map(|_| match self.plain_list(step) {
+                Some(list) if self.given(step).is_none() && filled_args(step).is_none() => list,
                 _ => each_field(&step.id),
             }),
             concurrency: step.each.as_ref().and_then(|each| each.concurrency),
@@ -322,9 +325,13 @@ impl Compiler<'_> {
         }
         if let Some(tool) = &step.tool {
             let exclusive = (self.known.tool)(tool).exclusive;
-            let args = Value::Object(step.args.clone().unwrap_or_default());
             let work = NodeWork::Tool { tool: tool.clone(), exclusive };
-            return (work, given("args", What::Arguments(args)));
+            let input = match (filled_args(step), &step.each) {
+                (None, _) => Source::Value(Value::Object(step.args.clone().unwrap_or_default())),
+                (Some(_), Some(_)) => Source::State,
+                (Some(_), None) => Source::Field(given_field(&step.id)),
+            };
+            return (work, input);
         }
         if !step.parallel.is_empty() {
             let texts = step.parallel.iter().map(|member| member.prompt.clone().or_else(|| step.prompt.clone()));
@@ -421,6 +428,14 @@ impl Compiler<'_> {
         };
         [tells, asks]
     }
+}
+
+/// The arguments of a tool, where there is something to fill in.
+fn filled_args(step: &Step) -> Option<Value> {
+    let args = Value::Object(step.tool.as_ref().and(step.args.clone())?);
+    let mut has_template = false;
+    in_arguments(&args, &mut |text| has_template |= text.contains('{'));
+    has_template.then_some(args)
 }
 
 fn enter_node(enter: &Enter) -> NodeDefinition {

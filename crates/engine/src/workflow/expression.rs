@@ -28,7 +28,7 @@ impl Expression {
             let first = errors.errors.first();
             let said = first.map_or_else(|| "it cannot be read".to_owned(), |error| error.msg.clone());
             let column = first.map(|error| error.pos.1).filter(|column| *column > 0);
-            let said = said.trim().trim_start_matches("Syntax error: ").to_owned();
+            let said = plainly(said.trim().trim_start_matches("Syntax error: "));
             column.map_or(said.clone(), |column| format!("{said} (at character {column})"))
         })?;
         let mut references = References::default();
@@ -73,6 +73,14 @@ impl Expression {
             other => cut(&other.to_string()),
         }
     }
+}
+
+/// What the parser says, without the list of all that it would have taken.
+fn plainly(said: &str) -> String {
+    let unexpected = ["mismatched input ", "extraneous input ", "no viable alternative at input "];
+    let Some(rest) = unexpected.iter().find_map(|start| said.strip_prefix(start)) else { return said.to_owned() };
+    let token = rest.split(" expecting").next().unwrap_or(rest).trim_matches('\'');
+    if token.ends_with("<EOF>") { "it ends too early".to_owned() } else { format!("`{token}` cannot stand there") }
 }
 
 /// An operator or a function that takes no values of these types.

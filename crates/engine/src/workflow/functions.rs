@@ -61,6 +61,9 @@ pub(super) struct Enter {
     /// The key that the text stands in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Arguments of a tool, filled in beforehand: whoever is asked about the call sees them as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,7 +109,6 @@ pub(super) enum What {
     Texts { texts: Vec<Option<String>>, needs: Vec<String> },
     /// The results of these steps, or else the input.
     Results(Vec<String>),
-    Arguments(Value),
     /// The input of a workflow, which declares this schema.
     Input { flow: String, schema: Value, value: Value },
     /// One input of a workflow, as [`Self::Results`].
@@ -211,6 +213,7 @@ struct Prepared {
     /// By their texts.
     expressions: HashMap<String, Expression>,
     template: Option<Template>,
+    arguments: Option<Arguments>,
 }
 
 impl Ready {
@@ -226,13 +229,17 @@ impl Ready {
             expressions.insert(text.clone(), spot.expression(key, text)?);
             Ok(())
         };
-        let mut template = None;
+        let (mut template, mut arguments) = (None, None);
         match &job {
             Job::Enter(enter) => {
                 enter.when.iter().try_for_each(|text| add("when", text))?;
                 enter.over.iter().try_for_each(|text| add("each.over", text))?;
                 if let (Some(text), Some(key)) = (&enter.text, &enter.key) {
                     template = Some(spot.template(key, text)?);
+                }
+                if let Some(args) = &enter.args {
+                    let parsed = Arguments::parse(args);
+                    arguments = Some(parsed.map_err(|(text, why)| spot.invalid("args", &text, &why))?);
                 }
             }
             Job::Choose(rules) | Job::Recover { skip: rules, .. } => {
@@ -245,7 +252,7 @@ impl Ready {
             Job::Output(Gives::Steps(_)) | Job::Failed { .. } => {}
         }
         let lists = lists.clone();
-        Ok(Self { job: Arc::new(Prepared { job, spot, lists, expressions, template }) })
+        Ok(Self { job: Arc::new(Prepared { job, spot, lists, expressions, template, arguments }) })
     }
 }
 
@@ -308,21 +315,14 @@ impl Prepared {
                 };
                 list = Some(items);
             }
-            if let Some(template) = &self.template {
-                let (key, text) = (enter.key.as_deref().unwrap_or_default(), enter.text.as_deref());
-                let fill = |item: Option<&Value>| {
-                    let name = enter.name.as_deref().unwrap_or("item");
-                    let scope = Scope { state, item: item.map(|item| (name, item)), lists: &self.lists };
-                    let filled = template.fill(scope).map(Value::String);
-                    filled.map_err(|why| self.spot.error(key, text.unwrap_or_default(), &why))
-                };
+            if self.template.is_some() || self.arguments.is_some() {
                 match &list {
                     Some(items) => {
-                        let texts = items.iter().map(|item| fill(Some(item)));
-                        list = Some(texts.collect::<Result<_, _>>()?);
+                        let given = items.iter().map(|item| self.given(enter, state, Some(item)));
+                        list = Some(given.collect::<Result<_, _>>()?);
                     }
                     None => {
-                        update.insert(given_field(step), fill(None)?);
+                        update.insert(given_field(step), self.given(enter, state, None)?);
                     }
                 }
             }
@@ -335,6 +335,25 @@ impl Prepared {
             output.go.clone_from(if runs { &enter.go } else { &enter.skip });
         }
         Ok(output)
+    }
+
+    /// What the step is given.
+    fn given(&self, enter: &Enter, state: &State, item: Option<&Value>) -> Result<Value, Error> {
+        let name = enter.name.as_deref().unwrap_or("item");
+        let scope = Scope { state, item: item.map(|item| (name, item)), lists: &self.lists };
+        match (&self.template, &self.arguments) {
+            (Some(template), _) => {
+                let (key, text) = (enter.key.as_deref(), enter.text.as_deref());
+                let filled = template.fill(scope).map(Value::String);
+                filled.map_err(|why| {
+                    self.spot.error(key.unwrap_or_default(), text.unwrap_or_default(), &why)
+                })
+            }
+            (None, Some(arguments)) => {
+                arguments.fill(scope).map_err(|(text, why)| self.spot.error("args", &text, &why))
+            }
+            (None, None) => Ok(Value::Null),
+        }
     }
 
     fn choose(&self, rules: &Rules, state: &State) -> Result<NodeOutput, Error> {
@@ -443,7 +462,7 @@ impl Filling {
                 }
             }
             What::Results(_) | What::Task { .. } => {}
-            What::Arguments(value) | What::Input { value, .. } => {
+            What::Input { value, .. } => {
                 let parsed = Arguments::parse(value);
                 arguments = Some(parsed.map_err(|(text, why)| spot.invalid(&given.key, &text, &why))?);
             }
@@ -480,7 +499,6 @@ impl Filling {
                 json!({ "prompts": prompts })
             }
             What::Results(_) => needs().into(),
-            What::Arguments(_) => arguments()?,
             What::Input { .. } => {
                 let given = arguments()?;
                 let taken = self.inputs.as_ref().map_or(Ok(given.clone()), |inputs| inputs.take(given));

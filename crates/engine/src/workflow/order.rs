@@ -151,7 +151,9 @@ pub(super) fn circle_of_needs(workflow: &Workflow) -> Option<Vec<String>> {
     let index: HashMap<&str, usize> =
         workflow.steps.iter().enumerate().map(|(at, step)| (step.id.as_str(), at)).collect();
     let needs = |at: usize| -> Vec<usize> {
-        workflow.steps[at].needs.iter().filter_map(|need| index.get(need.as_str()).copied()).collect()
+        let needs = workflow.steps[at].needs.iter().filter_map(|need| index.get(need.as_str()).copied());
+        // Of a step that needs itself the names tell.
+        needs.filter(|need| *need != at).collect()
     };
     let mut done = vec![false; workflow.steps.len()];
     for start in 0..workflow.steps.len() {

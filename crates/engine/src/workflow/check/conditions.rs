@@ -197,7 +197,7 @@ impl Inference<'_, '_> {
                 if one.comparable(other) && [one, other].iter().all(|of| of.is_number() || **of == Type::Any) {
                     self.number(one, other)
                 } else {
-                    self.mismatch("calculates", one, other);
+                    self.mismatch("calculates with", one, other);
                     Type::Any
                 }
             }
@@ -221,8 +221,8 @@ impl Inference<'_, '_> {
     }
 
     fn mismatch(&mut self, does: &str, one: &Type, other: &Type) {
-        let text = format!("it {does} {} with {}", one.words(), other.words());
-        self.wrong(text);
+        let with = if does == "compares" { "with" } else { "and" };
+        self.wrong(format!("it {does} {} {with} {}", one.words(), other.words()));
     }
 
     fn wrong(&mut self, message: String) {

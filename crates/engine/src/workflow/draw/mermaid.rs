@@ -34,11 +34,6 @@ pub(super) fn draw(sketch: &Sketch) -> String {
         let label = edge.label.as_ref().map_or_else(String::new, |label| format!("|\"{}\"|", escaped(label)));
         out.push_str(&format!("    s{} {arrow}{label} {to}\n", edge.from));
     }
-    for at in 0..sketch.boxes.len() {
-        if sketch.out(at).next().is_none() {
-            out.push_str(&format!("    s{at} --> done\n"));
-        }
-    }
     out
 }
 

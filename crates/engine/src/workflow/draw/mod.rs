@@ -101,6 +101,11 @@ impl Sketch {
                 });
             }
         }
+        for at in 0..workflow.steps.len() {
+            if !edges.iter().any(|edge| edge.from == at) {
+                edges.push(Edge { from: at, to: None, label: None, chosen: false, back: false });
+            }
+        }
         let schema = &workflow.input;
         let inputs = schema["properties"].as_object().into_iter().flatten();
         let inputs = inputs.map(|(name, schema)| format!("{name}: {}", super::input::type_of(schema)));

@@ -12,6 +12,8 @@ const GAP_Y: f64 = 56.0;
 const LINE: f64 = 16.0;
 const CHAR: f64 = 6.9;
 const NARROWEST: f64 = 120.0;
+/// Characters of a label.
+const LABEL: usize = 30;
 /// A place where an edge passes a layer.
 const PASS: f64 = 18.0;
 
@@ -33,7 +35,9 @@ pub(super) fn draw(sketch: &Sketch) -> String {
     let layers = Layers::new(sketch);
     let (places, width, height) = places(sketch, &layers);
     let backs = sketch.edges.iter().filter(|edge| !layers.goes_down(edge)).count() as f64;
-    let right = width + if backs > 0.0 { 20.0 + 16.0 * backs + 90.0 } else { 0.0 };
+    let backwards = sketch.edges.iter().filter(|edge| !layers.goes_down(edge));
+    let widest = backwards.filter_map(|edge| edge.label.as_deref()).map(label_width).fold(0.0, f64::max);
+    let right = width + if backs > 0.0 { 24.0 + 16.0 * backs + widest } else { 0.0 };
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -56,11 +60,6 @@ pub(super) fn draw(sketch: &Sketch) -> String {
         } else {
             back(&mut out, &mut labels, &places, edge, width + 12.0 + 16.0 * lane);
             lane += 1.0;
-        }
-    }
-    for at in 0..sketch.boxes.len() {
-        if sketch.out(at).next().is_none() {
-            straight(&mut out, &places, at);
         }
     }
     for start in &sketch.starts {
@@ -261,25 +260,17 @@ fn back(out: &mut String, labels: &mut String, places: &HashMap<Key, Place>, edg
         lane - r
     );
     if let Some(text) = &edge.label {
-        label(labels, lane + 8.0, y1 - (y1 - y2) / 2.0, text);
+        label(labels, lane + label_width(text) / 2.0 - 8.0, y1 - (y1 - y2) / 2.0, text);
     }
 }
 
-fn straight(out: &mut String, places: &HashMap<Key, Place>, at: usize) {
-    let (Some(from), Some(to)) = (places.get(&Key::Box(at)), places.get(&Key::End)) else { return };
-    let (x1, y1, x2, y2) = (from.middle(), from.y + from.h, to.middle(), to.y - 4.0);
-    let half = (y2 - y1) / 2.0;
-    let _ = writeln!(
-        out,
-        "<path class=\"edge\" d=\"M{x1:.1} {y1:.1} C{x1:.1} {:.1} {x2:.1} {:.1} {x2:.1} {y2:.1}\"/>",
-        y1 + half,
-        y2 - half
-    );
+fn label_width(text: &str) -> f64 {
+    short(text, LABEL).chars().count() as f64 * 6.2 + 10.0
 }
 
 fn label(labels: &mut String, x: f64, y: f64, text: &str) {
-    let text = short(text, 30);
-    let w = text.chars().count() as f64 * 6.2 + 10.0;
+    let w = label_width(text);
+    let text = short(text, LABEL);
     let _ = writeln!(
         labels,
         "<rect class=\"tag\" x=\"{:.1}\" y=\"{:.1}\" width=\"{w:.1}\" height=\"16\" rx=\"4\"/><text class=\"label mid\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",

@@ -28,9 +28,6 @@ pub(super) fn draw(sketch: &Sketch) -> String {
             out.push_str(&format!("  │   {line}\n"));
         }
         let edges: Vec<_> = sketch.out(*at).collect();
-        if edges.is_empty() {
-            out.push_str("  └─▶ end\n");
-        }
         for (number, edge) in edges.iter().enumerate() {
             let corner = if number + 1 == edges.len() { "└" } else { "├" };
             let to = edge.to.map_or("end", |to| sketch.boxes[to].id.as_str());
