@@ -23,6 +23,7 @@ pub(crate) fn answer(question: &Question, answer: Answer) -> Result<Answer, Stri
             json!({ name: value })
         }
         (Answer::Answer { answer: value } | Answer::Edit { args: value }, _) => value.clone(),
+        (Answer::Approve | Answer::Repeat, _) if form["type"] == "boolean" => true.into(),
         (Answer::Approve | Answer::Repeat, _) => match yes {
             Some(name) => json!({ name: true }),
             None => return Err(format!("the question wants a form filled in: {}", fields(form))),

@@ -1,8 +1,8 @@
 //! The graph of a step with `parallel`: its agents side by side, and the merge behind them.
 
 use ambidex_config::Step;
-use ambidex_core::graph::{GraphDefinition, Next, NodeCall, NodeDefinition, NodeWork, OnError, Source};
-use ambidex_core::{Context, Error, ErrorKind};
+use ambidex_core::graph::{GraphDefinition, Next, NodeDefinition, NodeWork, OnError, Source};
+use ambidex_core::{Error, ErrorKind};
 
 use super::parts::Parts;
 use super::scope::ERRORS;
@@ -60,10 +60,7 @@ pub(super) fn graph(name: &str, step: &Step, parts: &Parts) -> Result<Graph, Err
     };
     let mut builder = Graph::from_definition(definition).engine(&parts.engine);
     for (name, function) in merge::functions() {
-        builder = builder.function(name, move |call: NodeCall, context: Context| {
-            let merged = function(&call, &context);
-            async move { merged }
-        });
+        builder = builder.shared_function(name, function);
     }
     for member in &step.parallel {
         builder = builder.agent(member.agent.clone(), parts.agent(&member.agent)?);
