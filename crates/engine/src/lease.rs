@@ -176,6 +176,11 @@ impl Owner {
         parts.next().is_none().then_some(owner)
     }
 
+    /// Whether it is this process.
+    pub fn is_here(&self) -> bool {
+        self.pid == std::process::id() && machine().is_some_and(|machine| machine == self.machine)
+    }
+
     /// Whether the process is known to have ended. False for those of other machines.
     pub fn is_gone(&self) -> bool {
         let known = !self.start.is_empty() && !self.machine.is_empty();

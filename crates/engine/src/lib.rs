@@ -40,6 +40,7 @@ mod run_loop;
 mod sub_run;
 mod summary;
 pub mod team;
+mod time_travel;
 mod weight;
 pub mod workflow;
 
@@ -56,6 +57,7 @@ pub use workflow::{Workflow, WorkflowBuilder};
 pub use graph::{Graph, GraphBuilder, NodeFunction, Templates};
 pub use handle::RunHandle;
 pub use handoff::{Handoff, HandoffBuilder, HandoffResult, Passed};
+pub use history::Holder;
 pub use hook::{Hook, StopWhen, ToolDecision, ToolInvocation};
 pub use lease::Owner;
 pub use recovery::{Recovery, Swept};

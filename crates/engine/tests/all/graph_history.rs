@@ -167,3 +167,26 @@ async fn approval_of_what_calls_nothing_is_refused() {
     let error = built.err().unwrap();
     assert!(error.message().contains("nothing that could be approved"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_asks_what_is_open_there_and_nothing_that_was_answered() {
+    let asks = |name: &'static str| {
+        let work = NodeWork::Ask { form: None, expire_ms: None };
+        NodeDefinition { input: Source::Value(json!("Well?")), ..NodeDefinition::new(name, work) }
+    };
+    let graph = Graph::builder("asks").add(asks("one")).add(asks("two")).edge("one", "two").build().unwrap();
+    let engine = graph.engine();
+    let options = |run: &str| RunOptions { on_waiting: OnWaiting::Return, ..named(run) };
+    let waiting = graph.run_with(json!({}), options("r")).await.unwrap();
+    engine.answer(&waiting.questions[0].id, Answer::Answer { answer: json!(1) }).await.unwrap();
+    let handle = graph.resume("r", vec![], options("r")).await.unwrap();
+    assert_eq!(handle.outcome().await.unwrap().questions[0].id, "r/human:two#0");
+    let last = engine.run_at("r", None).await.unwrap().next_seq() - 1;
+    let forked = graph.fork("r", last, None, options("f")).await.unwrap().outcome().await.unwrap();
+    assert_eq!(forked.status, Status::Waiting);
+    let open: Vec<_> = engine.questions().open(Some("f")).await.unwrap().into_iter().map(|q| q.id).collect();
+    assert_eq!(open, ["f/human:two#0"]);
+    engine.answer("f/human:two#0", Answer::Answer { answer: json!(2) }).await.unwrap();
+    let ended = graph.resume("f", vec![], RunOptions::default()).await.unwrap().outcome().await.unwrap();
+    assert_eq!(ended.output, Some(json!({"one": 1, "two": 2})));
+}
