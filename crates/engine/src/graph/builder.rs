@@ -144,6 +144,7 @@ impl GraphBuilder {
     }
 
     /// A node of any kind.
+    #[expect(clippy::should_implement_trait, reason = "nodes are no sum")]
     pub fn add(mut self, node: NodeDefinition) -> Self {
         if self.definition.nodes.is_empty() && self.definition.start.is_empty() {
             self.definition.start.push(node.name.clone());
