@@ -29,6 +29,7 @@ pub async fn measure(job: &Job) -> Result<Sample> {
     let run = Context::detached();
     let pairs = beside::turns(
         job.operations,
+        1,
         async |operations| {
             for _ in 0..operations {
                 ask(run.clone()).await?;

@@ -166,6 +166,14 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The value below which this part of them lies.
+pub fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (part * sorted.len().saturating_sub(1) as f64).round();
+    sorted.get(place as usize).copied().unwrap_or(f64::NAN)
+}
+
 pub fn spread(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);

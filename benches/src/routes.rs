@@ -30,6 +30,7 @@ pub async fn measure(job: &Job) -> Result<Sample> {
     let route = Bench::new(Ambidex::over(route, &setup, &engine)?, job.setup(), job);
     let pairs = beside::turns(
         job.operations,
+        job.concurrency,
         async |operations| plain.runs(job.concurrency, operations).await,
         async |operations| route.runs(job.concurrency, operations).await,
     )

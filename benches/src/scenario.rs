@@ -106,7 +106,8 @@ impl Scenario {
     /// Operations in one sample: about half a second of CPU for a bare loop.
     pub fn operations(self, concurrency: u32) -> u32 {
         let enough = match self {
-            Scenario::Chat | Scenario::Route => 12_000,
+            Scenario::Chat => 12_000,
+            Scenario::Route => 30_000,
             Scenario::Agent => 3_000,
             Scenario::Tokens => 600,
             Scenario::Waiting => return concurrency,

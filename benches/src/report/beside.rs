@@ -1,24 +1,35 @@
 //! What Ambidex does beside itself: with and without, few and many. Each figure has its target next to it.
 
-use super::{median, number, spread, values};
+use super::{median, number, quantile, spread, values};
 use crate::beside;
 use crate::orchestrate::Series;
-use crate::sample::{Pair, Sample};
+use crate::sample::{Pair, Sample, Seen};
 
 pub fn route(all: &[Series]) {
     println!("\n## A chat behind a route of depth 4: client CPU, µs\n");
     println!("fallback over balance over hedge over breaker over the model, which all answers come from.\n");
-    println!("| at once | without | with | the route's share of a call | min to max | target |");
-    println!("|--:|--:|--:|--:|--:|--:|");
+    println!(
+        "| at once | without | with | the route's share of a call | half of all pairs | pairs | target | \
+         requests per call |"
+    );
+    println!("|--:|--:|--:|--:|--:|--:|--:|--:|");
     for series in all {
-        let share = |pair: &Pair| (pair.other / pair.plain - 1.0) * 100.0;
+        let shares = pairs(series, |pair| (pair.other / pair.plain - 1.0) * 100.0);
+        // More than one, where a hedge was due.
+        let requests = |sample: &Sample, seen: &Seen| {
+            let calls = 2 * beside::done(sample.operations, series.concurrency);
+            seen.requests as f64 / f64::from(calls)
+        };
         println!(
-            "| {} | {:.2} | {:.2} | {:.1} % | {} | at most 5 % |",
+            "| {} | {:.2} | {:.2} | {:.1} % | {:.1} to {:.1} | {} | at most 5 % | {:.3} |",
             series.concurrency,
             median(&pairs(series, |pair| pair.plain)),
             median(&pairs(series, |pair| pair.other)),
-            median(&pairs(series, share)),
-            spread(&values(series, |sample, _| of_sample(sample, share))),
+            median(&shares),
+            quantile(&shares, 0.25),
+            quantile(&shares, 0.75),
+            shares.len(),
+            median(&values(series, requests)),
         );
     }
 }
@@ -33,7 +44,7 @@ pub fn race(all: &[Series]) {
     for series in all {
         let arrived = |sample: &Sample, requests: u64| {
             // A call and a winner each have one answer; all other requests are losers'.
-            requests.saturating_sub(2 * u64::from(beside::done(sample.operations))) as f64
+            requests.saturating_sub(2 * u64::from(beside::done(sample.operations, series.concurrency))) as f64
         };
         println!(
             "| {} | {:.1} | {:.1} | {} | {:.2} | {:.0} | {:.0} | all | {:.0} |",
