@@ -52,6 +52,20 @@ pub enum RecordKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Box<Budget>>,
     },
+    /// Taken, and in line: the thread is another run's. `Accepted` follows when its turn has come, with what was said
+    /// on the thread until then.
+    Queued {
+        /// Hash of the pinned definition.
+        definition: Arc<str>,
+        /// What is new.
+        input: RunInput,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Box<Budget>>,
+    },
     /// A new owner: whatever was open may or may not have happened.
     Claimed,
     Intent(Intent),
@@ -199,6 +213,13 @@ pub enum Input {
         /// The run whose node starts this one.
         parent: Option<String>,
         /// Limits on top of the definition's own.
+        budget: Option<Box<Budget>>,
+    },
+    /// Takes the run without beginning it: `Accept` does when its turn has come.
+    Queue {
+        input: RunInput,
+        thread: Option<String>,
+        deadline_ms: Option<u64>,
         budget: Option<Box<Budget>>,
     },
     /// A new owner goes on with a stored run.

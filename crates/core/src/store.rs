@@ -1,7 +1,7 @@
-//! The store seam: four traits, each named for who calls it. A driver commits through [`Store`], the recovery
+//! The store seam: traits, each named for who calls it. A driver commits through [`Store`], the recovery
 //! sweep and listings read [`RunIndex`], watchers read [`EventLog`], people answer through
-//! [`Questions`]. A store on disk implements all four ([`AnyStore`]), and so does
-//! the one in memory.
+//! [`Questions`]; conversations are [`Threads`], and what users keep beside them [`Sessions`]. A store on disk
+//! implements all of them ([`AnyStore`]), and so does the one in memory.
 //!
 //! No store has a clock: times are wall time in milliseconds since 1970 and come from the caller. Processes
 //! that share a store on several machines must agree on it to within some seconds, or one takes another's runs
@@ -16,6 +16,8 @@ use crate::event::{Event, Status};
 use crate::question::{Question, Questions};
 use crate::record::{Outcome, Output, Record, RecordKind};
 use crate::relay::Closing;
+use crate::session::Sessions;
+use crate::thread::{ThreadStep, Threads};
 
 /// What one step writes. All of it is stored, or nothing is, also when the process or the machine dies; who
 /// reads sees all of it or nothing. When the commit returns, the batch is as durable as the store was told to
@@ -38,6 +40,8 @@ pub struct Batch {
     pub lease: Option<Lease>,
     /// Takes the place of the one before.
     pub snapshot: Option<Snapshot>,
+    /// What becomes of the thread the run is on.
+    pub thread: Option<Box<ThreadStep>>,
 }
 
 /// How a run stands, as far as listings and the sweep need to know.
@@ -84,6 +88,25 @@ pub enum StoreError {
     Conflict { expected: u64, found: u64 },
     #[error("there is no run `{0}`")]
     UnknownRun(String),
+    /// It is the turn of another run on the thread.
+    #[error("run `{0}` has the thread")]
+    ThreadHeld(String),
+    /// The thread is not as the caller knew it: look again.
+    #[error("the thread has changed meanwhile")]
+    ThreadChanged,
+    /// The run cannot end yet: messages came in that it has not heard of.
+    #[error("messages came in that the run has not heard of")]
+    Unheard,
+    #[error("there is no thread `{0}`")]
+    UnknownThread(String),
+    #[error("there is no session `{0}`")]
+    UnknownSession(String),
+    /// Of a thread or a session.
+    #[error("`{0}` is there already")]
+    Exists(String),
+    /// The state of a session is another's.
+    #[error("the session has version {found} where {expected} was expected; load it again")]
+    VersionConflict { expected: u64, found: u64 },
     /// Another owner's lease has not run out.
     #[error("`{owner}` drives the run; if it is gone, the run can be had at {}", crate::event::Timestamp(*until))]
     Owned { owner: String, until: u64 },
@@ -102,9 +125,14 @@ impl StoreError {
     /// loaded again all the same: the batch may have been stored.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Owned { .. } => true,
+            Self::Owned { .. } | Self::ThreadHeld(_) | Self::ThreadChanged => true,
             Self::Unavailable(failure) => failure.kind.is_retryable(),
-            Self::Fenced
+            Self::Unheard
+            | Self::UnknownThread(_)
+            | Self::UnknownSession(_)
+            | Self::Exists(_)
+            | Self::VersionConflict { .. }
+            | Self::Fenced
             | Self::Conflict { .. }
             | Self::UnknownRun(_)
             | Self::Malformed(_)
@@ -320,9 +348,9 @@ pub trait EventLog: Send + Sync {
 }
 
 /// All a store can do: what an engine is given.
-pub trait AnyStore: Store + RunIndex + EventLog + Questions {}
+pub trait AnyStore: Store + RunIndex + EventLog + Questions + Threads + Sessions {}
 
-impl<S: Store + RunIndex + EventLog + Questions> AnyStore for S {}
+impl<S: Store + RunIndex + EventLog + Questions + Threads + Sessions> AnyStore for S {}
 
 /// For those who write stores: what a batch says without saying it.
 impl Batch {
@@ -370,7 +398,7 @@ impl Batch {
     /// The thread the run was accepted on.
     pub fn thread(&self) -> Option<&str> {
         self.records.iter().find_map(|record| match &record.kind {
-            RecordKind::Accepted { thread, .. } => thread.as_deref(),
+            RecordKind::Accepted { thread, .. } | RecordKind::Queued { thread, .. } => thread.as_deref(),
             _ => None,
         })
     }

@@ -22,6 +22,7 @@ mod postgres;
 mod queue;
 mod rows;
 mod sqlite;
+mod threads;
 
 pub use durability::Durability;
 pub use opened::{OpenStore, Place};

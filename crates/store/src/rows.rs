@@ -8,6 +8,8 @@ use ambidex_core::question::{Answer, Question};
 use ambidex_core::record::{Record, RecordKind, VERSION};
 use ambidex_core::store::{Batch, FailureKind, Lease, RunStanding, Snapshot, StoreError, StoreFailure};
 
+use crate::threads::{StepRow, without_shared};
+
 /// A batch, ready to be written.
 pub(crate) struct BatchRow {
     pub(crate) run: String,
@@ -23,6 +25,7 @@ pub(crate) struct BatchRow {
     pub(crate) standing: Option<RunStanding>,
     pub(crate) lease: Option<Lease>,
     pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) thread: Option<StepRow>,
 }
 
 pub(crate) struct DefinitionRow {
@@ -55,7 +58,7 @@ pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn unwritable(error: serde_json::Error) -> StoreError {
+pub(crate) fn unwritable(error: serde_json::Error) -> StoreError {
     StoreError::Malformed(error.to_string())
 }
 
@@ -68,7 +71,13 @@ impl BatchRow {
             let agent = pinned.agent_name().to_owned();
             DefinitionRow { hash: pinned.hash, text: pinned.text, agent, thread }
         });
-        let records = batch.records.iter().map(RecordRow::new).collect::<Result<_, _>>()?;
+        let begin = batch.thread.as_ref().and_then(|step| step.begin.as_ref());
+        let shared = begin.map(|begin| begin.shared).filter(|shared| !shared.is_empty());
+        let record = |record: &Record| match shared.and_then(|shared| without_shared(record, shared)) {
+            Some(record) => RecordRow::new(&record),
+            None => RecordRow::new(record),
+        };
+        let records = batch.records.iter().map(record).collect::<Result<_, _>>()?;
         let asked = batch.asked.iter().map(QuestionRow::new).collect::<Result<_, _>>()?;
         Ok(Self {
             run: run.to_owned(),
@@ -83,6 +92,7 @@ impl BatchRow {
             standing,
             lease: batch.lease,
             snapshot: batch.snapshot,
+            thread: batch.thread.map(|step| StepRow::new(*step)).transpose()?,
         })
     }
 
@@ -127,7 +137,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    fn wrong(&self, what: &str, why: impl std::fmt::Display) -> StoreError {
+    pub(crate) fn wrong(&self, what: &str, why: impl std::fmt::Display) -> StoreError {
         self.failure(FailureKind::Corrupt, format!("{what} cannot be read: {why}"), damaged())
     }
 

@@ -3,12 +3,14 @@
 
 mod index;
 mod questions;
+mod sessions;
+mod threads;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::BoxFuture;
 use crate::definition::Pinned;
@@ -19,6 +21,7 @@ use crate::store::{Batch, Lease, RunStanding, Snapshot, Store, StoreError, Store
 
 use index::Events;
 use questions::Asked;
+use threads::Conversations;
 
 /// Runs, definitions and questions of one process. Cheap to clone; clones share what they hold.
 #[derive(Clone, Default)]
@@ -32,6 +35,8 @@ struct Shared {
     /// Answers taken so far.
     answers: AtomicU64,
     answered: Notify,
+    /// Changes of lines and signals so far.
+    stirs: watch::Sender<u64>,
     keep_finished: Option<usize>,
 }
 
@@ -47,6 +52,7 @@ struct Tables {
     /// Finished runs, oldest first.
     finished: VecDeque<String>,
     commits: u64,
+    conversations: Conversations,
 }
 
 struct Defined {
@@ -149,11 +155,19 @@ impl MemoryStore {
             Some(row) if row.records.len() != expected => {
                 return Err(StoreError::Conflict { expected, found: row.records.len() });
             }
-            Some(_) => batch.check(epoch, expected)?,
+            Some(_) => {
+                batch.check(epoch, expected)?;
+                if let Some(step) = &batch.thread {
+                    tables.conversations.check(run, step)?;
+                }
+            }
             None => {
                 let first = batch.definition.as_ref().filter(|_| expected == 0 && epoch == 1);
                 let definition = first.ok_or_else(|| StoreError::UnknownRun(run.to_owned()))?;
                 batch.check(epoch, expected)?;
+                if let Some(step) = &batch.thread {
+                    tables.conversations.check(run, step)?;
+                }
                 tables.create(run, epoch, definition.clone(), batch.thread());
             }
         }
@@ -179,10 +193,14 @@ impl MemoryStore {
             tables.close_questions(run);
         }
         tables.commits += 1;
+        let stirs = batch.thread.is_some_and(|step| tables.conversations.apply(run, *step));
         let forgotten = if ends { self.finished(&mut tables, run) } else { vec![] };
         drop(tables);
         // Not under the lock: a long run is many pieces.
         drop(forgotten);
+        if stirs {
+            self.shared.stirs.send_modify(|stirs| *stirs += 1);
+        }
         Ok(())
     }
 

@@ -12,15 +12,25 @@ impl Run {
     /// The records an input means, or why it is not taken. Changes nothing.
     pub fn decide(&self, input: Input, at: u64) -> Result<Vec<RecordKind>, Refused> {
         match (&self.phase, input) {
-            (Phase::New, Input::Accept { input, .. }) if !self.flow.takes(&input) => {
+            (Phase::New, Input::Accept { input, .. } | Input::Queue { input, .. })
+                if !self.flow.takes(&input) =>
+            {
                 Err(Refused::Corrupt("an agent begins with messages, a graph with a state".into()))
             }
             (Phase::New, Input::Accept { input, thread, deadline_ms, parent, budget }) => {
                 let definition = self.definition.hash.clone();
                 Ok(vec![RecordKind::Accepted { definition, input, thread, deadline_ms, parent, budget }])
             }
+            (Phase::New, Input::Queue { input, thread, deadline_ms, budget }) if self.queued.is_none() => {
+                let definition = self.definition.hash.clone();
+                Ok(vec![RecordKind::Queued { definition, input, thread, deadline_ms, budget }])
+            }
+            (Phase::New, Input::Claim) if self.queued.is_some() => Ok(vec![RecordKind::Claimed]),
+            (Phase::New, Input::Cancel) if self.queued.is_some() => {
+                Ok(vec![RecordKind::Finished(Outcome::Cancelled)])
+            }
             (Phase::New, _) => Err(Refused::NotAccepted),
-            (_, Input::Accept { .. }) => Err(Refused::AlreadyAccepted),
+            (_, Input::Accept { .. } | Input::Queue { .. }) => Err(Refused::AlreadyAccepted),
             (Phase::Finished(_), _) => Err(Refused::Finished),
             (_, Input::Claim) => Ok(vec![RecordKind::Claimed]),
             (_, Input::Done { effect, attempt, result }) => match self.open.get(&effect) {

@@ -16,12 +16,16 @@ impl Run {
     pub(super) fn occurrences(&self, record: &Record, events: &mut Vec<Occurrence>) {
         let mut say = |kind| events.push(Occurrence { step: None, kind });
         match &record.kind {
-            RecordKind::Accepted { .. } => {
+            RecordKind::Accepted { .. } if self.queued.is_some() => say(EventKind::RunStarted {}),
+            RecordKind::Accepted { .. } | RecordKind::Queued { .. } => {
                 let agent = self.agent();
                 let mode = agent.map_or(Mode::Workflow, |agent| agent.mode);
                 let model = agent.map_or_else(String::new, |agent| agent.model.clone());
                 say(EventKind::RunCreated { mode, model });
-                say(EventKind::RunStarted {});
+                match &record.kind {
+                    RecordKind::Queued { .. } => say(EventKind::RunStatus { status: Status::Queued }),
+                    _ => say(EventKind::RunStarted {}),
+                }
             }
             RecordKind::Claimed => say(note("a new process goes on with the run")),
             RecordKind::Intent(intent) => self.started(&intent.id, &intent.task, events),

@@ -2,11 +2,11 @@
 
 use super::flow::Flow;
 use super::follow::in_doubt;
-use super::{AskedByEffect, Open, Phase, Run};
+use super::{AskedByEffect, Open, Phase, Queued, Run};
 use crate::effect::{EffectId, Task};
 use crate::error::{Error, ErrorKind};
 use crate::question::{Answer, Why};
-use crate::record::{Output, Record, RecordKind, Refused, VERSION};
+use crate::record::{Output, Record, RecordKind, Refused, RunInput, VERSION};
 use crate::tool::{EffectClass, ToolOutput};
 
 impl Run {
@@ -19,7 +19,7 @@ impl Run {
         if record.seq != self.seq {
             return Err(Refused::Corrupt(format!("record {} where {} should be", record.seq, self.seq)));
         }
-        if matches!(record.kind, RecordKind::Accepted { .. }) != (record.seq == 0) {
+        if !self.may_follow(&record.kind) {
             return Err(Refused::Corrupt(
                 "a run begins with the record of its acceptance, and only once".into(),
             ));
@@ -31,23 +31,25 @@ impl Run {
         self.seq += 1;
         match &record.kind {
             RecordKind::Accepted { definition, input, thread, deadline_ms, parent, budget } => {
-                if *definition != self.definition.hash {
-                    let text = format!("the run was accepted with the definition {definition}");
-                    return Err(Refused::Corrupt(text));
-                }
+                self.check_beginning(definition, input)?;
                 self.time.limit = *deadline_ms;
                 self.thread.clone_from(thread);
                 self.parent.clone_from(parent);
-                if !self.flow.takes(input) {
-                    return Err(Refused::Corrupt(
-                        "the run begins with what another kind of run takes".into(),
-                    ));
-                }
+                self.queued = None;
                 if let Some(budget) = budget {
                     self.flow.limit(budget);
                 }
                 self.flow.start(input, record.at);
                 self.phase = Phase::Running;
+            }
+            RecordKind::Queued { definition, input, thread, deadline_ms, budget } => {
+                self.check_beginning(definition, input)?;
+                self.thread.clone_from(thread);
+                self.queued = Some(Box::new(Queued {
+                    input: input.clone(),
+                    deadline_ms: *deadline_ms,
+                    budget: budget.clone(),
+                }));
             }
             RecordKind::Claimed => self.open.iter_mut().for_each(Open::survive),
             RecordKind::Intent(intent) => {
@@ -93,8 +95,31 @@ impl Run {
             RecordKind::Finished(outcome) => {
                 self.flow.close(outcome);
                 self.approved.clear();
+                self.queued = None;
                 self.phase = Phase::Finished(outcome.clone());
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a record can stand here: a run begins by being accepted, right away or once it has been in line.
+    fn may_follow(&self, kind: &RecordKind) -> bool {
+        let begins = matches!(self.phase, Phase::New);
+        match kind {
+            RecordKind::Queued { .. } => self.seq == 0,
+            RecordKind::Accepted { .. } => self.seq == 0 || (begins && self.queued.is_some()),
+            RecordKind::Claimed | RecordKind::Finished(_) => self.seq > 0,
+            _ => self.seq > 0 && !begins,
+        }
+    }
+
+    fn check_beginning(&self, definition: &str, input: &RunInput) -> Result<(), Refused> {
+        if *definition != *self.definition.hash {
+            let text = format!("the run was accepted with the definition {definition}");
+            return Err(Refused::Corrupt(text));
+        }
+        if !self.flow.takes(input) {
+            return Err(Refused::Corrupt("the run begins with what another kind of run takes".into()));
         }
         Ok(())
     }

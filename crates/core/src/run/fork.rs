@@ -73,7 +73,7 @@ impl Run {
         let mut run = Self::fold(id, definition, &records)?;
         match &run.phase {
             Phase::Running | Phase::Paused(_) => {}
-            Phase::New => return Err(Refused::NotAccepted),
+            Phase::New => return Err(Refused::NotAccepted), // nor one that is in line
             Phase::Stopping(_) | Phase::Finished(_) => {
                 let text = "the run was ending or had ended; take an earlier record";
                 return Err(Refused::NoFork(text.into()));

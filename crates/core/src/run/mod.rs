@@ -24,13 +24,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::definition::{AgentDefinition, Pinned};
 use crate::effect::{Effect, EffectId, Intent, Task, Work};
 use crate::event::{EventKind, Status};
 use crate::graph::{NodeDefinition, State};
 use crate::message::History;
 use crate::question::{Question, Why};
-use crate::record::{Input, Outcome, Pause, Record, RecordKind, Refused, Stamp, VERSION};
+use crate::record::{Input, Outcome, Pause, Record, RecordKind, Refused, RunInput, Stamp, VERSION};
 use crate::relay::Closing;
 use crate::usage::Usage;
 
@@ -56,6 +57,16 @@ pub struct Run {
     /// Calls a person has let through, with the arguments where they were edited.
     approved: BTreeMap<EffectId, Option<Value>>,
     time: ActiveTime,
+    /// While it is in line.
+    queued: Option<Box<Queued>>,
+}
+
+/// What a run that is in line will begin with, behind what was said on its thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Queued {
+    pub input: RunInput,
+    pub deadline_ms: Option<u64>,
+    pub budget: Option<Box<Budget>>,
 }
 
 /// Where a run stands.
@@ -131,6 +142,7 @@ impl Run {
             open: OpenEffects::default(),
             approved: BTreeMap::new(),
             time: ActiveTime::default(),
+            queued: None,
         }
     }
 
@@ -263,6 +275,11 @@ impl Run {
     /// The run whose node started this one.
     pub fn parent(&self) -> Option<&str> {
         self.parent.as_deref()
+    }
+
+    /// What it will begin with; nothing once its turn has come.
+    pub fn queued(&self) -> Option<&Queued> {
+        self.queued.as_deref()
     }
 
     pub fn phase(&self) -> &Phase {

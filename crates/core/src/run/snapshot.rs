@@ -10,7 +10,7 @@ use super::agent::Agent;
 use super::flow::Flow;
 use super::graph::{Graph, GraphSnapshot};
 use super::open::OpenEffects;
-use super::{ActiveTime, Phase, Run};
+use super::{ActiveTime, Phase, Queued, Run};
 use crate::definition::{Definition, Pinned};
 use crate::effect::EffectId;
 use crate::record::{Record, Refused};
@@ -41,6 +41,8 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     approved: BTreeMap<EffectId, Option<Value>>,
     time: ActiveTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    queued: Option<Box<Queued>>,
     flow: FlowSnapshot,
 }
 
@@ -96,6 +98,7 @@ impl Run {
             open: self.open.clone(),
             approved: self.approved.clone(),
             time: self.time.clone(),
+            queued: self.queued.clone(),
             flow: match &self.flow {
                 Flow::Agent(agent) => FlowSnapshot::Agent(Box::new(agent.clone())),
                 Flow::Graph(graph) => FlowSnapshot::Graph(Box::new(graph.snapshot())),
@@ -148,6 +151,7 @@ impl Run {
             open: snapshot.open,
             approved: snapshot.approved,
             time: snapshot.time,
+            queued: snapshot.queued,
         };
         for record in after {
             run.apply(record)?;

@@ -1,9 +1,11 @@
 //! The store in a Postgres database.
 
+mod conversations;
 mod errors;
 mod read;
 mod reader;
 mod session;
+mod threads;
 mod tls;
 mod writer;
 
@@ -34,6 +36,7 @@ use writer::{Call, Operation, Parameters, Reply, Writer};
 use crate::answers::Answers;
 use crate::durability::Durability;
 use crate::rows::{BatchRow, QuestionRow, Reading, answer_text, event_text, signed, unsigned};
+use crate::threads::Stirs;
 
 /// Settings of a [`PostgresStore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,7 @@ struct Shared {
     /// Whose turn it is to read.
     turn: AtomicUsize,
     answers: Arc<Answers>,
+    stirs: Arc<Stirs>,
     /// Resolves with an error when the thread has ended.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -299,6 +303,7 @@ fn drive(
             ways: Mutex::new(Some(ways)),
             turn: AtomicUsize::new(0),
             answers: Arc::default(),
+            stirs: Arc::default(),
             ended: Mutex::new(Some(ended)),
         });
         tasks.spawn(listen(heard, Arc::downgrade(&shared)));
@@ -313,6 +318,10 @@ async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, store: std::sync::We
     let mut first = true;
     while let Some(notice) = heard.recv().await {
         let Some(shared) = store.upgrade() else { return };
+        // What was told while nobody listened was missed.
+        if matches!(notice, Notice::Stirred | Notice::Listening) {
+            shared.stirs.stir();
+        }
         let store = PostgresStore { shared };
         let mut ids = store.shared.answers.waited_for();
         match notice {
@@ -321,6 +330,7 @@ async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, store: std::sync::We
                 // Those who sweep hear of it, whoever waits for it or not.
                 store.shared.answers.count();
             }
+            Notice::Stirred => continue,
             // Nothing was missed before the first connection.
             Notice::Listening if std::mem::take(&mut first) => continue,
             Notice::Answered(_) | Notice::Listening => store.shared.answers.count(),
@@ -402,12 +412,30 @@ impl Store for PostgresStore {
         };
         let (run, expected, malformed) = (row.run.clone(), row.expected, row.malformed.clone());
         let (closed, answers) = (row.withdrawn.clone(), self.shared.answers.clone());
-        self.write(Function::CommitBatch, parameters(row), move |reply| {
+        let mut row = row;
+        let step = row.thread.take();
+        let stirs = step.as_ref().filter(|step| step.stirs()).map(|_| self.shared.stirs.clone());
+        let thread = step.as_ref().map(|step| step.thread.clone());
+        let (function, parameters) = match step {
+            None => (Function::CommitBatch, parameters(row)),
+            Some(step) => {
+                let mut parameters = parameters(row);
+                parameters.extend(conversations::step_parameters(step));
+                (Function::CommitOnThread, parameters)
+            }
+        };
+        self.write(function, parameters, move |reply| {
             if reply.outcome == "malformed" {
                 return Err(malformed.unwrap_or(StoreError::Malformed("its records".into())));
             }
+            if let (Some(thread), "held" | "changed" | "unheard") = (&thread, &*reply.outcome) {
+                return conversations::refused(&reply, thread).map_or(Ok(()), Err);
+            }
             if let Some(refused) = refused(&reply, &run, expected) {
                 return Err(refused);
+            }
+            if let Some(stirs) = stirs {
+                stirs.stir();
             }
             closed.iter().for_each(|id| answers.closed(id));
             Ok(())

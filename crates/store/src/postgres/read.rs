@@ -9,6 +9,7 @@ use ambidex_core::store::{Claimable, Lease, RunPage, RunQuery, RunSummary, Snaps
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
+use super::threads;
 use crate::listing::{Listing, Parameter};
 use crate::rows::{Reading, signed, unsigned};
 
@@ -71,7 +72,7 @@ async fn read_records(
             Err(error) => return Ok(Err(error)),
         }
     }
-    Ok(Ok(records))
+    Ok(threads::complete(client, reading, no, &mut records).await?.map(|()| records))
 }
 
 pub(super) async fn claimable(client: Arc<Client>, now: u64, limit: usize) -> Done<Claimable> {
@@ -204,6 +205,26 @@ const RULES: &[&str] = &[
                      AND NOT q.taken AND NOT q.withdrawn)",
     "SELECT format('the snapshot of run `%s` is ahead of its records', r.id) FROM snapshots s
      JOIN runs r ON r.no = s.run WHERE s.seq > (SELECT max(seq) + 1 FROM records WHERE run = r.no)",
+    "SELECT format('thread `%s` has %s messages of its own, where %s belong', coalesce(t.id, t.no::text),
+                   count(m.number), t.messages - t.base_messages)
+     FROM threads t LEFT JOIN messages m ON m.thread = t.no GROUP BY t.no
+     HAVING count(m.number) <> t.messages - t.base_messages OR min(m.number) <> t.base_messages
+     OR max(m.number) <> t.messages - 1",
+    "SELECT format('messages of a thread that is not there: number %s', thread) FROM messages
+     WHERE thread NOT IN (SELECT no FROM threads) GROUP BY thread",
+    "SELECT format('thread `%s` shares messages that are gone', coalesce(id, no::text)) FROM threads t
+     WHERE base IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM threads b WHERE b.no = t.base AND b.messages >= t.base_messages)",
+    "SELECT format('thread `%s` is held by run `%s`, which has ended or is not there', t.id, t.holder)
+     FROM threads t LEFT JOIN runs r ON r.id = t.holder WHERE t.holder IS NOT NULL
+     AND (r.id IS NULL OR r.status IN ('succeeded', 'failed', 'cancelled'))",
+    "SELECT format('run `%s` is in line for a thread, but does not wait', l.run) FROM line l
+     LEFT JOIN runs r ON r.id = l.run WHERE r.status IS DISTINCT FROM 'queued'
+     OR l.thread NOT IN (SELECT no FROM threads WHERE id IS NOT NULL)",
+    "SELECT format('run `%s` waits for its turn, but is in no line', r.id) FROM runs r
+     WHERE r.status = 'queued' AND r.id NOT IN (SELECT run FROM line)",
+    "SELECT format('run `%s` has ended, and still was told something', s.run) FROM signals s
+     JOIN runs r ON r.id = s.run WHERE r.status IN ('succeeded', 'failed', 'cancelled') GROUP BY s.run",
 ];
 
 /// What is wrong, a sentence each; nothing in a sound store.

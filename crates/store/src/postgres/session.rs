@@ -16,7 +16,7 @@ use super::tls::Tls;
 use crate::rows::{Reading, newer};
 
 /// Each brings the schema on by one version. Never edited once released: added to.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("threads.sql")];
 
 /// What a write calls, in the order of [`Function`].
 const FUNCTIONS: &[(&str, usize)] = &[
@@ -28,6 +28,16 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("answer_question", 2),
     ("append_events", 3),
     ("sync_now", 0),
+    ("commit_on_thread", 47),
+    ("insert_thread", 15),
+    ("change_thread", 13),
+    ("append_messages", 5),
+    ("delete_thread", 1),
+    ("tell_run", 5),
+    ("sweep", 2),
+    ("create_session", 5),
+    ("change_session", 7),
+    ("delete_session", 1),
 ];
 
 #[derive(Clone, Copy)]
@@ -40,6 +50,16 @@ pub(super) enum Function {
     AnswerQuestion,
     AppendEvents,
     SyncNow,
+    CommitOnThread,
+    InsertThread,
+    ChangeThread,
+    AppendMessages,
+    DeleteThread,
+    TellRun,
+    Sweep,
+    CreateSession,
+    ChangeSession,
+    DeleteSession,
 }
 
 /// Where to connect, and how.
@@ -64,6 +84,8 @@ pub(super) enum Role {
 pub(super) enum Notice {
     /// This question was answered; empty where the id is too long to be told.
     Answered(String),
+    /// Lines or signals of threads changed.
+    Stirred,
     /// Nobody listened for a while.
     Listening,
 }
@@ -104,8 +126,12 @@ impl Address {
         task.spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let (AsyncMessage::Notification(note), Some(told)) = (message, &told) {
+                    let notice = match note.channel().ends_with("_threads") {
+                        true => Notice::Stirred,
+                        false => Notice::Answered(note.payload().to_owned()),
+                    };
                     // Nobody listens any more once the store is closed.
-                    drop(told.send(Notice::Answered(note.payload().to_owned())));
+                    drop(told.send(notice));
                 }
             }
         });
@@ -123,7 +149,10 @@ impl Address {
             }
         }
         if let Some(notices) = notices {
-            client.batch_execute(&format!("LISTEN {schema}_answers")).await.map_err(failed)?;
+            client
+                .batch_execute(&format!("LISTEN {schema}_answers; LISTEN {schema}_threads"))
+                .await
+                .map_err(failed)?;
             drop(notices.send(Notice::Listening));
         }
         Ok(Session { client: Arc::new(client), functions, connection: task })

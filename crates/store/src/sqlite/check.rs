@@ -37,6 +37,26 @@ const RULES: &[&str] = &[
                      AND q.taken = 0 AND q.withdrawn = 0)",
     "SELECT 'the snapshot of run `' || r.id || '` is ahead of its records' FROM snapshots s
      JOIN runs r ON r.no = s.run WHERE s.seq > (SELECT max(seq) + 1 FROM records WHERE run = r.no)",
+    "SELECT 'thread `' || coalesce(t.id, t.no) || '` has ' || count(m.no) || ' messages of its own, where '
+     || (t.messages - t.base_messages) || ' belong'
+     FROM threads t LEFT JOIN messages m ON m.thread = t.no GROUP BY t.no
+     HAVING count(m.no) <> t.messages - t.base_messages OR min(m.number) <> t.base_messages
+     OR max(m.number) <> t.messages - 1",
+    "SELECT 'messages of a thread that is not there: number ' || thread FROM messages
+     WHERE thread NOT IN (SELECT no FROM threads) GROUP BY thread",
+    "SELECT 'thread `' || coalesce(id, no) || '` shares messages that are gone' FROM threads t
+     WHERE base IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM threads b WHERE b.no = t.base AND b.messages >= t.base_messages)",
+    "SELECT 'thread `' || t.id || '` is held by run `' || t.holder || '`, which has ended or is not there'
+     FROM threads t LEFT JOIN runs r ON r.id = t.holder WHERE t.holder IS NOT NULL
+     AND (r.id IS NULL OR r.status IN ('succeeded', 'failed', 'cancelled'))",
+    "SELECT 'run `' || l.run || '` is in line for a thread, but does not wait' FROM line l
+     LEFT JOIN runs r ON r.id = l.run WHERE r.status IS NULL OR r.status <> 'queued'
+     OR l.thread NOT IN (SELECT no FROM threads WHERE id IS NOT NULL)",
+    "SELECT 'run `' || r.id || '` waits for its turn, but is in no line' FROM runs r
+     WHERE r.status = 'queued' AND r.id NOT IN (SELECT run FROM line)",
+    "SELECT 'run `' || s.run || '` has ended, and still was told something' FROM signals s
+     JOIN runs r ON r.id = s.run WHERE r.status IN ('succeeded', 'failed', 'cancelled') GROUP BY s.run",
 ];
 
 /// What is wrong, a sentence each; nothing in a sound file.

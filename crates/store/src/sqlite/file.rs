@@ -88,7 +88,7 @@ CREATE INDEX questions_answered ON questions (answered) WHERE answered IS NOT NU
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO counters VALUES ('answers', 0);
-"];
+", include_str!("threads.sql")];
 
 const EVENTS: &[&str] = &["
 CREATE TABLE logs (

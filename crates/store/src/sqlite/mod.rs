@@ -2,11 +2,14 @@
 
 mod bell;
 mod check;
+mod conversations;
 mod errors;
 mod file;
 mod read;
 mod readers;
+mod sessions;
 mod syncer;
+mod threads;
 mod write;
 mod writer;
 
@@ -34,6 +37,7 @@ use writer::Writer;
 use crate::answers::Answers;
 use crate::durability::Durability;
 use crate::rows::{BatchRow, QuestionRow, Reading, answer_text, event_text, signed};
+use crate::threads::Stirs;
 
 /// Settings of a [`SqliteStore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +84,7 @@ struct Shared {
     event_readers: Readers,
     syncer: Option<Syncer>,
     answers: Arc<Answers>,
+    stirs: Arc<Stirs>,
     bell: Arc<Bell>,
     catch_up: CatchUp,
     #[cfg(target_os = "linux")]
@@ -183,10 +188,15 @@ impl SqliteStore {
         let answers = Arc::new(Answers::default());
         let seen = Arc::new(AtomicI64::new(seen));
         let catch_up = CatchUp { readers: readers.clone(), answers: answers.clone(), seen };
+        let stirs = Arc::new(Stirs::default());
         #[cfg(target_os = "linux")]
         let watch = {
-            let heard = catch_up.clone();
-            let (watch, thread) = bell::Watch::start(&path, &reading, move || heard.look())?;
+            let (heard, stirs) = (catch_up.clone(), stirs.clone());
+            let rung = move || {
+                heard.look();
+                stirs.stir();
+            };
+            let (watch, thread) = bell::Watch::start(&path, &reading, rung)?;
             threads.readers.push(thread);
             Mutex::new(Some(watch))
         };
@@ -203,6 +213,7 @@ impl SqliteStore {
             event_readers,
             syncer,
             answers,
+            stirs,
             bell,
             catch_up,
             #[cfg(target_os = "linux")]
@@ -322,8 +333,14 @@ impl Store for SqliteStore {
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
         let (answers, stored) = (self.shared.answers.clone(), row.clone());
-        let done = move |(): &()| stored.withdrawn.iter().for_each(|id| answers.closed(id));
-        self.shared.records.write(move |db| write::commit(db, &row), done)
+        let stir = row.thread.as_ref().filter(|step| step.stirs()).map(|_| self.stir());
+        let done = move |(): &()| {
+            stored.withdrawn.iter().for_each(|id| answers.closed(id));
+            if let Some(stir) = stir {
+                stir();
+            }
+        };
+        self.shared.records.write(move |db| threads::commit(db, &row), done)
     }
 }
 

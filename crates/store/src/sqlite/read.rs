@@ -6,6 +6,7 @@ use ambidex_core::store::{Claimable, Lease, RunPage, RunQuery, RunSummary, Snaps
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
+use super::threads;
 use super::writer::Done;
 use crate::listing::{Listing, Parameter};
 use crate::rows::{Reading, signed, unsigned};
@@ -66,7 +67,7 @@ fn read_records(
             Err(error) => return Ok(Err(error)),
         }
     }
-    Ok(Ok(records))
+    Ok(threads::complete(db, reading, no, &mut records)?.map(|()| records))
 }
 
 pub(super) fn claimable(db: &Connection, now: u64, limit: usize) -> Done<Claimable> {

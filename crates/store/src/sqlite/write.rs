@@ -10,7 +10,7 @@ use crate::rows::{BatchRow, DefinitionRow, QuestionRow, signed, unsigned};
 
 /// The part of a run's row that changes.
 #[derive(Clone, PartialEq)]
-struct RunRow {
+pub(super) struct RunRow {
     no: i64,
     epoch: i64,
     status: String,
@@ -97,7 +97,8 @@ impl RunRow {
     }
 }
 
-pub(super) fn commit(db: &Connection, batch: &BatchRow) -> Done<()> {
+/// The run a batch is for, or why it is refused. Changes nothing.
+pub(super) fn find(db: &Connection, batch: &BatchRow) -> Done<Option<RunRow>> {
     let found = RunRow::find(db, &batch.run)?;
     if let Some(row) = &found {
         if row.epoch != batch.epoch {
@@ -115,6 +116,11 @@ pub(super) fn commit(db: &Connection, batch: &BatchRow) -> Done<()> {
     if let Some(malformed) = &batch.malformed {
         return Ok(Err(malformed.clone()));
     }
+    Ok(Ok(found))
+}
+
+/// Stores a batch that is not refused.
+pub(super) fn store(db: &Connection, batch: &BatchRow, found: Option<RunRow>) -> Done<()> {
     let before = match (found, batch.creates()) {
         (Some(row), _) => row,
         (None, Some(definition)) => RunRow::create(db, batch, definition)?,
