@@ -61,7 +61,7 @@ impl ThreadRow {
         let mut insert = db.prepare_cached(
             "INSERT INTO messages (thread, number, run, at, message) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        let mut index = db.prepare_cached("INSERT INTO words (rowid, words) VALUES (?1, ?2)")?;
+        let mut index = db.prepare_cached("INSERT INTO words (rowid, text) VALUES (?1, ?2)")?;
         let mut number = self.messages;
         for message in messages {
             let run = message.run.as_deref().or(run);
@@ -231,7 +231,7 @@ fn insert(db: &Connection, new: &NewThreadRow, now: i64) -> Done<i64> {
         new.metadata
     ])?;
     let no = db.last_insert_rowid();
-    let sql = "INSERT INTO words (rowid, words) VALUES (?1, ?2)";
+    let sql = "INSERT INTO words (rowid, text) VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![-no, new.words])?;
     let row = ThreadRow { no, version: 1, messages: first, holder: None };
     row.append(db, None, now, &new.messages)?;
@@ -314,7 +314,7 @@ pub(super) fn change(
     if let Some((title, words)) = &change.title {
         db.prepare_cached("UPDATE threads SET title = ?2 WHERE no = ?1")?.execute(params![row.no, title])?;
         db.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([-row.no])?;
-        let sql = "INSERT INTO words (rowid, words) VALUES (?1, ?2)";
+        let sql = "INSERT INTO words (rowid, text) VALUES (?1, ?2)";
         db.prepare_cached(sql)?.execute(params![-row.no, words])?;
     }
     if let Some(session) = &change.session {

@@ -40,7 +40,7 @@ CREATE TABLE messages (
 
 -- Of messages by their number, of titles by that of the thread, negative.
 CREATE VIRTUAL TABLE words USING fts5(
-  words, content = '', contentless_delete = 1, tokenize = "unicode61 remove_diacritics 0"
+  text, content = '', contentless_delete = 1, tokenize = "unicode61 remove_diacritics 0"
 );
 
 -- Runs that wait for their turn, first come first.

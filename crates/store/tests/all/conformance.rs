@@ -35,8 +35,10 @@ macro_rules! for_all_stores {
     };
 }
 
+pub(crate) use for_all_stores;
+
 /// A rule that is broken may make somebody wait for ever.
-async fn in_time(rule: impl Future<Output = ()>) {
+pub(crate) async fn in_time(rule: impl Future<Output = ()>) {
     let ended = tokio::time::timeout(Duration::from_secs(300), rule).await;
     assert!(ended.is_ok(), "somebody waits for ever");
 }

@@ -4,6 +4,7 @@
 mod child;
 mod cluster;
 mod conformance;
+mod conversations;
 mod disk;
 mod postgres;
 mod sqlite;
