@@ -102,9 +102,14 @@ impl Drop for Lent {
 
 impl RunScope {
     fn without_cache(&self) -> Self {
+        self.with_wire(WireCache::default())
+    }
+
+    /// The same with another cache.
+    pub fn with_wire(&self, wire: WireCache) -> Self {
         Self {
             run: self.run.clone(),
-            wire: WireCache::default(),
+            wire,
             sink: self.sink.clone(),
             threads: self.threads.clone(),
             caller: self.caller.clone(),

@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 use crate::message::{History, Message};
 
-/// Encoded histories by wire format. Encoding turn n costs what turn n added.
-#[derive(Default)]
+/// Encoded histories by wire format. Encoding turn n costs what turn n added. Clones share what they hold: so runs
+/// that come one after another on one thread do.
+#[derive(Clone, Default)]
 pub struct WireCache {
-    formats: Mutex<Vec<(String, Encoded)>>,
-    digests: Mutex<Vec<(String, Hashed)>>,
+    formats: Arc<Mutex<Vec<(String, Encoded)>>>,
+    digests: Arc<Mutex<Vec<(String, Hashed)>>>,
 }
 
 #[derive(Default)]

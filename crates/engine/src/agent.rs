@@ -24,6 +24,7 @@ use crate::hook::{Hook, StopWhen};
 use crate::result::{RunError, RunResult};
 use crate::resume;
 use crate::summary::Summariser;
+use crate::threads::OnBusy;
 
 /// An agent: cheap to clone, holds no state of any run.
 ///
@@ -61,7 +62,15 @@ pub(crate) struct AgentRuntime {
 pub struct RunOptions {
     /// The run's id; a new one where it is not given.
     pub id: Option<String>,
+    /// The thread the run is on; made where there is none. The run begins with what was said on it, and what it adds
+    /// is on it when it has ended.
     pub thread: Option<String>,
+    /// Where what was said before comes from.
+    pub earlier: Earlier,
+    /// What to do while another run has the thread.
+    pub on_busy: OnBusy,
+    /// The session of a thread that is made for the run.
+    pub session: Option<String>,
     /// Active time until the run fails with `timeout`; 1 h where it is not given.
     pub timeout: Option<std::time::Duration>,
     /// Limits of this run on top of its definition's own.
@@ -86,6 +95,16 @@ impl RunOptions {
             parent.spend(&result.usage);
         }
     }
+}
+
+/// Where a run on a thread has from what was said before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// From the engine's store.
+    #[default]
+    Stored,
+    /// The task brings it along: the thread is a name, and the store is not asked.
+    Given,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

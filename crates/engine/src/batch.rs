@@ -11,7 +11,7 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, RunOptions, Task};
+use crate::agent::{Agent, Earlier, RunOptions, Task};
 use crate::result::{RunError, RunResult};
 
 /// How the tasks of a batch are run.
@@ -261,7 +261,7 @@ impl Conversation {
         let new = task.into().0;
         // Without a new message there is nothing to do, whatever was said before.
         let messages = if new.is_empty() { new } else { self.messages.iter().cloned().chain(new).collect() };
-        (Task(messages), RunOptions { thread: Some(self.thread.clone()), ..options.clone() })
+        (Task(messages), RunOptions { thread: Some(self.thread.clone()), earlier: Earlier::Given, ..options.clone() })
     }
 
     /// Takes in a run of it that succeeded; any other is left out, as if it had not been asked. Gives what it

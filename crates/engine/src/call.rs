@@ -28,7 +28,7 @@ impl Engine {
         let scope = RunScope {
             // Of its own: the idempotency key is made of it, and the next call is no repetition.
             run: new_run_id().into(),
-            threads: Some(self.threads().clone()),
+            threads: Some(self.blocking_threads().clone()),
             ..RunScope::default()
         };
         let context = Context::new(Arc::new(scope), "call".into(), 1, token, None);

@@ -137,7 +137,7 @@ impl Carrier {
             _ => return None,
         };
         let blocks = graph.table.functions.get(function).is_some_and(|function| function.blocks());
-        let threads = blocks.then(|| graph.engine.threads().clone());
+        let threads = blocks.then(|| graph.engine.blocking_threads().clone());
         threads.map(|threads| Gates { tool: None, process: None, threads: Some(threads) })
     }
 
@@ -147,7 +147,7 @@ impl Carrier {
         Gates {
             tool: registered.map(|registered| registered.permits().clone()),
             process: Some(self.engine().tool_permits().clone()),
-            threads: blocks.then(|| self.engine().threads().clone()),
+            threads: blocks.then(|| self.engine().blocking_threads().clone()),
         }
     }
 }

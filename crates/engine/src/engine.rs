@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::blocking::OwnedRuntime;
 use crate::clock::Clock;
 use crate::lease::Durable;
+use crate::threads::Conversations;
 
 /// Shared by all agents that are to share limits and a store. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +29,7 @@ struct Shared {
     questions: Arc<dyn Questions>,
     /// The store again, where others use it too.
     durable: Option<Durable>,
+    conversations: Option<Conversations>,
     clock: Clock,
     tool_permits: Arc<Semaphore>,
     threads: Arc<dyn BlockingThreads>,
@@ -43,6 +45,7 @@ pub struct EngineBuilder {
     threads: Option<Arc<dyn BlockingThreads>>,
     sync_workers: usize,
     clock: Option<Clock>,
+    thread_cache: u64,
 }
 
 impl Default for EngineBuilder {
@@ -54,6 +57,7 @@ impl Default for EngineBuilder {
             threads: None,
             sync_workers: Engine::SYNC_WORKERS,
             clock: None,
+            thread_cache: Engine::THREAD_CACHE,
         }
     }
 }
@@ -103,9 +107,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Bytes of threads that are kept in memory beside the store.
+    #[must_use]
+    pub fn thread_cache(mut self, bytes: u64) -> Self {
+        self.thread_cache = bytes;
+        self
+    }
+
     pub fn build(self) -> Engine {
-        let (store, questions) = self.store.unwrap_or_else(|| {
+        let mut conversations = self.durable.clone();
+        let (store, questions): (Arc<dyn Store>, Arc<dyn Questions>) = self.store.unwrap_or_else(|| {
             let memory = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
+            conversations = Some(memory.clone());
             (memory.clone(), memory)
         });
         let threads = self.threads.unwrap_or_else(|| Arc::new(BlockingPool::new(self.sync_workers)));
@@ -114,6 +127,7 @@ impl EngineBuilder {
                 store,
                 questions,
                 durable: self.durable.map(Durable::new),
+                conversations: conversations.map(|store| Conversations::new(store, self.thread_cache)),
                 clock: self.clock.unwrap_or_else(Clock::system),
                 tool_permits: Arc::new(Semaphore::new(self.tools_at_once)),
                 threads,
@@ -137,6 +151,8 @@ impl Engine {
     pub const SYNC_WORKERS: usize = 32;
     /// Finished runs that are kept in memory where there is no other store.
     pub const FINISHED_RUNS: usize = 16;
+    /// Bytes of threads that are kept in memory, where it is not set.
+    pub const THREAD_CACHE: u64 = 64 * 1024 * 1024;
     /// Active time of a run, where it is not set.
     pub const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -156,6 +172,10 @@ impl Engine {
     /// The store with all it can do, where it outlives the process.
     pub fn durable_store(&self) -> Option<&Arc<dyn AnyStore>> {
         self.shared.durable.as_ref().map(|durable| &durable.store)
+    }
+
+    pub(crate) fn conversations(&self) -> Option<&Conversations> {
+        self.shared.conversations.as_ref()
     }
 
     pub(crate) fn durable(&self) -> Option<&Durable> {
@@ -195,7 +215,7 @@ impl Engine {
         &self.shared.tool_permits
     }
 
-    pub fn threads(&self) -> &Arc<dyn BlockingThreads> {
+    pub fn blocking_threads(&self) -> &Arc<dyn BlockingThreads> {
         &self.shared.threads
     }
 
@@ -232,5 +252,20 @@ fn decides(question: &Question, answer: &Answer) -> Result<(), String> {
 
 pub(crate) fn store_error(error: StoreError) -> Error {
     let retryable = error.is_retryable() || matches!(error, StoreError::Conflict { .. });
-    Error::new(ErrorKind::StoreFailed, error.to_string()).retryable(retryable)
+    let kind = match &error {
+        StoreError::ThreadHeld(_) => ErrorKind::Busy,
+        StoreError::UnknownThread(_) | StoreError::UnknownSession(_) => ErrorKind::NotFound,
+        StoreError::ThreadChanged | StoreError::Exists(_) | StoreError::VersionConflict { .. } => {
+            ErrorKind::Conflict
+        }
+        StoreError::Malformed(_) => ErrorKind::InvalidRequest,
+        StoreError::Fenced
+        | StoreError::Conflict { .. }
+        | StoreError::Unheard
+        | StoreError::UnknownRun(_)
+        | StoreError::Owned { .. }
+        | StoreError::Unavailable(_)
+        | StoreError::Broken(_) => ErrorKind::StoreFailed,
+    };
+    Error::new(kind, error.to_string()).retryable(retryable)
 }

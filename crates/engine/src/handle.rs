@@ -22,6 +22,7 @@ use crate::lease::HeldLease;
 use crate::mailbox::{Mailbox, Unsent};
 use crate::result::{RunError, RunResult};
 use crate::run_loop::RunLoop;
+use crate::threads::Turn;
 
 /// Runs that one may be inside of.
 const MAX_DEPTH: u32 = 16;
@@ -95,7 +96,7 @@ impl RunHandle {
             run: id.clone(),
             wire: WireCache::default(),
             sink: queue.clone().map(|queue| queue as Arc<dyn EventSink>),
-            threads: Some(engine.threads().clone()),
+            threads: Some(engine.blocking_threads().clone()),
             caller: options.caller.clone(),
             depth,
             spent: Arc::default(),
@@ -106,7 +107,8 @@ impl RunHandle {
         let lease = engine.durable();
         let lease =
             lease.map(|durable| HeldLease::new(durable, id.clone(), epoch, *engine.clock(), is_claimed));
-        let run_loop = RunLoop::new(
+        let turn = Turn::of(&carrier, &run, options, is_claimed)?;
+        let mut run_loop = RunLoop::new(
             carrier,
             run,
             epoch,
@@ -118,6 +120,7 @@ impl RunHandle {
             options.parent.as_ref().map(Context::lend),
             lease.map(Box::new),
         );
+        run_loop.turn = turn.map(Box::new);
         let handle = Self { id, engine, mailbox, token, events, outcome: None, cancels: true };
         Ok((handle, Box::new(run_loop)))
     }

@@ -43,9 +43,11 @@ pub mod team;
 mod time_travel;
 mod weight;
 pub mod workflow;
+mod threads;
 
 pub use agent::{Agent, OnWaiting, RunEvents, RunOptions, Task};
 pub use agent_tool::AgentTool;
+pub use agent::{Agent, Earlier, OnWaiting, RunEvents, RunOptions, Task};
 pub use batch::{Batch, BatchItem, BatchOptions, Conversation, RunSet};
 pub use blocking::{BlockingAgent, BlockingBatch, BlockingEvents};
 pub use builder::{AgentBuilder, ApprovalPolicy, MAX_ITERATIONS, TOOL_CONCURRENCY};
@@ -64,3 +66,4 @@ pub use recovery::{Recovery, Swept};
 pub use result::{RunError, RunResult};
 pub use run_file::RunFile;
 pub use team::{Analysis, Part, Team, TeamBuilder, TeamResult};
+pub use threads::{CacheStats, OnBusy, Sessions, ThreadFile, ThreadOptions, Threads};

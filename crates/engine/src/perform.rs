@@ -393,7 +393,7 @@ async fn attempts(
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Attempted::Result(Err(Error::cancelled())),
-                thread = engine.threads().reserve() => {
+                thread = engine.blocking_threads().reserve() => {
                     // Without one the tool asks for a thread itself, and says so.
                     context = match thread {
                         Ok(thread) => context.with_thread(places.kept_by(thread)),

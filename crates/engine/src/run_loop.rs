@@ -11,7 +11,7 @@ use ambidex_core::effect::{Effect, EffectId, Work};
 use ambidex_core::event::{EventKind, Status};
 use ambidex_core::record::{Input, Output, Record, RecordKind, Refused, Stamp};
 use ambidex_core::run::{Occurrence, Open, Phase, Run};
-use ambidex_core::store::{Batch, RunStanding};
+use ambidex_core::store::{Batch, RunStanding, StoreError};
 use ambidex_core::{Context, Error, ErrorKind};
 use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
@@ -29,6 +29,7 @@ use crate::mailbox::Mailbox;
 use crate::perform::{self, Ended};
 use crate::permits::Permits;
 use crate::result::RunResult;
+use crate::threads::Turn;
 
 /// What an effect ended with, and which.
 pub(crate) struct Done {
@@ -45,14 +46,14 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Drives one run to rest.
 pub(crate) struct RunLoop {
-    carrier: Carrier,
-    run: Run,
+    pub(crate) carrier: Carrier,
+    pub(crate) run: Run,
     epoch: u64,
-    scope: Arc<RunScope>,
+    pub(crate) scope: Arc<RunScope>,
     events: Option<Arc<EventQueue>>,
-    mailbox: Arc<Mailbox>,
+    pub(crate) mailbox: Arc<Mailbox>,
     /// Somebody wants the run to end.
-    cancelled: CancellationToken,
+    pub(crate) cancelled: CancellationToken,
     /// Told to effects once the wish is stored.
     stop: CancellationToken,
     on_waiting: OnWaiting,
@@ -76,7 +77,9 @@ pub(crate) struct RunLoop {
     /// The place of the call that started this run.
     _lent: Option<Lent>,
     /// Where other processes may drive the run too.
-    lease: Option<Box<HeldLease>>,
+    pub(crate) lease: Option<Box<HeldLease>>,
+    /// Its place on its thread.
+    pub(crate) turn: Option<Box<Turn>>,
 }
 
 impl RunLoop {
@@ -114,6 +117,7 @@ impl RunLoop {
             ready: Vec::new(),
             _lent: lent,
             lease,
+            turn: None,
         }
     }
 
@@ -123,7 +127,11 @@ impl RunLoop {
 
     /// Boxed: a task would hold it several times over.
     pub(crate) async fn run_to_rest(mut self: Box<Self>, first: Vec<Input>) -> Result<RunResult, Error> {
-        let driven = self.drive(first).await;
+        let driven = match self.turn {
+            // Boxed: runs on no thread are not to be bigger for it.
+            Some(_) => Box::pin(self.drive_on_thread(first)).await,
+            None => self.drive(first).await,
+        };
         if driven.is_err() {
             self.stop.cancel();
         }
@@ -135,6 +143,9 @@ impl RunLoop {
         }
         self.mailbox.close();
         driven.map_err(|error| self.stored_still(error))?;
+        if let Some(steered) = self.turn.as_mut().and_then(|turn| turn.steered()) {
+            return Ok(steered);
+        }
         Ok(RunResult::of(&self.run, self.now()))
     }
 
@@ -150,7 +161,7 @@ impl RunLoop {
         Error::new(ErrorKind::StoreFailed, text).retryable(true)
     }
 
-    async fn drive(&mut self, first: Vec<Input>) -> Result<(), Error> {
+    pub(crate) async fn drive(&mut self, first: Vec<Input>) -> Result<(), Error> {
         let mut inputs = first;
         self.granted = inputs.iter().find_map(|input| match input {
             Input::Resume(grant) => Some(Box::new(grant.clone())),
@@ -230,6 +241,18 @@ impl RunLoop {
 
     /// Decides, then stores. Nothing is performed before its intent is stored.
     async fn step(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
+        let again = self.turn.is_some().then(|| inputs.clone());
+        let mut stepped = self.try_step(inputs).await;
+        while let (Err(Unstored::Store(StoreError::Unheard)), Some(inputs)) = (&stepped, &again) {
+            // A message came in beside the last reply: it gets another turn.
+            let inputs = self.hear_first(inputs.clone()).await?;
+            stepped = self.try_step(inputs).await;
+        }
+        Ok(stepped?)
+    }
+
+    /// A step that the store may refuse. The run is ahead of its store then.
+    pub(crate) async fn try_step(&mut self, inputs: Vec<Input>) -> Result<(), Unstored> {
         let expected = self.run.next_seq();
         let stamp = Stamp { at: self.now(), epoch: self.epoch };
         let mut records = Vec::new();
@@ -239,7 +262,7 @@ impl RunLoop {
             let watched = self.events.is_some().then_some(&mut occurrences);
             match self.run.advance(input, stamp, &mut permits, watched) {
                 Ok(more) => records.extend(more),
-                Err(Refused::Corrupt(why)) => return Err(Error::new(ErrorKind::StoreFailed, why)),
+                Err(Refused::Corrupt(why)) => return Err(Error::new(ErrorKind::StoreFailed, why).into()),
                 // Too late or twice: nothing changed, nothing to store.
                 Err(_) => {}
             }
@@ -250,13 +273,16 @@ impl RunLoop {
         self.note_fresh(&records);
         let saved = self.events.as_ref().and_then(|_| self.checkpoint(&records));
         let batch = self.batch(records);
-        self.store(expected, batch).await?;
+        self.store(expected, batch).await.map_err(Unstored::Store)?;
         if let Some(lease) = &mut self.lease {
             lease.is_held = true;
         }
         if matches!(self.run.phase(), Phase::Finished(_)) {
             // Let go of with its end.
             self.lease = None;
+            if let Some(turn) = &mut self.turn {
+                turn.ended(&self.run);
+            }
         }
         if let Some(events) = &self.events {
             occurrences
@@ -275,6 +301,12 @@ impl RunLoop {
             matches!(&record.kind, RecordKind::Patched(_) | RecordKind::Result { result: Ok(_), .. })
         };
         records.iter().rev().find(came_on).map(|record| record.seq)
+    }
+
+    /// The step was refused, and the run is as it was before.
+    pub(crate) fn forget_step(&mut self, run: Run) {
+        self.run = run;
+        self.fresh.clear();
     }
 
     /// What these records open is to be started once they are stored.
@@ -307,7 +339,10 @@ impl RunLoop {
         let ends = matches!(self.run.phase(), Phase::Finished(_));
         let held = self.lease.as_mut().filter(|_| !ends);
         let snapshot = held.and_then(|lease| lease.since.due(&records, &self.run));
+        let now = self.now();
+        let thread = self.turn.as_mut().and_then(|turn| turn.of_batch(&self.run, now)).map(Box::new);
         Batch {
+            thread,
             definition: first.then(|| self.run.definition().clone()),
             asked: self.run.asked(&records).collect(),
             withdrawn: self.run.withdrawn(&records).collect(),
@@ -319,7 +354,7 @@ impl RunLoop {
     }
 
     /// Commits, while what is in flight goes on: a stream must not stutter with the disk.
-    async fn store(&mut self, expected: u64, batch: Batch) -> Result<(), Error> {
+    async fn store(&mut self, expected: u64, batch: Batch) -> Result<(), StoreError> {
         let mut commit = self.carrier.engine().store().commit(self.run.id(), self.epoch, expected, batch);
         loop {
             let stored = tokio::select! {
@@ -330,7 +365,7 @@ impl RunLoop {
                     continue;
                 }
             };
-            return stored.map_err(store_error);
+            return stored;
         }
     }
 
@@ -475,12 +510,20 @@ impl RunLoop {
                     None => std::future::pending().await,
                 }
             };
+            let on_thread = self.turn.is_some();
+            let told = async {
+                match &mut self.turn {
+                    Some(turn) => Box::pin(turn.told()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 error = lost, if leased => return Err(error),
                 () = self.cancelled.cancelled(), if !stopping => inputs.push(Input::Cancel),
                 Some(done) = self.in_flight.next() => self.ready.push(done),
                 Some(joined) = self.tools.join_next() => self.ready.extend(ended(joined)),
+                told = told, if on_thread => inputs.extend(told),
                 () = self.permits.granted() => inputs.push(Input::Tick),
                 received = self.mailbox.receive() => inputs.extend(received),
                 () = tick, if has_tick => inputs.push(Input::Tick),
@@ -553,6 +596,27 @@ impl Drop for RunLoop {
     fn drop(&mut self) {
         if let Some(events) = &self.events {
             events.end();
+        }
+    }
+}
+
+/// Why a step was not stored.
+pub(crate) enum Unstored {
+    Store(StoreError),
+    Run(Error),
+}
+
+impl From<Error> for Unstored {
+    fn from(error: Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<Unstored> for Error {
+    fn from(unstored: Unstored) -> Self {
+        match unstored {
+            Unstored::Store(error) => store_error(error),
+            Unstored::Run(error) => error,
         }
     }
 }

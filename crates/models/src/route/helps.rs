@@ -16,7 +16,7 @@ use ambidex_core::{Error, ErrorKind};
 /// | `empty_reply` `output_invalid` `invalid_arguments` `unknown_tool` `reply_truncated` | yes | another model may do better |
 /// | `content_filter` `refused` `denied` | no | that is an answer; a route does not look for a more willing model |
 /// | `internal` | yes | the work goes on; the switch names the defect |
-/// | `cancelled` `budget_reached` `tool_failed` `tool_timeout` `in_doubt` `repeated_calls` `hook_failed` `unknown_edge` `loop_limit` `expression_failed` | no | not about the target |
+/// | `cancelled` `budget_reached` `tool_failed` `tool_timeout` `in_doubt` `repeated_calls` `hook_failed` `unknown_edge` `loop_limit` `expression_failed` `conflict` | no | not about the target |
 pub fn another_target_may_help(error: &Error) -> bool {
     use ErrorKind::*;
     match error.kind() {
@@ -26,6 +26,6 @@ pub fn another_target_may_help(error: &Error) -> bool {
         | InvalidArguments | UnknownTool | ReplyTruncated | Internal => true,
         InvalidRequest => !matches!(error.status(), Some(400 | 422)),
         ContentFilter | Refused | Denied | Cancelled | BudgetReached | ToolFailed | ToolTimeout | InDoubt
-        | RepeatedCalls | HookFailed | UnknownEdge | LoopLimit | ExpressionFailed => false,
+        | RepeatedCalls | HookFailed | UnknownEdge | LoopLimit | ExpressionFailed | Conflict => false,
     }
 }

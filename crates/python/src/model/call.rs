@@ -72,7 +72,7 @@ impl CallStart {
     ) -> (ambidex_core::BoxStream<'static, Result<ambidex_core::Chunk, Error>>, Option<Duration>) {
         let scope = RunScope {
             run: Context::detached().run().into(),
-            threads: Some(self.process.engine().threads().clone()),
+            threads: Some(self.process.engine().blocking_threads().clone()),
             caller: Some(asked.as_core()),
             ..RunScope::default()
         };

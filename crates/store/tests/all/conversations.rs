@@ -445,6 +445,7 @@ async fn waits(driver: &mut Driver, thread: &str, stop: Option<Signal>) -> Resul
         input: vec![said("go")].into(),
         thread: Some(thread.to_owned()),
         deadline_ms: None,
+        budget: None,
     };
     let batch = driver.batch(vec![queued]);
     let standing = Some(RunStanding { status: Status::Queued, due: None });

@@ -1,0 +1,104 @@
+//! Ending a run that rests, so that the next on its thread can begin.
+
+use ambidex_core::Error;
+use ambidex_core::event::Status;
+use ambidex_core::record::{Input, Record, Refused, Stamp};
+use ambidex_core::run::{Phase, Run, Unlimited};
+use ambidex_core::store::{Batch, Lease, RunQuery, RunStanding, StoreError};
+use ambidex_core::thread::{End, Signal, ThreadStep, Unheard};
+
+use super::turn::kept;
+use crate::engine::Engine;
+use crate::lease::Owner;
+
+impl Engine {
+    /// Cancels the run if nobody drives it. It need not be carried out for that: what stands open is given up.
+    /// Where somebody has it, gives the time when its lease is over.
+    pub(super) async fn stop_resting(&self, run: &str) -> Result<Option<u64>, StoreError> {
+        let Some(conversations) = self.conversations() else { return Ok(None) };
+        let (store, now) = (&conversations.store, self.clock().now());
+        let query = RunQuery { run: Some(run.to_owned()), ..RunQuery::default() };
+        let Some(row) = store.runs(query).await?.runs.into_iter().next() else { return Ok(None) };
+        if row.status.is_final() || conversations.drives(run) {
+            return Ok(None);
+        }
+        let epoch = match self.durable() {
+            Some(durable) => {
+                if let Some(lease) = row.lease.filter(|lease| lease.until > now) {
+                    let gone = Owner::parse(&lease.owner).is_some_and(|owner| owner.is_gone());
+                    if !gone {
+                        return Ok(Some(lease.until));
+                    }
+                }
+                match durable.claim(run, now).await {
+                    Err(StoreError::Owned { until, .. }) => return Ok(Some(until)),
+                    claimed => claimed?,
+                }
+            }
+            None if matches!(row.status, Status::Queued | Status::Running) => return Ok(None),
+            None => store.claim(run, Lease { owner: "".into(), until: 0 }, now).await?,
+        };
+        let stored = store.load(run).await?;
+        let broken = |refused: Refused| StoreError::Broken(refused.to_string());
+        let folded = Run::fold(run, stored.definition, &stored.records).map_err(broken)?;
+        let thread = folded.thread().map(str::to_owned);
+        let expected = folded.next_seq();
+        let Some((ended, records)) = give_up(folded, Stamp { at: now, epoch }).map_err(broken)? else {
+            return Ok(None);
+        };
+        let told = store.signals(run, 0).await?;
+        let rolled_back = told.iter().any(|(_, signal)| *signal == Signal::RollBack);
+        let step = match thread {
+            Some(thread) => {
+                let given = conversations.cache.view(store, &thread, now).await?.messages.len();
+                let messages = match ended.phase() {
+                    Phase::Finished(outcome) if !rolled_back => kept(&ended, given, outcome),
+                    _ => vec![],
+                };
+                let unheard = if rolled_back { Unheard::Drop } else { Unheard::Keep };
+                let end = Some(End { messages, unheard });
+                Some(Box::new(ThreadStep { end, ..ThreadStep::new(thread, now) }))
+            }
+            None => None,
+        };
+        let batch = Batch {
+            withdrawn: ended.withdrawn(&records).collect(),
+            standing: Some(RunStanding { status: ended.status(), due: None }),
+            records,
+            thread: step,
+            ..Batch::default()
+        };
+        match store.commit(run, epoch, expected, batch).await {
+            // Somebody was faster.
+            Ok(()) | Err(StoreError::Fenced | StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The run cancelled, with everything that stood open given up. Nothing where it had ended.
+fn give_up(mut run: Run, stamp: Stamp) -> Result<Option<(Run, Vec<Record>)>, Refused> {
+    if matches!(run.phase(), Phase::Finished(_)) {
+        return Ok(None);
+    }
+    let mut records = Vec::new();
+    for input in [Input::Claim, Input::Cancel] {
+        records.extend(run.advance(input, stamp, &mut Unlimited, None)?);
+    }
+    while !matches!(run.phase(), Phase::Finished(_)) {
+        let open: Vec<_> = run.effects().map(|open| (open.intent.id.clone(), open.attempt)).collect();
+        if open.is_empty() {
+            return Err(Refused::Corrupt("the run does not end".into()));
+        }
+        for (effect, attempt) in open {
+            let input = Input::Done { effect, attempt, result: Err(Error::cancelled()) };
+            match run.advance(input, stamp, &mut Unlimited, None) {
+                Ok(more) => records.extend(more),
+                // Given up with another.
+                Err(Refused::NotOpen | Refused::Finished) => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+    Ok(Some((run, records)))
+}
