@@ -261,7 +261,10 @@ impl Conversation {
         let new = task.into().0;
         // Without a new message there is nothing to do, whatever was said before.
         let messages = if new.is_empty() { new } else { self.messages.iter().cloned().chain(new).collect() };
-        (Task(messages), RunOptions { thread: Some(self.thread.clone()), earlier: Earlier::Given, ..options.clone() })
+        (
+            Task(messages),
+            RunOptions { thread: Some(self.thread.clone()), earlier: Earlier::Given, ..options.clone() },
+        )
     }
 
     /// Takes in a run of it that succeeded; any other is left out, as if it had not been asked. Gives what it

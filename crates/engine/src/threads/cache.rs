@@ -156,7 +156,12 @@ impl View {
         thread.version += u64::from(!added.is_empty());
         let bytes = self.bytes + added.iter().map(|message| size(message)).sum::<u64>();
         let messages = self.messages.iter().chain(added).cloned().collect();
-        Some(Self { thread: Some(Arc::new(thread)), messages: Arc::new(messages), wire: self.wire.clone(), bytes })
+        Some(Self {
+            thread: Some(Arc::new(thread)),
+            messages: Arc::new(messages),
+            wire: self.wire.clone(),
+            bytes,
+        })
     }
 }
 

@@ -113,8 +113,7 @@ impl ThreadFile {
     }
 
     pub(super) fn into_new(self) -> NewThread {
-        let message =
-            |it: Exported| ThreadMessage { number: 0, run: it.run, at: it.at, message: it.message };
+        let message = |it: Exported| ThreadMessage { number: 0, run: it.run, at: it.at, message: it.message };
         NewThread {
             title: self.title,
             session: self.session,

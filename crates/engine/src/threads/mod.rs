@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ambidex_core::message::Message;
 use ambidex_core::store::AnyStore;
 use ambidex_core::thread::{
-    Found, Fork, Line, NewThread, Signal, Thread, ThreadChange, ThreadMessage, ThreadPage, ThreadQuery,
+    Fork, Found, Line, NewThread, Signal, Thread, ThreadChange, ThreadMessage, ThreadPage, ThreadQuery,
 };
 use ambidex_core::{Error, ErrorKind};
 use serde_json::Value;

@@ -16,8 +16,8 @@ use super::{Conversations, Driven, OnBusy};
 use crate::agent::{Earlier, RunOptions};
 use crate::carrier::Carrier;
 use crate::engine::{Engine, store_error};
-use crate::resume;
 use crate::result::RunResult;
+use crate::resume;
 use crate::run_loop::{RunLoop, Unstored};
 
 type Told = (u64, Result<Vec<(u64, Signal)>, StoreError>);

@@ -7,6 +7,9 @@ mod batch;
 mod blocking;
 mod breaking;
 mod cancel;
+#[path = "../../../store/tests/all/cluster.rs"]
+#[allow(dead_code)]
+mod cluster;
 mod compaction;
 mod deadly;
 mod durable;
@@ -36,5 +39,6 @@ mod team;
 mod team_deaths;
 mod team_merges;
 mod team_world;
+mod threads;
 mod watching;
 mod workflows;
