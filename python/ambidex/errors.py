@@ -208,6 +208,8 @@ CLASSES: dict[str, type[AmbidexError]] = {
     "cancelled": CancelledError,
     "budget_reached": BudgetError,
     "busy": BusyError,
+    # Of threads and sessions.
+    "conflict": AmbidexError,
     "store_failed": StoreError,
     "config_invalid": ConfigError,
     "unsupported": ConfigError,

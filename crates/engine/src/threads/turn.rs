@@ -208,7 +208,11 @@ impl Turn {
     fn take(&mut self, signals: Vec<(u64, Signal)>) -> Vec<Input> {
         let mut inputs = Vec::new();
         for (number, signal) in signals {
-            self.after = self.after.max(number);
+            // Read twice: whoever watched had begun before it was read another way.
+            if number <= self.after {
+                continue;
+            }
+            self.after = number;
             inputs.push(match signal {
                 Signal::Message(message) => {
                     self.heard.push(number);

@@ -54,6 +54,7 @@ impl Model for Echo {
         let last = request.history.iter().rposition(|message| message.role == Role::User).unwrap();
         let task = request.history[last].text();
         let turns = task.bytes().map(usize::from).sum::<usize>() % 7;
+        let length = request.history.len();
         let called = request.history[last..].iter().any(|message| message.role == Role::Tool);
         let go = self.go.clone();
         futures_util::stream::once(async move {
@@ -68,7 +69,7 @@ impl Model for Echo {
             } else if task.contains("tool") && !called {
                 vec![
                     Ok(Chunk::ToolCall { part: 0, id: "c".into(), name: "work".into() }),
-                    Ok(Chunk::Arguments { part: 0, text: "{}".into() }),
+                    Ok(Chunk::Arguments { part: 0, text: format!("{{\"n\": {length}}}") }),
                     Ok(Chunk::End(Finish::ToolCalls)),
                 ]
             } else {
@@ -241,6 +242,7 @@ async fn at_once(place: &Place, rounds: u64) {
     let go = Arc::new(Notify::new());
     let agents = engines.each_ref().map(|engine| agent(engine, &go, Approval::Allow));
     let mut die = Die(20_261_121);
+    let mut messages_in_all = 0;
     for policy in POLICIES {
         let mut refused = 0;
         for round in 0..rounds {
@@ -265,12 +267,14 @@ async fn at_once(place: &Place, rounds: u64) {
             refused += ended.iter().filter(|ended| ended.is_err()).count();
             let messages = stores[0].messages(&thread, 0, 10_000, u64::MAX / 4).await.unwrap();
             assert_serial(policy, &tasks, &ended, &messages);
+            messages_in_all += count;
             let line = stores[1].line(&thread).await.unwrap();
             assert_eq!((line.holder, line.waiting.len()), (None, 0));
         }
         // They did come at once.
         assert_eq!(refused > 0, matches!(policy, OnBusy::Reject | OnBusy::Interrupt | OnBusy::Rollback));
     }
+    eprintln!("{rounds} rounds of each policy, {messages_in_all} messages");
     for store in stores {
         let running = RunQuery { status: vec![Status::Queued, Status::Running], ..RunQuery::default() };
         assert_eq!(store.runs(running).await.unwrap().runs, []);
