@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::thread_args::{OnThreadArgs, SessionsArgs, ThreadsArgs};
+
 /// Runs LLM agents: `ambidex run "TASK"` works until the task is done.
 #[derive(Debug, Parser)]
 #[command(name = "ambidex", version, disable_help_subcommand = true, infer_subcommands = false)]
@@ -47,6 +49,10 @@ pub enum Verb {
     Flow(FlowVerb),
     /// Look after stored runs: list, show, trace, resume, retry, cancel
     Runs(Box<RunsArgs>),
+    /// Look after stored conversations: list, show, search, rename, fork, export, import, delete, compact
+    Threads(Box<ThreadsArgs>),
+    /// Look after sessions, which hold threads and state: list, create, show, delete
+    Sessions(Box<SessionsArgs>),
     /// Talk with an agent, line by line
     Chat(ChatArgs),
     /// List the configured models, test them with one tiny call each, compare them
@@ -121,14 +127,19 @@ pub struct RunArgs {
     #[arg(short = 'w', long, value_name = "WORKFLOW", help_heading = "Workflows")]
     pub workflow: Option<String>,
     /// An input of the workflow; lists and tables are JSON
-    #[arg(short = 'i', long = "input", value_name = "KEY=VALUE", conflicts_with = "resume", help_heading = "Workflows")]
+    #[arg(
+        short = 'i',
+        long = "input",
+        value_name = "KEY=VALUE",
+        conflicts_with = "resume",
+        help_heading = "Workflows"
+    )]
     pub input: Vec<String>,
     /// Run this step alone; -i steps.ID=VALUE gives the result of a step before it
     #[arg(long, value_name = "NAME", conflicts_with = "resume", help_heading = "Workflows")]
     pub stage: Option<String>,
-    // Known, but not in this version; `verbs::run` says so.
-    #[arg(long, value_name = "ID", hide = true)]
-    pub thread: Option<String>,
+    #[command(flatten)]
+    pub on: OnThreadArgs,
     /// Keep the run here: sqlite:PATH, postgres://USER@HOST/DATABASE or memory:
     #[arg(long, value_name = "URL", conflicts_with = "resume")]
     pub db: Option<String>,
@@ -340,6 +351,8 @@ impl AnswerArgs {
 pub struct ChatArgs {
     #[command(flatten)]
     pub agent: AgentArgs,
+    #[command(flatten)]
+    pub on: OnThreadArgs,
 }
 
 #[derive(Debug, Args)]

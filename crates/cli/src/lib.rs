@@ -19,6 +19,7 @@ mod relay;
 mod show;
 mod store;
 mod table;
+mod thread_args;
 mod verbs;
 
 use std::ffi::OsString;

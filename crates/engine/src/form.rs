@@ -19,7 +19,9 @@ pub(crate) fn answer(question: &Question, answer: Answer) -> Result<Answer, Stri
     let Some(form) = form(question) else { return Ok(answer) };
     let yes = only_field(form).filter(|(_, schema)| schema["type"] == "boolean").map(|(name, _)| name);
     let value = match (&answer, only_field(form)) {
-        (Answer::Answer { answer: value } | Answer::Edit { args: value }, Some((name, _))) if !value.is_object() => {
+        (Answer::Answer { answer: value } | Answer::Edit { args: value }, Some((name, _)))
+            if !value.is_object() =>
+        {
             json!({ name: value })
         }
         (Answer::Answer { answer: value } | Answer::Edit { args: value }, _) => value.clone(),
@@ -46,7 +48,8 @@ fn only_field(form: &Value) -> Option<(&str, &Value)> {
 
 /// Each as `name: type`.
 fn fields(form: &Value) -> String {
-    let required = |name: &str| form["required"].as_array().is_some_and(|names| names.iter().any(|it| it == name));
+    let required =
+        |name: &str| form["required"].as_array().is_some_and(|names| names.iter().any(|it| it == name));
     let field = |(name, schema): (&String, &Value)| {
         let of = match schema["enum"].as_array() {
             Some(choices) => {

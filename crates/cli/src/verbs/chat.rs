@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ambidex_core::Message;
 use ambidex_core::definition::Mode;
 use ambidex_core::message::{Part, Role};
 use ambidex_core::question::Why;
+use ambidex_core::{ErrorKind, Message};
 use ambidex_engine::project::Project;
 use ambidex_engine::{OnWaiting, RunOptions};
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,11 @@ use crate::failure::Failure;
 use crate::input::Lines;
 use crate::interrupts::Interrupts;
 use crate::project::{self, Chosen};
-use crate::show::{Format, Show};
+use crate::show::{Format, Show, number};
+use crate::thread_args::OnThreadArgs;
 
 use super::run::tell_of_the_offline_model;
+use super::threads;
 use super::watch::{Watcher, watch};
 
 const HELP: &str = "/help         this
@@ -36,7 +38,7 @@ pub async fn chat(
     at_once: CancellationToken,
 ) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::install(at_once).map_err(Failure::internal)?;
-    let (mut project, _store) = project::open_stored(common).await?;
+    let (mut project, store) = project::open_stored(common).await?;
     // To a person who talks a cut reply is an answer, whatever the agent's mode.
     let chosen = project::choose(&mut project, &args.agent, Some(Mode::Chat))?;
     tell_of_the_offline_model(&chosen, console);
@@ -47,7 +49,10 @@ pub async fn chat(
         let model = &chosen.agent.definition().model;
         console.say(&paint.dim(&format!("{name} on {model}; /help lists commands, Ctrl-D ends")));
     }
-    let mut conversation = Conversation { chosen, interactive, messages: Vec::new(), lines: None };
+    let thread = threads::chosen(&args.on, project.engine(), store.is_some(), console).await?;
+    let mut conversation =
+        Conversation { chosen, interactive, messages: Vec::new(), lines: None, on: args.on.clone(), thread };
+    conversation.load(&project, console).await?;
     // Of the last turn; a person at a terminal has seen how each turn ended.
     let mut last = Exit::Done;
     let mut interrupted = false;
@@ -68,6 +73,9 @@ pub async fn chat(
             "" => {}
             "/exit" | "/quit" => return Ok(last),
             "/help" => console.complain(HELP),
+            "/clear" if conversation.thread.is_some() => {
+                console.complain("what is stored stays; begin another conversation with --thread NEW, or `ambidex threads delete`");
+            }
             "/clear" => {
                 conversation.messages.clear();
                 console.say("forgotten");
@@ -102,9 +110,29 @@ struct Conversation {
     interactive: bool,
     messages: Vec<Arc<Message>>,
     lines: Option<Lines>,
+    on: OnThreadArgs,
+    /// Where it is stored.
+    thread: Option<String>,
 }
 
 impl Conversation {
+    /// What was said on the stored thread before.
+    async fn load(&mut self, project: &Project, console: &mut Console) -> Result<(), Failure> {
+        let Some(thread) = &self.thread else { return Ok(()) };
+        match project.engine().threads().export(thread).await {
+            Ok(file) => self.messages = file.messages.into_iter().map(|it| it.message).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::building(&error)),
+        }
+        if self.interactive && !self.messages.is_empty() {
+            let paint = console.stderr_paint();
+            let count = number::counted(self.messages.len() as u64, "message");
+            console
+                .say(&paint.dim(&format!("on the thread {thread}, after {count}; /save FILE writes them")));
+        }
+        Ok(())
+    }
+
     async fn line(&mut self, console: &mut Console, interrupts: &mut Interrupts) -> Result<Typed, Failure> {
         let lines = match &mut self.lines {
             Some(lines) => lines,
@@ -135,7 +163,8 @@ impl Conversation {
         console: &mut Console,
         interrupts: &Interrupts,
     ) -> Result<Exit, Failure> {
-        let mut messages = self.messages.clone();
+        // A stored thread brings what was said before.
+        let mut messages = if self.thread.is_some() { vec![] } else { self.messages.clone() };
         messages.push(Message::user(text));
         let agent = &self.chosen.agent;
         let options = RunOptions {
@@ -143,6 +172,7 @@ impl Conversation {
             on_waiting: if self.interactive { OnWaiting::Stay } else { OnWaiting::Return },
             ..RunOptions::default()
         };
+        let options = threads::on(&self.on, self.thread.clone(), options);
         let mut show = Show::new(console, Format::Text, agent.definition().output.is_some());
         show.summary = self.interactive;
         let handle = agent.start(messages, options).map_err(|error| Failure::building(&error))?;
@@ -160,6 +190,7 @@ impl Conversation {
         let exit = Exit::of_run(&ended);
         match ended {
             // A turn that came to nothing is not part of the conversation: it can be asked again.
+            Ok(_) if exit == Exit::Done && self.thread.is_some() => self.load_again(project).await?,
             Ok(result) if exit == Exit::Done => self.messages = result.messages.to_vec(),
             Ok(result) if exit == Exit::Waiting => {
                 if result.questions.iter().any(|question| question.why == Why::Reply) {
@@ -187,6 +218,17 @@ impl Conversation {
         Ok(exit)
     }
 
+    /// All of it, also what stands there as a summary.
+    async fn load_again(&mut self, project: &Project) -> Result<(), Failure> {
+        if let Some(thread) = &self.thread {
+            let from = self.messages.len() as u64;
+            let more = project.engine().threads().messages(thread, from, usize::MAX).await;
+            let more = more.map_err(|error| Failure::building(&error))?;
+            self.messages.extend(more.into_iter().map(|it| it.message));
+        }
+        Ok(())
+    }
+
     fn save(&self, file: &str, console: &mut Console) {
         if file.is_empty() {
             return console.complain("say where: /save FILE");
@@ -198,7 +240,7 @@ impl Conversation {
     }
 }
 
-fn markdown(messages: &[Arc<Message>]) -> String {
+pub fn markdown(messages: &[Arc<Message>]) -> String {
     let mut out = String::new();
     for message in messages {
         let who = match message.role {

@@ -14,6 +14,8 @@ mod resume;
 mod run;
 mod runs;
 mod schema;
+mod sessions;
+mod threads;
 mod tools;
 mod watch;
 mod workflow;
@@ -29,9 +31,7 @@ use crate::failure::Failure;
 use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
-const LATER: [&str; 11] = [
-    "serve", "worker", "attach", "threads", "sessions", "replay", "approve", "relay", "mcp", "keys", "status",
-];
+const LATER: [&str; 9] = ["serve", "worker", "attach", "replay", "approve", "relay", "mcp", "keys", "status"];
 
 pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
     let common = &cli.common;
@@ -50,6 +50,12 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
         Some(Verb::Batch(args)) => asynchronously(|at_once| batch::batch(&args, common, console, at_once)),
         Some(Verb::Flow(verb)) => flow::flow(verb, common, console),
         Some(Verb::Runs(args)) => asynchronously(|at_once| runs::runs(&args, common, console, at_once)),
+        Some(Verb::Threads(args)) => {
+            asynchronously(|at_once| threads::threads(&args, common, console, at_once))
+        }
+        Some(Verb::Sessions(args)) => {
+            asynchronously(|at_once| sessions::sessions(&args, common, console, at_once))
+        }
         Some(Verb::Chat(args)) => asynchronously(|at_once| chat::chat(&args, common, console, at_once)),
         Some(Verb::Models(verb)) => asynchronously(|at_once| models::models(&verb, common, console, at_once)),
         Some(Verb::Tools(verb)) => asynchronously(|at_once| tools::tools(&verb, common, console, at_once)),

@@ -16,6 +16,7 @@ use crate::store;
 
 use super::keep::{Kept, settle};
 use super::resume;
+use super::threads;
 use super::watch::{Watcher, watch};
 
 pub async fn run(
@@ -41,7 +42,8 @@ pub async fn run(
     let common = &store::with_db(common, args.db.as_deref());
     let (mut project, store) = project::open_stored(common).await?;
     if let Some(workflow) = super::workflow::followed(&project, &args.agent)? {
-        return super::workflow::go(&workflow, args, common, (project, store), console, &interrupts, &stop).await;
+        return super::workflow::go(&workflow, args, common, (project, store), console, &interrupts, &stop)
+            .await;
     }
     let chosen = project::choose(&mut project, &args.agent, None)?;
     let format = format(args.json, args.result_json);
@@ -59,11 +61,13 @@ pub async fn run(
     };
     tell_of_the_offline_model(&chosen, console);
     let interactive = console.is_interactive() && format == Format::Text;
+    let thread = threads::chosen(&args.on, project.engine(), store.is_some(), console).await?;
     let options = RunOptions {
         timeout: Some(args.timeout.map_or(chosen.timeout, ambidex_config::Duration::get)),
         on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
         ..RunOptions::default()
     };
+    let options = threads::on(&args.on, thread, options);
     let mut show = Show::new(console, format, chosen.agent.definition().output.is_some());
     let handle = chosen.agent.start(task, options).map_err(|error| Failure::building(&error))?;
     let watcher = Watcher {
@@ -103,10 +107,9 @@ pub fn tell_of_the_offline_model(chosen: &Chosen, console: &mut Console) {
 }
 
 pub fn refuse_what_comes_later(args: &RunArgs) -> Result<(), Failure> {
-    let later = [(args.thread.is_some(), "--thread (stored threads)")];
-    if let Some((_, what)) = later.iter().find(|(given, _)| *given) {
-        let text = format!("{what}: not in this version ({})", env!("CARGO_PKG_VERSION"));
-        return Err(Failure::usage(text).help("leave it out; `ambidex run --help` lists what there is"));
+    if args.on.thread.is_some() && (args.workflow.is_some() || args.resume.is_some()) {
+        let text = "--thread: it is the conversation of an agent; a workflow has none, and a run that waits has its own";
+        return Err(Failure::usage(text).help("leave it out"));
     }
     if args.workflow.is_none() && (!args.input.is_empty() || args.stage.is_some()) {
         let flag = if args.stage.is_some() { "--stage" } else { "-i" };

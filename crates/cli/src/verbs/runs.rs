@@ -7,7 +7,7 @@ use ambidex_core::record::{Input, Outcome, Record, RecordKind, RunInput};
 use ambidex_core::run::Run;
 use ambidex_core::store::{AnyStore, RunQuery, RunSummary, Stored};
 use ambidex_engine::project::Project;
-use ambidex_engine::{OnWaiting, Owner, RunOptions, RunResult};
+use ambidex_engine::{Earlier, OnWaiting, Owner, RunOptions, RunResult};
 use ambidex_store::OpenStore;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -246,16 +246,21 @@ impl Place {
         }
         let stored = self.store.load(&found.id).await.map_err(store::failed)?;
         let definition = stored.definition.definition.clone();
-        let first = self.store.records(&found.id, 0, 1).await.map_err(store::failed)?;
-        let Some(RecordKind::Accepted { input, thread, deadline_ms, .. }) =
-            first.into_iter().next().map(|record| record.kind)
-        else {
-            return Err(Failure::new(Exit::Failed, format!("{}: its first record is gone", found.id)));
+        // Behind that of its place in line, where it had to wait, and of those who took it over there.
+        let first = self.store.records(&found.id, 0, 100).await.map_err(store::failed)?;
+        let begun = first.into_iter().find_map(|record| match record.kind {
+            RecordKind::Accepted { input, thread, deadline_ms, .. } => Some((input, thread, deadline_ms)),
+            _ => None,
+        });
+        let Some((input, thread, deadline_ms)) = begun else {
+            return Err(Failure::new(Exit::Failed, format!("{}: it never began", found.id)));
         };
         let format = run::format(args.json, args.result_json);
         let interactive = console.is_interactive() && format == Format::Text;
         let options = RunOptions {
+            // The input holds what was said before.
             thread,
+            earlier: Earlier::Given,
             timeout: deadline_ms.map(std::time::Duration::from_millis),
             on_waiting: if interactive { OnWaiting::Stay } else { OnWaiting::Return },
             ..RunOptions::default()
@@ -270,7 +275,12 @@ impl Place {
                 let graph = resume::graph(&mut self.project, definition, &args.agent)?;
                 (graph.start(Value::Object((*state).clone()), options), false)
             }
-            _ => return Err(Failure::new(Exit::Failed, format!("{}: its first record does not fit", found.id))),
+            _ => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("{}: its first record does not fit", found.id),
+                ));
+            }
         };
         let handle = handle.map_err(|error| Failure::building(&error))?;
         let mut show = Show::new(console, format, structured);
@@ -423,6 +433,7 @@ fn step(record: &Record, begun: u64) -> String {
             format!("accepted, {}", number::counted(input.len() as u64, "message"))
         }
         RecordKind::Accepted { input: RunInput::State(_), .. } => "accepted".into(),
+        RecordKind::Queued { .. } => "in line for its thread".into(),
         RecordKind::Claimed => "claimed by another process".into(),
         RecordKind::Intent(intent) => format!("{} begins", intent.id),
         RecordKind::Result { effect, result: Ok(_), .. } => format!("{effect} ended"),

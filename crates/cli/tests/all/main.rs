@@ -14,4 +14,5 @@ mod people;
 mod run;
 mod support;
 mod terminal;
+mod threads;
 mod verbs;

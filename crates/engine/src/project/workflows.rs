@@ -110,13 +110,16 @@ impl Project {
     /// `config_invalid`: no input takes one.
     pub fn followed(&self, agent: &str) -> Result<Option<(String, String)>, Error> {
         let configured = self.config().agents.get(agent);
-        let Some(agent) = configured.filter(|agent| agent.mode == AgentMode::Workflow) else { return Ok(None) };
+        let Some(agent) = configured.filter(|agent| agent.mode == AgentMode::Workflow) else {
+            return Ok(None);
+        };
         let Some(name) = agent.workflow.clone() else { return Ok(None) };
         let input = self.config().workflows.get(&name).and_then(|it: &Configured| task_input(&it.input));
         match input {
             Some(input) => Ok(Some((name, input))),
             None => {
-                let text = format!("no input of the workflow `{name}` takes the task of an agent; call one `task`");
+                let text =
+                    format!("no input of the workflow `{name}` takes the task of an agent; call one `task`");
                 Err(Error::new(ErrorKind::ConfigInvalid, text))
             }
         }

@@ -54,7 +54,12 @@ pub(super) fn compile(name: &str, workflow: &Workflow, known: &Known<'_>) -> Gra
 }
 
 /// One step alone, whose result is the output.
-pub(super) fn compile_stage(name: &str, workflow: &Workflow, at: usize, known: &Known<'_>) -> GraphDefinition {
+pub(super) fn compile_stage(
+    name: &str,
+    workflow: &Workflow,
+    at: usize,
+    known: &Known<'_>,
+) -> GraphDefinition {
     let mut alone = workflow.clone();
     let mut step = alone.steps.swap_remove(at);
     let needs = std::mem::take(&mut step.needs);
@@ -114,7 +119,9 @@ pub(super) fn last_steps(workflow: &Workflow, order: &Order) -> Vec<String> {
     let has_result = |at: usize| matches!(workflow.steps[at].kind(), Some(kind) if kind != "wait");
     let is_last = |at: usize| {
         let leads_back = |to: usize| order.before[at].contains(&to) || to == at;
-        !order.reaches[at].iter().any(|to| has_result(*to) && !leads_back(*to) && !order.before[at].contains(to))
+        !order.reaches[at]
+            .iter()
+            .any(|to| has_result(*to) && !leads_back(*to) && !order.before[at].contains(to))
     };
     let steps = (0..workflow.steps.len()).filter(|at| has_result(*at) && is_last(*at));
     steps.map(|at| workflow.steps[at].id.clone()).collect()
@@ -334,7 +341,8 @@ impl Compiler<'_> {
             return (work, input);
         }
         if !step.parallel.is_empty() {
-            let texts = step.parallel.iter().map(|member| member.prompt.clone().or_else(|| step.prompt.clone()));
+            let texts =
+                step.parallel.iter().map(|member| member.prompt.clone().or_else(|| step.prompt.clone()));
             let what = What::Texts { texts: texts.collect(), needs: results() };
             let graph = parallel_name(self.name, &step.id);
             return (NodeWork::Graph { graph, pinned: None }, given("prompt", what));
@@ -402,7 +410,10 @@ impl Compiler<'_> {
         let tells = NodeDefinition {
             next: Next::To(vec![failed.clone()]),
             effect: EffectClass::Read,
-            ..NodeDefinition::new(error, NodeWork::Code { function: Job::Failed { step: id.to_owned() }.name() })
+            ..NodeDefinition::new(
+                error,
+                NodeWork::Code { function: Job::Failed { step: id.to_owned() }.name() },
+            )
         };
         let mut skip = self.rules(at);
         if skip.rules.is_empty() {

@@ -29,9 +29,15 @@ pub(super) enum Job {
     /// Behind a step: where the path goes.
     Choose(Rules),
     /// Says what went wrong, for a person.
-    Failed { step: String },
+    Failed {
+        step: String,
+    },
     /// Does what he said.
-    Recover { step: String, again: String, skip: Rules },
+    Recover {
+        step: String,
+        again: String,
+        skip: Rules,
+    },
     Output(Gives),
 }
 
@@ -106,13 +112,23 @@ pub(super) struct Given {
 pub(super) enum What {
     Text(String),
     /// Several texts, as a list in the field `prompts`; one that is not given as [`Self::Results`].
-    Texts { texts: Vec<Option<String>>, needs: Vec<String> },
+    Texts {
+        texts: Vec<Option<String>>,
+        needs: Vec<String>,
+    },
     /// The results of these steps, or else the input.
     Results(Vec<String>),
     /// The input of a workflow, which declares this schema.
-    Input { flow: String, schema: Value, value: Value },
+    Input {
+        flow: String,
+        schema: Value,
+        value: Value,
+    },
     /// One input of a workflow, as [`Self::Results`].
-    Task { input: String, needs: Vec<String> },
+    Task {
+        input: String,
+        needs: Vec<String>,
+    },
 }
 
 impl Job {
@@ -243,7 +259,11 @@ impl Ready {
                 }
             }
             Job::Choose(rules) | Job::Recover { skip: rules, .. } => {
-                rules.rules.iter().filter_map(|(when, _)| when.as_ref()).try_for_each(|it| add("choose", it))?;
+                rules
+                    .rules
+                    .iter()
+                    .filter_map(|(when, _)| when.as_ref())
+                    .try_for_each(|it| add("choose", it))?;
             }
             Job::Output(Gives::One(text)) => add("output", text)?,
             Job::Output(Gives::Fields(fields)) => {
@@ -423,7 +443,8 @@ fn last_failure<'a>(step: &str, state: &'a State) -> Option<&'a Value> {
 }
 
 fn failed(step: &str, state: &State) -> NodeOutput {
-    let message = last_failure(step, state).and_then(|error| error["message"].as_str()).unwrap_or("it failed");
+    let message =
+        last_failure(step, state).and_then(|error| error["message"].as_str()).unwrap_or("it failed");
     let text = format!("The step `{step}` failed: {message}. Try it again, leave it out, or fail?");
     NodeOutput::from(json!({ given_field(step): text }))
 }
@@ -491,7 +512,8 @@ impl Filling {
                 _ => Value::Null,
             },
             What::Texts { texts: sources, .. } => {
-                let one = |(source, template): (&Option<String>, &Option<Template>)| match (source, template) {
+                let one = |(source, template): (&Option<String>, &Option<Template>)| match (source, template)
+                {
                     (Some(source), Some(template)) => text(template, source).map(Value::String),
                     _ => Ok(Value::String(needs())),
                 };
@@ -516,7 +538,9 @@ impl Templates for Fillings {
         let item = name.zip(item);
         let scope = Scope { state, item, lists: &self.lists };
         let steps: &[String] = match &filling.given.what {
-            What::Results(steps) | What::Texts { needs: steps, .. } | What::Task { needs: steps, .. } => steps,
+            What::Results(steps) | What::Texts { needs: steps, .. } | What::Task { needs: steps, .. } => {
+                steps
+            }
             _ => &[],
         };
         filling.fill(scope, &|| results(scope, steps))

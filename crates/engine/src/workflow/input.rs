@@ -17,7 +17,8 @@ impl Inputs {
     /// The schema is none.
     pub(super) fn new(workflow: &str, schema: &Value) -> Result<Self, Error> {
         let validator = Validator::new(schema);
-        let validator = validator.map_err(|error| error.context(format!("the input of the workflow `{workflow}`")))?;
+        let validator =
+            validator.map_err(|error| error.context(format!("the input of the workflow `{workflow}`")))?;
         Ok(Self { workflow: workflow.to_owned(), schema: schema.clone(), validator })
     }
 
@@ -86,7 +87,8 @@ impl Inputs {
         } else {
             format!("declared are {}", declared.join(", "))
         };
-        let text = format!("the input of the workflow `{}`: {}; {declared}", self.workflow, faults.join("; "));
+        let text =
+            format!("the input of the workflow `{}`: {}; {declared}", self.workflow, faults.join("; "));
         Error::new(ErrorKind::InvalidRequest, text)
     }
 }

@@ -132,9 +132,9 @@ impl Scope<'_> {
                     let steps = tables.entry("steps").or_default();
                     match step {
                         Some(step) => steps.extend(self.step(step).map(|found| (step.clone(), found))),
-                        None => steps.extend(self.named("steps.").filter_map(|step| {
-                            Some((step.to_owned(), self.step(step)?))
-                        })),
+                        None => steps.extend(
+                            self.named("steps.").filter_map(|step| Some((step.to_owned(), self.step(step)?))),
+                        ),
                     }
                 }
                 ("visits", step) => {

@@ -105,9 +105,8 @@ impl Arguments {
             }
             Value::Array(list) => Self::List(list.iter().map(Self::parse).collect::<Result<_, _>>()?),
             Value::Object(fields) => {
-                let field = |(name, value): (&String, &Value)| {
-                    Self::parse(value).map(|value| (name.clone(), value))
-                };
+                let field =
+                    |(name, value): (&String, &Value)| Self::parse(value).map(|value| (name.clone(), value));
                 Self::Fields(fields.iter().map(field).collect::<Result<_, _>>()?)
             }
             other => Self::Plain(other.clone()),
@@ -119,16 +118,13 @@ impl Arguments {
     pub(super) fn fill(&self, scope: Scope<'_>) -> Result<Value, (String, String)> {
         Ok(match self {
             Self::Plain(value) => value.clone(),
-            Self::Template(template) => {
-                template.value(scope).map_err(|why| (template.text.clone(), why))?
-            }
+            Self::Template(template) => template.value(scope).map_err(|why| (template.text.clone(), why))?,
             Self::List(list) => {
                 Value::Array(list.iter().map(|item| item.fill(scope)).collect::<Result<_, _>>()?)
             }
             Self::Fields(fields) => {
-                let field = |(name, value): &(String, Self)| {
-                    value.fill(scope).map(|value| (name.clone(), value))
-                };
+                let field =
+                    |(name, value): &(String, Self)| value.fill(scope).map(|value| (name.clone(), value));
                 Value::Object(fields.iter().map(field).collect::<Result<Map<_, _>, _>>()?)
             }
         })

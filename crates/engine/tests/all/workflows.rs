@@ -52,7 +52,8 @@ fn scoring(scores: &'static [u32]) -> Agent {
         Ok(json!({ "score": scores[at.min(scores.len() - 1)] }).to_string())
     };
     let model = Saying(ModelInfo::new("critic", "test"), Arc::new(say));
-    let schema = json!({ "type": "object", "properties": { "score": { "type": "integer" } }, "required": ["score"] });
+    let schema =
+        json!({ "type": "object", "properties": { "score": { "type": "integer" } }, "required": ["score"] });
     Agent::builder().name("critic").model(model).output_schema("verdict", schema).build().unwrap()
 }
 
@@ -251,7 +252,8 @@ async fn workflows_run_workflows_with_inputs_of_their_own() {
         .flow("inner", inner.clone())
         .build()
     };
-    let result = outer("{ word = \"{{ word }}\" }").unwrap().run(json!({ "words": ["x", "y"] })).await.unwrap();
+    let result =
+        outer("{ word = \"{{ word }}\" }").unwrap().run(json!({ "words": ["x", "y"] })).await.unwrap();
     assert_eq!(result.output, Some(json!(["a[xx]", "a[yy]"])));
     let error = outer("{ word = 3 }").err().unwrap();
     assert!(error.message().contains("wants a text for `word`, and is given a whole number"), "{error}");
@@ -281,7 +283,10 @@ async fn a_person_is_asked_about_a_failure() {
         let waiting = flow.run_with(json!({}), options()).await.unwrap();
         let question = &waiting.questions[0];
         assert!(question.args["question"].as_str().unwrap().contains("not today"), "{question:?}");
-        engine.answer(&question.id, Answer::Answer { answer: json!({ "decision": decision }) }).await.unwrap();
+        engine
+            .answer(&question.id, Answer::Answer { answer: json!({ "decision": decision }) })
+            .await
+            .unwrap();
         let ended = flow.resume(&waiting.run, vec![], options()).await.unwrap().outcome().await;
         match expected {
             Ok(text) => assert_eq!(ended.unwrap().text, text),
@@ -347,7 +352,10 @@ async fn what_cannot_be_evaluated_names_place_step_key_and_text() {
     let ended = flow.run(json!({ "data": {} })).await.err().unwrap();
     assert_eq!(ended.error.code(), "expression_failed");
     let text = ended.error.message();
-    assert!(text.contains("workflow test: step `plan`, `choose[0].when`: `input.data.score` is not there"), "{text}");
+    assert!(
+        text.contains("workflow test: step `plan`, `choose[0].when`: `input.data.score` is not there"),
+        "{text}"
+    );
     assert!(text.ends_with("it reads: input.data.score > 3"), "{text}");
     let ended = flow.run(json!({ "data": { "score": "high" } })).await.err().unwrap();
     assert!(ended.error.message().contains("a text cannot be compared with a number"), "{ended}");

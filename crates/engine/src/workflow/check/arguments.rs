@@ -84,8 +84,10 @@ impl Check<'_> {
             let found = self.type_of(at, value, item);
             if !found.fits(&Type::of_schema(wanted)) {
                 let wanted = Type::of_schema(wanted).words();
-                let message =
-                    format!("the {what} `{whose}` wants {wanted} for `{name}`, and is given {}", found.words());
+                let message = format!(
+                    "the {what} `{whose}` wants {wanted} for `{name}`, and is given {}",
+                    found.words()
+                );
                 let fault = Fault::new(ConfigErrorKind::WrongType, message);
                 let key = if key == "flow" { Key::One(key) } else { Key::Two(key, name) };
                 self.faults.push(key.of(at, fault));

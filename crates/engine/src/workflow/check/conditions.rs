@@ -178,7 +178,13 @@ impl Inference<'_, '_> {
                 Type::Bool
             }
             ("@in" | "@not_strictly_false", _) => Type::Bool,
-            ("_?_:_", [_, one, other]) => if one == other { one.clone() } else { Type::Any },
+            ("_?_:_", [_, one, other]) => {
+                if one == other {
+                    one.clone()
+                } else {
+                    Type::Any
+                }
+            }
             ("_+_", [one, other]) => match (one, other) {
                 (Type::Any, other) | (other, Type::Any) => match other {
                     Type::List(_) => Type::List(Box::new(Type::Any)),
@@ -194,7 +200,8 @@ impl Inference<'_, '_> {
                 }
             },
             ("_-_" | "_*_" | "_/_" | "_%_", [one, other]) => {
-                if one.comparable(other) && [one, other].iter().all(|of| of.is_number() || **of == Type::Any) {
+                if one.comparable(other) && [one, other].iter().all(|of| of.is_number() || **of == Type::Any)
+                {
                     self.number(one, other)
                 } else {
                     self.mismatch("calculates with", one, other);

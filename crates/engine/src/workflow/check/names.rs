@@ -79,7 +79,13 @@ impl Names<'_> {
             (_, true) => Some(format!("write steps.{name}")),
             _ => None,
         };
-        Unknown { message: format!("there is no `{name}`"), part: name.to_owned(), name: name.to_owned(), known, help }
+        Unknown {
+            message: format!("there is no `{name}`"),
+            part: name.to_owned(),
+            name: name.to_owned(),
+            known,
+            help,
+        }
     }
 
     fn known_step(&self, name: &str, path: &[String]) -> Result<usize, Unknown> {
@@ -147,7 +153,9 @@ impl Names<'_> {
         }
         match self.config.agents.get(name) {
             Some(agent) if agent.workflow.is_some() => open(),
-            Some(agent) => agent.output.as_ref().map_or_else(Table::default, |output| fields_of(&output.schema)),
+            Some(agent) => {
+                agent.output.as_ref().map_or_else(Table::default, |output| fields_of(&output.schema))
+            }
             None => open(),
         }
     }
@@ -160,8 +168,12 @@ impl Names<'_> {
         match merge.how {
             MergeHow::Concat => Table::closed([("text", Type::Text), ("parts", list()), ("failed", list())]),
             MergeHow::Vote => {
-                let mut table =
-                    Table::closed([("text", Type::Text), ("voted", Type::Any), ("votes", Type::Any), ("failed", list())]);
+                let mut table = Table::closed([
+                    ("text", Type::Text),
+                    ("voted", Type::Any),
+                    ("votes", Type::Any),
+                    ("failed", list()),
+                ]);
                 match &merge.field {
                     Some(field) if field.contains('.') => table.open = true,
                     Some(field) => table.add(field, self.vote(step, field, merge.reduce)),

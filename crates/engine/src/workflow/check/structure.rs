@@ -43,7 +43,10 @@ impl Check<'_> {
         } else {
             let names: Vec<&str> =
                 choosers.iter().map(|chooser| self.workflow.steps[*chooser].id.as_str()).collect();
-            format!("nothing leads to `{id}`: it runs only when {} chooses it, which never runs before", names.join(" or "))
+            format!(
+                "nothing leads to `{id}`: it runs only when {} chooses it, which never runs before",
+                names.join(" or ")
+            )
         };
         let fault = Fault::new(ConfigErrorKind::Conflict, why);
         let fault = fault.help("give it `needs`, make it the first step, or take it out");
@@ -85,7 +88,10 @@ impl Check<'_> {
         let leads_to_end = is_end(at) || self.order.reaches[at].iter().any(|to| is_end(*to));
         let steps = &self.workflow.steps;
         let unknown = |at: usize| {
-            steps[at].choose.iter().any(|choice| choice.go != "end" && !self.order.index.contains_key(&choice.go))
+            steps[at]
+                .choose
+                .iter()
+                .any(|choice| choice.go != "end" && !self.order.index.contains_key(&choice.go))
         };
         if leads_to_end || unknown(at) || self.order.reaches[at].iter().any(|to| unknown(*to)) {
             return;
@@ -105,7 +111,8 @@ pub(super) fn circles_of_workflows(config: &Config) -> Vec<Fault> {
     let mut leads: HashMap<&str, Vec<(usize, &'static str, &str)>> = HashMap::new();
     for (name, workflow) in &config.workflows {
         for (at, step) in workflow.steps.iter().enumerate() {
-            let followed = step.agent.as_ref().and_then(|agent| config.agents.get(agent)?.workflow.as_deref());
+            let followed =
+                step.agent.as_ref().and_then(|agent| config.agents.get(agent)?.workflow.as_deref());
             let targets = [("flow", step.flow.as_deref()), ("agent", followed)];
             for (key, target) in targets {
                 if let Some(target) = target.filter(|target| config.workflows.contains_key(*target)) {
@@ -119,7 +126,8 @@ pub(super) fn circles_of_workflows(config: &Config) -> Vec<Fault> {
         let mut way: Vec<(&str, usize)> = vec![(start, 0)];
         while let Some((name, next)) = way.last_mut() {
             let name = *name;
-            let target = if done.contains(&name) { None } else { leads.get(name).and_then(|to| to.get(*next)) };
+            let target =
+                if done.contains(&name) { None } else { leads.get(name).and_then(|to| to.get(*next)) };
             let Some((at, key, target)) = target else {
                 done.push(name);
                 way.pop();
@@ -139,12 +147,14 @@ pub(super) fn circles_of_workflows(config: &Config) -> Vec<Fault> {
         }
     }
     for (name, agent) in &config.agents {
-        let Some(workflow) = agent.workflow.as_ref().and_then(|workflow| config.workflows.get(workflow)) else {
+        let Some(workflow) = agent.workflow.as_ref().and_then(|workflow| config.workflows.get(workflow))
+        else {
             continue;
         };
         if agent.mode == AgentMode::Workflow && task_input(&workflow.input).is_none() {
             let message = "an agent is given a task in words, and no single input of the workflow takes one";
-            let fault = Fault::new(ConfigErrorKind::Conflict, message).key("agents").key(name).key("workflow");
+            let fault =
+                Fault::new(ConfigErrorKind::Conflict, message).key("agents").key(name).key("workflow");
             faults.push(fault.help("call one of its inputs `task`"));
         }
     }

@@ -104,9 +104,9 @@ impl Type {
             // 3.0 is a whole number.
             (Self::Number, Self::Integer) => true,
             (Self::List(of), Self::List(wanted)) => of.fits(wanted),
-            (Self::Table(of), Self::Table(wanted)) => wanted.fields.iter().all(|(name, wanted)| {
-                of.field(name).is_none_or(|of| of.fits(wanted))
-            }),
+            (Self::Table(of), Self::Table(wanted)) => {
+                wanted.fields.iter().all(|(name, wanted)| of.field(name).is_none_or(|of| of.fits(wanted)))
+            }
             (one, other) => one == other,
         }
     }

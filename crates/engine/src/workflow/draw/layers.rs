@@ -95,14 +95,22 @@ impl Layers {
             let ends_here = match cell {
                 Cell::Pass(of) => of == at,
                 Cell::Box(of) => {
-                    if down { edge.to == Some(of) } else { edge.from == of }
+                    if down {
+                        edge.to == Some(of)
+                    } else {
+                        edge.from == of
+                    }
                 }
                 Cell::End => down && edge.to.is_none(),
             };
             let passes = |other: &Cell| match other {
                 Cell::Pass(of) => *of == at,
                 Cell::Box(of) => {
-                    if down { edge.from == *of } else { edge.to == Some(*of) }
+                    if down {
+                        edge.from == *of
+                    } else {
+                        edge.to == Some(*of)
+                    }
                 }
                 Cell::End => !down && edge.to.is_none(),
             };

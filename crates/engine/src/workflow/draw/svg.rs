@@ -119,7 +119,8 @@ fn places(sketch: &Sketch, layers: &Layers) -> (HashMap<Key, Place>, f64, f64) {
                 Cell::End => Key::End,
                 Cell::Pass(edge) => Key::Pass(*edge, row),
             };
-            let (h, top) = if matches!(cell, Cell::Pass(_)) { (tallest, y) } else { (h, y + (tallest - h) / 2.0) };
+            let (h, top) =
+                if matches!(cell, Cell::Pass(_)) { (tallest, y) } else { (h, y + (tallest - h) / 2.0) };
             places.insert(key, Place { x, y: top, w, h });
             x += w + GAP_X;
         }
@@ -157,7 +158,8 @@ fn drawn(out: &mut String, step: &Box, place: Place) {
         Kind::Wait => "wait",
         Kind::Choose => "choose",
     };
-    let many = step.kind == Kind::Parallel || step.notes.first().is_some_and(|note| note.starts_with("each "));
+    let many =
+        step.kind == Kind::Parallel || step.notes.first().is_some_and(|note| note.starts_with("each "));
     if many {
         let _ = writeln!(
             out,
@@ -212,7 +214,11 @@ fn down(
     let goal = |edge: &Edge| {
         let row = layers.layer[edge.from] + 1;
         let number = sketch.edges.iter().position(|other| std::ptr::eq(other, edge)).unwrap_or_default();
-        let next = if layers.of(edge.to) == row { edge.to.map_or(Key::End, Key::Box) } else { Key::Pass(number, row) };
+        let next = if layers.of(edge.to) == row {
+            edge.to.map_or(Key::End, Key::Box)
+        } else {
+            Key::Pass(number, row)
+        };
         places.get(&next).map_or(0.0, |place| place.middle())
     };
     let mut goals: Vec<f64> = leaving.map(&goal).collect();
@@ -249,7 +255,8 @@ fn back(out: &mut String, labels: &mut String, places: &HashMap<Key, Place>, edg
     let Some(from) = places.get(&Key::Box(edge.from)) else { return };
     let Some(to) = edge.to.and_then(|to| places.get(&Key::Box(to))) else { return };
     let (x1, y1) = (from.x + from.w, from.y + from.h / 2.0);
-    let (x2, y2) = (to.x + to.w + 4.0, to.y + to.h / 2.0 + if edge.to == Some(edge.from) { -10.0 } else { 0.0 });
+    let (x2, y2) =
+        (to.x + to.w + 4.0, to.y + to.h / 2.0 + if edge.to == Some(edge.from) { -10.0 } else { 0.0 });
     let r = 10.0;
     let _ = writeln!(
         out,

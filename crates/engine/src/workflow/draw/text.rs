@@ -23,7 +23,11 @@ pub(super) fn draw(sketch: &Sketch) -> String {
         };
         out.push('\n');
         let start = if sketch.starts.contains(at) { "▶ " } else { "  " };
-        out.push_str(&format!("{start}{sign} {}  {}\n", step.id, short(&step.does, WIDTH - 6 - step.id.len())));
+        out.push_str(&format!(
+            "{start}{sign} {}  {}\n",
+            step.id,
+            short(&step.does, WIDTH - 6 - step.id.len())
+        ));
         for line in notes(&step.notes) {
             out.push_str(&format!("  │   {line}\n"));
         }
