@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use ambidex_config::{Environment, Loaded, StoreDurability, StoreUrl};
 use ambidex_core::store::{FailureKind, StoreError};
+use ambidex_engine::project::Project;
 use ambidex_store::{Durability, OpenStore, Place};
 use secrecy::ExposeSecret as _;
 
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::failure::Failure;
+
+/// Runs and threads that one command forgets.
+const TIDIED: usize = 100;
 
 /// What the store is given to write its last. What was acknowledged is safe all the same.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,6 +65,12 @@ pub async fn open_at(place: &Place, loaded: &Loaded) -> Result<OpenStore, Failur
         StoreDurability::None => Durability::None,
     };
     OpenStore::open(place, durability).await.map_err(failed)
+}
+
+/// Forgets a few of those runs and threads that are not to be kept. What is left is there for the next time.
+pub async fn tidy(project: &Project) {
+    // Where it fails, the next command tries again.
+    drop(project.engine().tidy(TIDIED).await);
 }
 
 /// Lets go of a store that was opened.

@@ -94,7 +94,11 @@ impl ErrorKind {
         (Self::BudgetReached, "a budget is used up", false),
         (Self::UnknownEdge, "a node or a branch of a graph named a target that it does not have", false),
         (Self::LoopLimit, "a node of a graph was reached more often than it may be", false),
-        (Self::ExpressionFailed, "a condition, a prompt or an argument of a workflow could not be evaluated", false),
+        (
+            Self::ExpressionFailed,
+            "a condition, a prompt or an argument of a workflow could not be evaluated",
+            false,
+        ),
         (Self::Busy, "a queue is full, or another run has the thread", true),
         (Self::Conflict, "it is there already, or was changed meanwhile; load it again", false),
         (Self::StoreFailed, "the store could not be read or written", true),

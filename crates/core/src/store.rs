@@ -237,6 +237,10 @@ pub trait RunIndex: Send + Sync {
     /// Newest first, a page at a time.
     fn runs(&self, query: RunQuery) -> BoxFuture<'static, Result<RunPage, StoreError>>;
 
+    /// Forgets runs that ended before this time, oldest first and at most so many: their records, snapshots, questions
+    /// and events. What they left on threads stays. Gives how many it were.
+    fn forget_runs(&self, before: u64, limit: usize) -> BoxFuture<'static, Result<u64, StoreError>>;
+
     /// Records of a run from this number on, at most `limit`: its whole history, whatever a snapshot covers.
     fn records(
         &self,

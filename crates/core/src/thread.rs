@@ -203,7 +203,7 @@ pub enum Signal {
 }
 
 /// What a batch does with the thread its run is on. Checked before anything is written, so that a run's last
-/// messages, its end and the next one's turn are one transaction.
+/// messages, its end and the next one's turn are one transaction. One that does nothing wakes those who look on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ThreadStep {
     pub thread: String,

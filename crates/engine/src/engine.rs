@@ -30,6 +30,7 @@ struct Shared {
     /// The store again, where others use it too.
     durable: Option<Durable>,
     conversations: Option<Conversations>,
+    keep: Option<Duration>,
     clock: Clock,
     tool_permits: Arc<Semaphore>,
     threads: Arc<dyn BlockingThreads>,
@@ -46,6 +47,7 @@ pub struct EngineBuilder {
     sync_workers: usize,
     clock: Option<Clock>,
     thread_cache: u64,
+    keep: Option<Duration>,
 }
 
 impl Default for EngineBuilder {
@@ -58,6 +60,7 @@ impl Default for EngineBuilder {
             sync_workers: Engine::SYNC_WORKERS,
             clock: None,
             thread_cache: Engine::THREAD_CACHE,
+            keep: None,
         }
     }
 }
@@ -114,6 +117,14 @@ impl EngineBuilder {
         self
     }
 
+    /// How long runs are kept in a durable store after they have ended; for ever where it is not said. What they left
+    /// on threads stays. [`Engine::tidy`] forgets them, which a recovery calls by itself.
+    #[must_use]
+    pub fn keep(mut self, keep: Option<Duration>) -> Self {
+        self.keep = keep;
+        self
+    }
+
     pub fn build(self) -> Engine {
         let mut conversations = self.durable.clone();
         let (store, questions): (Arc<dyn Store>, Arc<dyn Questions>) = self.store.unwrap_or_else(|| {
@@ -128,6 +139,7 @@ impl EngineBuilder {
                 questions,
                 durable: self.durable.map(Durable::new),
                 conversations: conversations.map(|store| Conversations::new(store, self.thread_cache)),
+                keep: self.keep,
                 clock: self.clock.unwrap_or_else(Clock::system),
                 tool_permits: Arc::new(Semaphore::new(self.tools_at_once)),
                 threads,
@@ -209,6 +221,22 @@ impl Engine {
 
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// Forgets what is no longer to be kept in the durable store: threads and sessions whose time is over, and ended
+    /// runs that are older than the engine keeps them. At most so many of each; gives how many it were.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn tidy(&self, limit: usize) -> Result<u64, Error> {
+        let Some(durable) = self.durable() else { return Ok(0) };
+        let now = self.clock().now();
+        let mut tidied = durable.store.sweep(now, limit).await.map_err(store_error)?;
+        if let Some(keep) = self.shared.keep {
+            let before = now.saturating_sub(crate::clock::millis(keep));
+            tidied += durable.store.forget_runs(before, limit).await.map_err(store_error)?;
+        }
+        Ok(tidied)
     }
 
     pub(crate) fn tool_permits(&self) -> &Arc<Semaphore> {

@@ -82,6 +82,10 @@ impl Engine {
         let Some(durable) = self.durable() else { return };
         let (mut sweep, mut seen) = (Sweep::default(), 0);
         loop {
+            // In small portions: whoever writes meanwhile does not wait for long.
+            if let Err(error) = self.tidy(PAGE).await {
+                tracing::warn!(%error, "the store cannot be tidied");
+            }
             let mut wait = SWEEP;
             match self.sweep(&mut sweep, &runnables).await {
                 // There may be more.

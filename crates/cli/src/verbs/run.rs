@@ -83,6 +83,7 @@ pub async fn run(
     show.end(console, &ended).map_err(Failure::from_stdout)?;
     let kept = if store.is_some() { Kept::Stored } else { Kept::File(None) };
     let exit = settle(&ended, &project, common, kept, console).await;
+    store::tidy(&project).await;
     store::close(store).await;
     Ok(exit)
 }

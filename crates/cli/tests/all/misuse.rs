@@ -45,13 +45,6 @@ fn verbs_and_flags_of_later_versions_are_refused_in_so_many_words() {
     let place = hello();
     let ran = place.ambidex(&["serve"]).ends(2).says("`serve` is planned and not in this version");
     assert!(!ran.err.contains("unrecognized"), "{}", ran.err);
-    for flags in [["--thread", "t1"]] {
-        place
-            .ambidex(&["run", flags[0], flags[1], "Task"])
-            .ends(2)
-            .says(flags[0])
-            .says("not in this version");
-    }
     place
         .ambidex(&["run", "--detach", "Task"])
         .ends(7)

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::duration::Duration;
 use crate::error::ConfigErrorKind;
 use crate::reader::{At, Choice, Fields, FromNode};
 use crate::secret::{Secret, report_plain};
@@ -17,6 +18,10 @@ pub struct Store {
     /// When a step counts as stored: `sync` when it is on disk, `batch` at most 50 ms before, `none` leaves it to the
     /// system.
     pub durability: StoreDurability,
+    /// How long runs are kept after they have ended, such as `30d`; for ever when it is not given. Threads keep what was
+    /// said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Duration>,
 }
 
 /// Where the store is.
@@ -89,6 +94,9 @@ impl JsonSchema for StoreUrl {
     }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+const CENTURY: Duration = Duration::from_secs(36_500 * 86_400);
+
 const URLS: &str = "\"memory:\", \"sqlite:PATH\", \"postgres://USER@HOST/DATABASE\"";
 
 impl FromNode for Store {
@@ -96,8 +104,9 @@ impl FromNode for Store {
         let mut fields = Fields::of(at)?;
         let url = fields.or("url", StoreUrl::default());
         let durability = fields.or("durability", StoreDurability::default());
+        let keep = fields.duration("keep", MINUTE..=CENTURY);
         fields.finish();
-        Some(Self { url, durability })
+        Some(Self { url, durability, keep })
     }
 }
 

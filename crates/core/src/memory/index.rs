@@ -93,6 +93,19 @@ impl RunIndex for MemoryStore {
         Box::pin(std::future::ready(Ok(self.tables().page(&query))))
     }
 
+    fn forget_runs(&self, before: u64, limit: usize) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let mut tables = self.tables();
+        let ended = tables.runs.iter().filter(|(_, row)| row.standing.status.is_final());
+        let ended = ended.filter_map(|(id, row)| Some((row.records.last()?.at, row.number, id.clone())));
+        let mut old: Vec<_> = ended.filter(|(at, ..)| *at < before).collect();
+        old.sort_unstable();
+        old.truncate(limit);
+        let forgotten: Vec<Row> = old.iter().filter_map(|(.., id)| tables.forget(id)).collect();
+        tables.finished.retain(|run| old.iter().all(|(.., id)| id != run));
+        drop(tables);
+        Box::pin(std::future::ready(Ok(forgotten.len() as u64)))
+    }
+
     fn records(
         &self,
         run: &str,

@@ -84,6 +84,7 @@ impl Project {
     pub fn stored(loaded: Loaded, environment: Environment, store: Arc<dyn AnyStore>) -> Self {
         let engine = Engine::builder()
             .durable_store(store)
+            .keep(loaded.config.store.keep.map(ambidex_config::Duration::get))
             .sync_workers(loaded.config.runtime.sync_workers as usize)
             .build();
         Self::assembled(loaded, environment, engine, None, None)

@@ -510,6 +510,12 @@ impl RunIndex for PostgresStore {
         self.read(move |client| read::runs(client, reading.clone(), query.clone()))
     }
 
+    fn forget_runs(&self, before: u64, limit: usize) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let parameters: Parameters = vec![Box::new(signed(before)), Box::new(limit)];
+        self.write(Function::ForgetRuns, parameters, |reply| Ok(unsigned(reply.number.unwrap_or_default())))
+    }
+
     fn records(
         &self,
         run: &str,

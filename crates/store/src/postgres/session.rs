@@ -38,6 +38,7 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("create_session", 5),
     ("change_session", 7),
     ("delete_session", 1),
+    ("forget_runs", 2),
 ];
 
 #[derive(Clone, Copy)]
@@ -60,6 +61,7 @@ pub(super) enum Function {
     CreateSession,
     ChangeSession,
     DeleteSession,
+    ForgetRuns,
 }
 
 /// Where to connect, and how.

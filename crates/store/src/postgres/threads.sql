@@ -367,7 +367,8 @@ BEGIN
     END IF;
     DELETE FROM signals WHERE run = _run;
   END IF;
-  IF _waits OR _ends THEN
+  -- A step that does nothing of its own only wakes those who look on.
+  IF _waits OR _ends OR NOT (_begins OR cardinality(_heard) > 0) THEN
     PERFORM stir();
   END IF;
   RETURN _reply;
@@ -441,5 +442,26 @@ BEGIN
     END IF;
   END LOOP;
   RETURN ROW('done', _swept, NULL, NULL)::reply;
+END
+$$;
+
+-- Runs that ended long ago, a few at a time. What they left on threads stays.
+CREATE FUNCTION forget_runs(_before bigint, _limit bigint) RETURNS reply LANGUAGE plpgsql AS $$
+DECLARE
+  _row runs;
+  _forgotten bigint := 0;
+BEGIN
+  FOR _row IN SELECT * FROM runs WHERE status IN ('succeeded', 'failed', 'cancelled') AND created < _before
+      AND (SELECT at FROM records WHERE run = runs.no ORDER BY seq DESC LIMIT 1) < _before
+      ORDER BY created, id LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
+    DELETE FROM events WHERE log IN (SELECT no FROM logs WHERE run = _row.id);
+    DELETE FROM logs WHERE run = _row.id;
+    DELETE FROM records WHERE run = _row.no;
+    DELETE FROM snapshots WHERE run = _row.no;
+    DELETE FROM questions WHERE run = _row.id;
+    DELETE FROM runs WHERE no = _row.no;
+    _forgotten := _forgotten + 1;
+  END LOOP;
+  RETURN ROW('done', _forgotten, NULL, NULL)::reply;
 END
 $$;

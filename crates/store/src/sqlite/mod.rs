@@ -7,6 +7,7 @@ mod errors;
 mod file;
 mod read;
 mod readers;
+mod retention;
 mod sessions;
 mod syncer;
 mod threads;
@@ -356,6 +357,21 @@ impl RunIndex for SqliteStore {
 
     fn runs(&self, query: RunQuery) -> BoxFuture<'static, Result<RunPage, StoreError>> {
         self.shared.readers.read(RunPage::default, move |db, reading| read::runs(db, reading, &query))
+    }
+
+    fn forget_runs(&self, before: u64, limit: usize) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let old = self.shared.readers.read(Vec::new, move |db, _| retention::old(db, before, limit));
+        let store = self.clone();
+        Box::pin(async move {
+            let runs = Arc::new(old.await?);
+            if runs.is_empty() {
+                return Ok(0);
+            }
+            // Their events first: once the runs are gone nobody finds these any more.
+            let of = runs.clone();
+            store.shared.events.write(move |db| retention::forget_events(db, &of), |()| ()).await?;
+            store.shared.records.write(move |db| retention::forget(db, &runs), |_| ()).await
+        })
     }
 
     fn records(

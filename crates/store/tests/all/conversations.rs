@@ -46,6 +46,7 @@ for_all_stores! {
     who_leaves_the_line_leaves_no_trace
     those_who_wait_hear_of_other_processes
     many_who_come_at_once_have_it_one_after_another
+    runs_that_ended_long_ago_are_forgotten_and_what_they_said_stays
 }
 
 fn said(text: &str) -> Arc<Message> {
@@ -718,4 +719,31 @@ async fn many_who_come_at_once_have_it_one_after_another(place: Place) {
     }
     asked.sort_unstable();
     assert_eq!(asked, (0..20).collect::<Vec<_>>());
+}
+
+async fn runs_that_ended_long_ago_are_forgotten_and_what_they_said_stays(place: Place) {
+    let store = place.open().await;
+    let mut one = driver(&store, "r1");
+    begins(&mut one, "t", None, 10, None).await.unwrap();
+    store.append_events("r1", 1, vec![note("r1", "seen")]).await.unwrap();
+    ends(&mut one, "t", 12, &["said"]).await.unwrap();
+    for (n, at) in [(2, 5), (3, 6), (4, 50)] {
+        let mut driver = Driver::accept_as(&store, &format!("r{n}"), "writer", None, at).await;
+        driver.ask(&["ask:1"]).await;
+        driver.finish().await;
+    }
+    let mut open = Driver::accept_as(&store, "r5", "writer", None, 1).await;
+    open.ask(&["ask:1"]).await;
+    assert_eq!(store.forget_runs(5, 9).await, Ok(1), "its last record counts");
+    assert_eq!(store.load("r1").await.unwrap_err(), StoreError::UnknownRun("r1".into()));
+    assert_eq!(store.events("r1", 0, 9).await.unwrap(), []);
+    assert_eq!(texts(&store, "t").await, ["said"]);
+    assert_eq!(store.forget_runs(50, 1).await, Ok(1));
+    assert_eq!(store.load("r2").await.unwrap_err(), StoreError::UnknownRun("r2".into()));
+    assert_eq!(store.forget_runs(50, 9).await, Ok(1));
+    assert_eq!(store.forget_runs(50, 9).await, Ok(0));
+    for left in ["r4", "r5"] {
+        assert!(store.load(left).await.is_ok());
+    }
+    assert_eq!(store.open(None).await.unwrap().len(), 1);
 }

@@ -186,6 +186,29 @@ async fn what_is_no_store_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_of_version_1_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(include_str!("versions/sqlite_1.sql")).unwrap();
+    let (definition, record) = (pinned("writer"), first_record("old"));
+    let sql = "INSERT INTO definitions (no, hash, text) VALUES (1, ?1, ?2)";
+    raw.execute(sql, [&*definition.hash, &*definition.text]).unwrap();
+    let sql = "INSERT INTO runs (no, id, definition, agent, thread, status, epoch, wake, created)
+               VALUES (1, 'old', 1, 'writer', 'talk', 'running', 1, 0, 5)";
+    raw.execute(sql, []).unwrap();
+    raw.execute("INSERT INTO records VALUES (1, 0, 1, 1, 5, ?1)", [record]).unwrap();
+    drop(raw);
+    for _ in 0..2 {
+        let (store, any) = open(&path).await;
+        assert_eq!(store.check().await.unwrap(), [""; 0]);
+        goes_on_as_new(&any).await;
+        drop(any);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_version_is_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("state.db");
@@ -198,12 +221,12 @@ async fn a_file_of_a_newer_version_is_refused() {
     let failed = failure(SqliteStore::open(&path, SqliteOptions::default()).await.map(drop));
     assert_eq!(failed.kind, FailureKind::Newer);
     let expected = format!(
-        "{}: a newer version of Ambidex wrote it: its schema has version 7, this build knows up to 1. Use the version \
+        "{}: a newer version of Ambidex wrote it: its schema has version 7, this build knows up to 2. Use the version \
          of Ambidex that wrote it or a later one, or another store",
         path.display()
     );
     assert_eq!(failed.to_string(), expected);
-    raw.pragma_update(None, "user_version", 1).unwrap();
+    raw.pragma_update(None, "user_version", 2).unwrap();
     drop(raw);
     // A record of a newer version is told apart from a damaged one.
     let (_, any) = open(&path).await;

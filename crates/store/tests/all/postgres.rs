@@ -163,9 +163,32 @@ async fn tables_of_a_newer_version_are_refused() {
     assert_eq!(failed.kind, FailureKind::Newer);
     let text = failed.to_string();
     assert!(
-        text.contains("has version 9, this build knows up to 1") && text.contains("Use the version"),
+        text.contains("has version 9, this build knows up to 2") && text.contains("Use the version"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn tables_of_version_1_are_brought_up_to_date() {
+    let options = options();
+    let schema = &options.schema;
+    let raw = raw().await;
+    let first = include_str!("../../src/postgres/schema.sql");
+    let version = "INSERT INTO counters VALUES ('version', 1)";
+    let sql = format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {first}; {version}");
+    raw.batch_execute(&sql).await.unwrap();
+    let (definition, record) = (pinned("writer"), first_record("old"));
+    let sql = "SELECT outcome FROM commit_batch('old', 1, 0, false, $1, $2, 'writer', 'talk', 5, '{0}', '{1}', '{5}',
+               ARRAY[$3::text], '{}', '{}', '{}', '{}', '{}', '{}', 'running', NULL, NULL, NULL, NULL, NULL)";
+    let text = |text: &str| text.to_owned();
+    let row = raw.query_one(sql, &[&text(&definition.hash), &text(&definition.text), &record]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "done");
+    let stores = (0..3).map(|_| PostgresStore::connect(&shared().url(), options.clone()));
+    for store in futures_util::future::join_all(stores).await {
+        let store = store.unwrap();
+        assert_eq!(store.check().await.unwrap(), [""; 0]);
+        goes_on_as_new(&(Arc::new(store) as Arc<dyn AnyStore>)).await;
+    }
 }
 
 #[tokio::test]

@@ -240,3 +240,22 @@ pub async fn one_in_five_fails(store: &Arc<dyn AnyStore>) {
         assert_eq!(records, if n % 5 == 0 { 2 } else { 4 });
     }
 }
+
+/// The first record of a run on a thread that was only a name, as it is stored.
+pub fn first_record(run: &str) -> String {
+    let store: Arc<dyn AnyStore> = Arc::new(MemoryStore::new());
+    let driver = Driver { store, run: run.into(), epoch: 1, next: 0, at: 5 };
+    serde_json::to_string(&driver.acceptance("writer", Some("talk")).records[0].kind).unwrap()
+}
+
+/// What an earlier version stored is read, and what it did not know is there.
+pub async fn goes_on_as_new(store: &Arc<dyn AnyStore>) {
+    use ambidex_core::thread::NewThread;
+    let records = store.load("old").await.unwrap().records;
+    let mut driver =
+        Driver { store: store.clone(), run: "old".into(), epoch: 1, next: records.len() as u64, at: 6 };
+    driver.step().await.unwrap();
+    let id = format!("t{}", records.len());
+    store.create_thread(NewThread::new(id.as_str()), 7).await.unwrap();
+    assert_eq!(store.thread(&id, 8).await.unwrap().messages, 0);
+}
