@@ -3,6 +3,7 @@
 //! Read in this order: [`message`], [`model`], [`tool`], [`record`], [`effect`], [`run`], [`event`],
 //! [`store`].
 
+pub mod around;
 pub mod blocking;
 pub mod budget;
 pub mod cap;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
+use ambidex_core::around::Around;
 use ambidex_core::event::Event;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Record;
@@ -103,6 +104,12 @@ impl EventLog for Breaking {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Event>, StoreError>> {
         self.inner.events(run, after, limit)
+    }
+}
+
+impl Around for Breaking {
+    fn inner(&self) -> &dyn AnyStore {
+        &*self.inner
     }
 }
 
