@@ -48,9 +48,10 @@ lint: tools build ## formatting, clippy, documentation, types, scripts
 	@$(STEP) scripts tests/lint-scripts.sh
 
 .PHONY: test
-test: tools build ## all tests, the table of faults, real upstreams, Python, licences; nothing is skipped
+test: tools build ## all tests, the table of faults, kills, real upstreams, Python, licences; nothing is skipped
 	@$(STEP) cargo-test $(CARGO) test --locked --workspace
 	@$(STEP) faults $(BIN)/ambidex-faults
+	@$(STEP) crash $(BIN)/ambidex-crash --quick
 	@$(STEP) upstreams tests/upstreams/runs.py $(BIN)/ambidex --fake $(BIN)/fake-provider --runs $(RUNS)
 	@$(STEP) python-suites tests/python/suites.sh
 	@$(STEP) scenarios env PYTHONS=venv tests/python/scenarios.sh -j 2
@@ -78,6 +79,13 @@ wheels: tools ## the Python wheels into target/python/wheels, each tested in an 
 .PHONY: faults
 faults: ## what each fault of a provider comes to, as a table, beside other libraries; FAULTS= is ours alone
 	$(CARGO) run --locked --quiet -p ambidex-faults -- $(FAULTS)
+
+# CRASH='--seed 7 --only "before result"' is a part of it, or the same again.
+CRASH ?=
+.PHONY: crash
+crash: tools ## what is left of runs after kills, power cuts and lost leases, as a table; a few minutes
+	$(CARGO) build --locked --quiet -p ambidex-crash
+	$(BIN)/ambidex-crash $(CRASH)
 
 .PHONY: bench
 bench: ## what a run costs, beside loops without a framework; about five minutes

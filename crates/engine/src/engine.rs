@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::blocking::OwnedRuntime;
 use crate::clock::Clock;
-use crate::lease::Durable;
+use crate::lease::{Durable, Term};
 use crate::threads::Conversations;
 
 /// Shared by all agents that are to share limits and a store. Cheap to clone.
@@ -48,6 +48,7 @@ pub struct EngineBuilder {
     clock: Option<Clock>,
     thread_cache: u64,
     keep: Option<Duration>,
+    term: Term,
 }
 
 impl Default for EngineBuilder {
@@ -61,6 +62,7 @@ impl Default for EngineBuilder {
             clock: None,
             thread_cache: Engine::THREAD_CACHE,
             keep: None,
+            term: Term::DEFAULT,
         }
     }
 }
@@ -125,6 +127,15 @@ impl EngineBuilder {
         self
     }
 
+    /// How long a run in a durable store belongs to its process after it was last heard of; 30 s where it is not given.
+    /// The shorter it is, the sooner others take over what a lost process drove, and the sooner a process that stood
+    /// still for a while has lost its runs. It is renewed each third of it.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.term = Term::new(lease);
+        self
+    }
+
     pub fn build(self) -> Engine {
         let mut conversations = self.durable.clone();
         let (store, questions): (Arc<dyn Store>, Arc<dyn Questions>) = self.store.unwrap_or_else(|| {
@@ -137,9 +148,9 @@ impl EngineBuilder {
             shared: Arc::new(Shared {
                 store,
                 questions,
-                durable: self.durable.map(Durable::new),
                 conversations: conversations.map(|store| Conversations::new(store, self.thread_cache)),
                 keep: self.keep,
+                durable: self.durable.map(|store| Durable::new(store, self.term)),
                 clock: self.clock.unwrap_or_else(Clock::system),
                 tool_permits: Arc::new(Semaphore::new(self.tools_at_once)),
                 threads,

@@ -16,26 +16,47 @@ use crate::clock::{Clock, millis};
 use crate::engine::store_error;
 use crate::weight::SinceSnapshot;
 
-/// How long a run belongs to its process after it was last heard of.
-pub(crate) const LEASE: Duration = Duration::from_secs(30);
-/// From one renewal to the next.
-const RENEWAL: Duration = Duration::from_secs(10);
-/// From a renewal that failed to the next attempt.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long a run belongs to its process after it was last heard of, and what follows from that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term(Duration);
+
+impl Term {
+    /// Where it is not set.
+    pub(crate) const DEFAULT: Self = Self(Duration::from_secs(30));
+
+    pub(crate) fn new(lease: Duration) -> Self {
+        Self(lease.max(Duration::from_millis(30)))
+    }
+
+    fn length(self) -> u64 {
+        millis(self.0)
+    }
+
+    /// From one renewal to the next: two may fail.
+    fn renewal(self) -> Duration {
+        self.0 / 3
+    }
+
+    /// From a renewal that failed to the next attempt.
+    fn again(self) -> Duration {
+        self.0 / 30
+    }
+}
 
 /// A store that other processes use too, and the name this engine has in it.
 pub(crate) struct Durable {
     pub(crate) store: Arc<dyn AnyStore>,
     owner: Arc<str>,
+    term: Term,
 }
 
 impl Durable {
-    pub(crate) fn new(store: Arc<dyn AnyStore>) -> Self {
-        Self { store, owner: Owner::here().to_string().into() }
+    pub(crate) fn new(store: Arc<dyn AnyStore>, term: Term) -> Self {
+        Self { store, owner: Owner::here().to_string().into(), term }
     }
 
     pub(crate) fn lease(&self, now: u64) -> Lease {
-        Lease { owner: self.owner.clone(), until: now + millis(LEASE) }
+        Lease { owner: self.owner.clone(), until: now + self.term.length() }
     }
 
     /// Makes this engine the owner of a run. The lease of a process that is known to be gone is not waited for.
@@ -57,6 +78,7 @@ pub(crate) struct HeldLease {
     run: Arc<str>,
     epoch: u64,
     clock: Clock,
+    term: Term,
     /// In milliseconds since 1970.
     until: u64,
     /// Not before the store has it: the run of a new driver may turn out to be another's.
@@ -76,10 +98,10 @@ impl HeldLease {
             run,
             epoch,
             clock,
-            until: clock.now() + millis(LEASE),
+            term: durable.term,
+            until: clock.now() + durable.term.length(),
             is_held,
-            since: SinceSnapshot::default(),
-            renewal: Box::pin(sleep(RENEWAL)),
+            renewal: Box::pin(sleep(durable.term.renewal())),
             renewing: None,
         }
     }
@@ -87,12 +109,12 @@ impl HeldLease {
     /// What a batch has to carry: the lease at its first, and later where it would be renewed soon anyway.
     pub(crate) fn of_batch(&mut self, first: bool) -> Option<Lease> {
         let now = self.clock.now();
-        if !first && now + millis(LEASE - RENEWAL) < self.until {
+        if !first && now + millis(self.term.0 - self.term.renewal()) < self.until {
             return None;
         }
-        self.until = now + millis(LEASE);
+        self.until = now + self.term.length();
         self.renewing = None;
-        self.renewal.as_mut().reset(Instant::now() + RENEWAL);
+        self.renewal.as_mut().reset(Instant::now() + self.term.renewal());
         Some(Lease { owner: self.owner.clone(), until: self.until })
     }
 
@@ -102,7 +124,7 @@ impl HeldLease {
         loop {
             let Some((until, renewing)) = &mut self.renewing else {
                 self.renewal.as_mut().await;
-                let until = self.clock.now() + millis(LEASE);
+                let until = self.clock.now() + self.term.length();
                 self.renewing = Some((until, self.store.renew(&self.run, self.epoch, until)));
                 continue;
             };
@@ -118,9 +140,9 @@ impl HeldLease {
             let next = match renewed {
                 Ok(()) => {
                     self.until = until;
-                    RENEWAL
+                    self.term.renewal()
                 }
-                Err(error) if error.is_retryable() && self.clock.now() < self.until => AGAIN,
+                Err(error) if error.is_retryable() && self.clock.now() < self.until => self.term.again(),
                 Err(error) => return store_error(error),
             };
             self.renewal.as_mut().reset(Instant::now() + next);

@@ -1,0 +1,136 @@
+//! Prints the table. Exit code 1 where a promise was broken or something could not be measured.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ambidex_crash::cluster::Cluster;
+use ambidex_crash::failpoint::Step;
+use ambidex_crash::place::{Kind, Place};
+use ambidex_crash::round::{Arena, LIMIT, STARTS};
+use ambidex_crash::table::{Extent, LEASE, Table, unreached};
+use ambidex_crash::worker;
+
+const HELP: &str = "\
+Usage: ambidex-crash [--quick] [--seed N] [--moments N] [--each N] [--at-once N] [--store sqlite|postgres]
+                     [--only FAILPOINT]
+
+  --quick           a tenth of the kills: what `make test` runs
+  --seed N          what is random follows from it; without it another each time, which is printed
+  --moments N       kills at random moments per store (200)
+  --each N          kills per failpoint and store (5)
+  --at-once N       rounds under way at once (8)
+  --store NAME      this store alone
+  --only FAILPOINT  this failpoint alone, such as \"before result\"
+";
+
+struct Arguments {
+    extent: Extent,
+    stores: Vec<Kind>,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = match &words[..] {
+        [verb, orders] if verb == "worker" => runtime.block_on(work(orders)),
+        _ => match parse(words.into_iter()) {
+            Ok(arguments) => runtime.block_on(print(&arguments)),
+            Err(said) => Err(said),
+        },
+    };
+    // What a worker still has under way is not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(said) => {
+            eprintln!("{said}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(orders: &str) -> Result<bool, String> {
+    let orders = serde_json::from_str(orders).map_err(|error| format!("no orders: {error}"))?;
+    worker::work(orders).await.map(|()| true)
+}
+
+async fn print(arguments: &Arguments) -> Result<bool, String> {
+    let Arguments { extent, stores } = arguments;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let arena = Arena { program };
+    let folder = tempfile::Builder::new().prefix("ambidex-crash-").tempdir();
+    let mut folder = folder.map_err(|error| format!("no folder to work in: {error}"))?;
+    let cluster = match stores.contains(&Kind::Postgres) {
+        true => Some(Cluster::start()?),
+        false => None,
+    };
+    println!(
+        "Seed {}. Each process starts {STARTS} runs; lease {LEASE:?} where it is not said otherwise (30 s is the \
+         default). Within {LIMIT:?} of the restart every run has ended or waits on a listed question, and within as much \
+         of the answers it has ended.\n",
+        extent.seed
+    );
+    let places = |kind: Kind, number: usize| place(kind, number, folder.path(), cluster.as_ref());
+    let table = Table::of(stores, extent, &arena, folder.path(), places).await;
+    println!("{table}");
+    for step in Step::ALL {
+        if let Some(why) = unreached(step) {
+            println!("Not reached: before and after {}: {why}.", step.name());
+        }
+    }
+    println!("\n{} s.", table.took.as_secs());
+    let violations: Vec<String> = table.violations().collect();
+    if !violations.is_empty() {
+        folder.disable_cleanup(true);
+        println!("\nViolations ({} has what is left):\n\n{}", folder.path().display(), violations.join("\n"));
+    }
+    Ok(violations.is_empty())
+}
+
+fn place(kind: Kind, number: usize, folder: &Path, cluster: Option<&Cluster>) -> Place {
+    match (kind, cluster) {
+        (Kind::Postgres, Some(cluster)) => {
+            Place::Postgres { url: cluster.url(), schema: format!("round{number}") }
+        }
+        _ => Place::Sqlite { path: folder.join(format!("round{number}/state.db")) },
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seed = u64::from(now.subsec_nanos()) ^ now.as_secs();
+    let extent = Extent { seed, moments: 200, each: 5, default_lease: 2, at_once: 8, only: None };
+    let mut arguments = Arguments { extent, stores: vec![Kind::Sqlite, Kind::Postgres] };
+    fn number<T: std::str::FromStr>(word: Option<String>) -> Result<T, String> {
+        word.and_then(|word| word.parse().ok()).ok_or_else(|| HELP.to_owned())
+    }
+    while let Some(word) = words.next() {
+        let extent = &mut arguments.extent;
+        match &*word {
+            "--quick" => (extent.moments, extent.each, extent.default_lease) = (16, 1, 1),
+            "--seed" => extent.seed = number(words.next())?,
+            "--moments" => extent.moments = number(words.next())?,
+            "--each" => extent.each = number(words.next())?,
+            "--at-once" => extent.at_once = number(words.next())?,
+            "--only" => extent.only = Some(words.next().ok_or(HELP)?.parse()?),
+            "--store" => {
+                arguments.stores = match words.next().as_deref() {
+                    Some("sqlite") => vec![Kind::Sqlite],
+                    Some("postgres") => vec![Kind::Postgres],
+                    _ => return Err(HELP.to_owned()),
+                }
+            }
+            _ => return Err(HELP.to_owned()),
+        }
+    }
+    Ok(arguments)
+}
