@@ -10,7 +10,7 @@ use ambidex_core::run::Run;
 use ambidex_core::store::RunSummary;
 use ambidex_core::tool::EffectClass;
 
-use crate::ledger::{Line, deeds};
+use crate::ledger::{Deed, Line, deeds};
 use crate::store::Promise;
 use crate::workload::{calls_of, effect_of};
 
@@ -68,7 +68,29 @@ impl Facts {
         }
         self.of_deeds(&stored, &mut wrong);
         self.of_doubts(&mut wrong);
+        for deed in self.late().0 {
+            wrong.push(format!("{}: process {} began it after it had lost the run", deed.key, deed.pid));
+        }
         wrong
+    }
+
+    /// Effects that a process began, and those that it ended, after another had claimed their run.
+    pub fn late(&self) -> (Vec<&Deed>, Vec<&Deed>) {
+        let mut owners = BTreeMap::new();
+        let (mut begun, mut done) = (Vec::new(), Vec::new());
+        for line in &self.ledger {
+            match line {
+                Line::Claimed { run, pid, .. } => drop(owners.insert(&**run, *pid)),
+                Line::Begun(deed) if owners.get(deed.run()).is_some_and(|pid| *pid != deed.pid) => {
+                    begun.push(deed)
+                }
+                Line::Done(deed) if owners.get(deed.run()).is_some_and(|pid| *pid != deed.pid) => {
+                    done.push(deed)
+                }
+                Line::Begun(_) | Line::Done(_) => {}
+            }
+        }
+        (begun, done)
     }
 
     fn of_promises(&self, stored: &BTreeMap<&str, &RunFacts>, wrong: &mut Vec<String>) {

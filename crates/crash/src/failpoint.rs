@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ambidex_core::effect::{EffectId, Task};
 use ambidex_core::record::{Output, RecordKind};
 use ambidex_core::store::Batch;
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
 /// What happens there.
@@ -161,17 +162,27 @@ impl FromStr for Failpoint {
     }
 }
 
-/// Kills this process at a failpoint, when it comes by there for the nth time.
+/// What happens to the process there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mishap {
+    Killed,
+    /// It stands still, with all its threads, until somebody lets it go on.
+    Stopped,
+}
+
+/// Kills or stops this process at a failpoint, when it comes by there for the nth time.
 pub struct Trigger {
     point: Option<Failpoint>,
+    mishap: Mishap,
     left: AtomicU32,
 }
 
 impl Trigger {
     /// `nth` counts from 1.
-    pub fn new(at: Option<(Failpoint, u32)>) -> Self {
+    pub fn new(at: Option<(Failpoint, u32)>, mishap: Mishap) -> Self {
         let (point, nth) = at.unzip();
-        Self { point, left: AtomicU32::new(nth.unwrap_or(0)) }
+        Self { point, mishap, left: AtomicU32::new(nth.unwrap_or(0)) }
     }
 
     /// Whether this is the moment. True once.
@@ -179,18 +190,21 @@ impl Trigger {
         self.point == Some(Failpoint { step, side }) && self.left.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// Does not return where it is the moment.
+    /// Does not return where it is the moment to die.
     pub fn pass(&self, step: Step, side: Side) {
         if self.is_due(step, side) {
-            kill_this_process();
+            match self.mishap {
+                Mishap::Killed => loop {
+                    // As `kill -9` does: nothing is flushed, dropped or told.
+                    signal_this_process(Signal::KILL);
+                },
+                Mishap::Stopped => signal_this_process(Signal::STOP),
+            }
         }
     }
 }
 
-/// As `kill -9` does: nothing is flushed, dropped or told.
-pub fn kill_this_process() -> ! {
-    loop {
-        // It cannot fail for oneself, and nothing comes after it.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    }
+fn signal_this_process(signal: Signal) {
+    // It cannot fail for oneself.
+    let _ = kill_process(getpid(), signal);
 }

@@ -2,12 +2,13 @@
 //!
 //! [`round`] kills processes ([`worker`]) over one store and looks at what the next one makes of what they left;
 //! [`failpoint`] names the places, [`store`] sees them pass by, [`ledger`] is the world in which tools do what they
-//! do, [`facts`] compares the three, [`table`] is all of it.
+//! do, [`facts`] compares the three, [`table`] is all of it. [`pair`] has two processes on one store.
 
 pub mod cluster;
 pub mod facts;
 pub mod failpoint;
 pub mod ledger;
+pub mod pair;
 pub mod place;
 pub mod random;
 pub mod round;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ambidex_crash::cluster::Cluster;
 use ambidex_crash::failpoint::Step;
+use ambidex_crash::pair::{MARGIN, Pairs};
 use ambidex_crash::place::{Kind, Place};
 use ambidex_crash::round::{Arena, LIMIT, STARTS};
 use ambidex_crash::table::{Extent, LEASE, Table, unreached};
@@ -79,7 +80,7 @@ async fn print(arguments: &Arguments) -> Result<bool, String> {
          of the answers it has ended.\n",
         extent.seed
     );
-    let places = |kind: Kind, number: usize| place(kind, number, folder.path(), cluster.as_ref());
+    let places = |kind: Kind, number: usize| place(kind, "round", number, folder.path(), cluster.as_ref());
     let table = Table::of(stores, extent, &arena, folder.path(), places).await;
     println!("{table}");
     for step in Step::ALL {
@@ -88,7 +89,15 @@ async fn print(arguments: &Arguments) -> Result<bool, String> {
         }
     }
     println!("\n{} s.", table.took.as_secs());
-    let violations: Vec<String> = table.violations().collect();
+    let mut violations: Vec<String> = table.violations().collect();
+    if extent.only.is_none() {
+        let places = |kind: Kind, number: usize| place(kind, "pair", number, folder.path(), cluster.as_ref());
+        let pairs = Pairs::of(stores, extent, &arena, folder.path(), places).await;
+        println!(
+            "\nTwo processes on one store; the other has everything settled within the lease and {MARGIN:?}.\n\n{pairs}"
+        );
+        violations.extend(pairs.violations());
+    }
     if !violations.is_empty() {
         folder.disable_cleanup(true);
         println!("\nViolations ({} has what is left):\n\n{}", folder.path().display(), violations.join("\n"));
@@ -96,19 +105,19 @@ async fn print(arguments: &Arguments) -> Result<bool, String> {
     Ok(violations.is_empty())
 }
 
-fn place(kind: Kind, number: usize, folder: &Path, cluster: Option<&Cluster>) -> Place {
+fn place(kind: Kind, what: &str, number: usize, folder: &Path, cluster: Option<&Cluster>) -> Place {
     match (kind, cluster) {
         (Kind::Postgres, Some(cluster)) => {
-            Place::Postgres { url: cluster.url(), schema: format!("round{number}") }
+            Place::Postgres { url: cluster.url(), schema: format!("{what}{number}") }
         }
-        _ => Place::Sqlite { path: folder.join(format!("round{number}/state.db")) },
+        _ => Place::Sqlite { path: folder.join(format!("{what}{number}/state.db")) },
     }
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seed = u64::from(now.subsec_nanos()) ^ now.as_secs();
-    let extent = Extent { seed, moments: 200, each: 5, default_lease: 2, at_once: 8, only: None };
+    let extent = Extent { seed, moments: 200, each: 5, default_lease: 2, pairs: 10, at_once: 8, only: None };
     let mut arguments = Arguments { extent, stores: vec![Kind::Sqlite, Kind::Postgres] };
     fn number<T: std::str::FromStr>(word: Option<String>) -> Result<T, String> {
         word.and_then(|word| word.parse().ok()).ok_or_else(|| HELP.to_owned())
@@ -116,7 +125,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     while let Some(word) = words.next() {
         let extent = &mut arguments.extent;
         match &*word {
-            "--quick" => (extent.moments, extent.each, extent.default_lease) = (16, 1, 1),
+            "--quick" => {
+                (extent.moments, extent.each, extent.default_lease, extent.pairs) = (16, 1, 1, 2);
+            }
             "--seed" => extent.seed = number(words.next())?,
             "--moments" => extent.moments = number(words.next())?,
             "--each" => extent.each = number(words.next())?,

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ambidex_core::event::Status;
-use ambidex_core::question::{Answer, Question, Why};
+use ambidex_core::question::{Answer, AnswerError, Question, Why};
 use ambidex_core::store::{AnyStore, RunQuery, RunSummary, StoreError};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::facts::{Facts, RunFacts};
-use crate::failpoint::Failpoint;
+use crate::failpoint::{Failpoint, Mishap};
 use crate::ledger;
 use crate::place::{Opened, Place};
 use crate::random::Random;
@@ -105,6 +105,7 @@ impl Arena {
             lease: round.lease,
             answers: true,
             failpoint: None,
+            mishap: Mishap::Killed,
             takes: Duration::ZERO,
         };
         for (life, kill) in round.kills.iter().enumerate() {
@@ -164,36 +165,15 @@ impl Arena {
         &self,
         store: &Opened,
         restart: Instant,
-        ledger: &PathBuf,
+        ledger: &Path,
         promises: Vec<Promise>,
         seen: &mut Seen,
     ) -> Result<(), String> {
-        let any = store.any();
-        let (runs, mut open) = settled(&*any, restart).await?;
+        let (runs, open) = settled(&*store.any(), restart).await?;
         seen.recovery = restart.elapsed();
         seen.ended = runs.iter().filter(|run| run.status.is_final()).count();
         seen.waiting = runs.len() - seen.ended;
-        let mut asked = BTreeSet::new();
-        let mut runs = runs;
-        while !open.is_empty() {
-            for question in open {
-                if question.why == Why::InDoubt {
-                    asked.insert(format!("{}/{}", question.run, question.about));
-                }
-                let answer = honest(&question, ledger)?;
-                any.answer(&question.id, answer)
-                    .await
-                    .map_err(|error| format!("{}: {error}", question.id))?;
-            }
-            (runs, open) = settled(&*any, Instant::now()).await?;
-        }
-        let facts = Facts {
-            promises,
-            runs: load_all(&*any, runs).await.map_err(|error| error.to_string())?,
-            asked_in_doubt: asked,
-            ledger: ledger::read(ledger)?,
-            check: store.check().await.map_err(|error| error.to_string())?,
-        };
+        let facts = answer_all(store, runs, open, ledger, promises).await?;
         seen.accepted = facts.accepted().len();
         seen.claims = facts.claims();
         seen.repeated = facts.repeated();
@@ -203,23 +183,51 @@ impl Arena {
     }
 }
 
+/// Answers what is open until every run has ended, and gathers what is known then.
+pub async fn answer_all(
+    store: &Opened,
+    mut runs: Vec<RunSummary>,
+    mut open: Vec<Question>,
+    ledger: &Path,
+    promises: Vec<Promise>,
+) -> Result<Facts, String> {
+    let any = store.any();
+    let mut asked = BTreeSet::new();
+    while !open.is_empty() {
+        for question in open {
+            if question.why == Why::InDoubt {
+                asked.insert(format!("{}/{}", question.run, question.about));
+            }
+            let answer = honest(&question, ledger)?;
+            match any.answer(&question.id, answer).await {
+                // A process beside us was faster.
+                Ok(()) | Err(AnswerError::AlreadyAnswered | AnswerError::Withdrawn) => {}
+                Err(error) => return Err(format!("{}: {error}", question.id)),
+            }
+        }
+        (runs, open) = settled(&*any, Instant::now()).await?;
+    }
+    Ok(Facts {
+        promises,
+        runs: load_all(&*any, runs).await.map_err(|error| error.to_string())?,
+        asked_in_doubt: asked,
+        ledger: ledger::read(ledger)?,
+        check: store.check().await.map_err(|error| error.to_string())?,
+    })
+}
+
 /// Lets a worker go: it ends when its pipe is closed.
 pub async fn leave(mut child: Child) -> Result<(), String> {
     drop(child.stdin.take());
-    let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err("a worker has no pipes".into());
-    };
-    let (mut said, mut complained) = (Vec::new(), Vec::new());
-    let all =
-        async { tokio::join!(child.wait(), out.read_to_end(&mut said), err.read_to_end(&mut complained)) };
-    let status = match timeout(PATIENCE, all).await {
-        Ok((status, _, _)) => status.map_err(|error| error.to_string())?,
-        Err(_) => return Err("the worker that recovers does not end".into()),
-    };
-    if status.success() {
-        return Ok(());
+    match timeout(PATIENCE, child.wait_with_output()).await {
+        Err(_) => Err("a worker does not end".into()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => {
+            let complained = String::from_utf8_lossy(&output.stderr);
+            Err(format!("a worker ended with {}: {complained}", output.status))
+        }
     }
-    Err(format!("the worker that recovers ended with {status}: {}", String::from_utf8_lossy(&complained)))
 }
 
 /// Waits until every run has ended or waits on a listed question. It looks again and again, from outside, so as not to
@@ -272,7 +280,7 @@ pub async fn load_all(store: &dyn AnyStore, runs: Vec<RunSummary>) -> Result<Vec
 }
 
 /// What a person says who looks at the world: allowed, it happened, or do it again.
-pub fn honest(question: &Question, ledger: &PathBuf) -> Result<Answer, String> {
+pub fn honest(question: &Question, ledger: &Path) -> Result<Answer, String> {
     Ok(match question.why {
         Why::Approval => Answer::Approve,
         Why::Reply => Answer::Answer { answer: json!("well") },

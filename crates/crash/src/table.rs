@@ -26,6 +26,8 @@ pub struct Extent {
     pub each: usize,
     /// Rounds with the engine's own lease per store.
     pub default_lease: usize,
+    /// Rounds of two processes per store and fate.
+    pub pairs: usize,
     /// Rounds under way at once.
     pub at_once: usize,
     pub only: Option<Failpoint>,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::failpoint::{Failpoint, Trigger};
+use crate::failpoint::{Failpoint, Mishap, Trigger};
 use crate::ledger::Line;
 use crate::place::Place;
 use crate::random::Random;
@@ -32,6 +32,8 @@ pub struct Orders {
     /// Whether a person sits beside it, who allows what he is asked to.
     pub answers: bool,
     pub failpoint: Option<(Failpoint, u32)>,
+    /// What happens there.
+    pub mishap: Mishap,
     /// How long a tool takes on top of some milliseconds.
     pub takes: Duration,
 }
@@ -69,7 +71,7 @@ pub fn heard(line: &str) -> Option<Promise> {
 pub async fn work(orders: Orders) -> Result<(), String> {
     let over = end_of_input();
     let ledger = open_ledger(&orders.ledger)?;
-    let trigger = Arc::new(Trigger::new(orders.failpoint));
+    let trigger = Arc::new(Trigger::new(orders.failpoint, orders.mishap));
     let opened = orders.place.open().await.map_err(|error| error.to_string())?;
     let witness = ledger.clone();
     let hear = move |promise: Promise| {

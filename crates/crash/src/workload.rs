@@ -1,7 +1,7 @@
 //! What the runs do: tools of all three effects, side by side and one after another, and a call that a person must
 //! allow. Every moment of it takes a few milliseconds, so that a kill finds it in any state.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +161,6 @@ impl Model for Planned {
 }
 
 /// Opens the ledger, or says why not.
-pub fn open_ledger(path: &PathBuf) -> Result<Arc<Ledger>, String> {
+pub fn open_ledger(path: &Path) -> Result<Arc<Ledger>, String> {
     Ledger::open(path).map(Arc::new).map_err(|error| format!("{}: {error}", path.display()))
 }

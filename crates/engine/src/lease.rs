@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambidex_core::store::{AnyStore, Lease, StoreError};
-use ambidex_core::{BoxFuture, Error};
+use ambidex_core::{BoxFuture, Error, ErrorKind};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -128,12 +128,16 @@ impl HeldLease {
                 self.renewing = Some((until, self.store.renew(&self.run, self.epoch, until)));
                 continue;
             };
-            let left = Duration::from_millis(self.until.saturating_sub(self.clock.now()));
+            let left = match self.until.saturating_sub(self.clock.now()) {
+                // The process stood still: whether the run is still ours the store knows. Nothing starts meanwhile.
+                0 => self.term.renewal(),
+                left => Duration::from_millis(left),
+            };
             let renewed = tokio::select! {
                 biased;
                 renewed = renewing => renewed,
                 // Whoever cannot say that he is there has lost it.
-                () = sleep_until(Instant::now() + left) => Err(StoreError::Fenced),
+                () = sleep_until(Instant::now() + left) => return unheard(),
             };
             let until = *until;
             self.renewing = None;
@@ -149,6 +153,25 @@ impl HeldLease {
         }
     }
 
+    /// Whether the lease is over as far as is known here: the process stood still, or a commit took that long. Then
+    /// nothing may start before it is [confirmed](Self::confirm).
+    pub(crate) fn is_over(&self) -> bool {
+        self.clock.now() >= self.until
+    }
+
+    /// Takes the run again where nobody else has.
+    ///
+    /// # Errors
+    /// Somebody has, or the store does not say.
+    pub(crate) async fn confirm(&mut self) -> Result<(), Error> {
+        self.renewing = None;
+        let until = self.clock.now() + self.term.length();
+        self.store.renew(&self.run, self.epoch, until).await.map_err(store_error)?;
+        self.until = until;
+        self.renewal.as_mut().reset(Instant::now() + self.term.renewal());
+        Ok(())
+    }
+
     /// Lets go of a run that rests. Where that fails, the lease runs out by itself.
     pub(crate) async fn release(self) {
         drop(self.renewing);
@@ -156,6 +179,12 @@ impl HeldLease {
             drop(self.store.release(&self.run, self.epoch).await);
         }
     }
+}
+
+fn unheard() -> Error {
+    let text = "the run's lease could not be renewed before it was over, so another process may have the run; it goes \
+                on from what is stored";
+    Error::new(ErrorKind::StoreFailed, text).retryable(true)
 }
 
 /// The name of a process in a store, from which others on its machine can tell whether it is still there.

@@ -175,6 +175,10 @@ impl RunLoop {
                 Phase::Stopping(_) => self.stop.cancel(),
                 Phase::New | Phase::Running | Phase::Paused(_) => {}
             }
+            if let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_over()) {
+                // Boxed: runs without a lease are not to be bigger for it.
+                Box::pin(lease.confirm()).await?;
+            }
             self.start_open();
             if self.ready.is_empty() && self.at_rest() {
                 // A question may have been answered before this process took the run over.
