@@ -10,9 +10,9 @@ use ambidex_core::store::{AnyStore, Lease, StoreError};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::failpoint::{Failpoint, Mishap, Side, Step};
 use crate::place::{Kind, Place};
@@ -171,21 +171,27 @@ impl Pair {
             let point = Failpoint { step: Step::Intent, side: Side::After };
             first.failpoint = Some((point, u32::try_from(1 + random.below(8)).unwrap_or(1)));
         }
+        let (ready, is_ready) = oneshot::channel();
         let promises = Arc::new(Mutex::new(Vec::new()));
         let mut listeners = JoinSet::new();
         let mut a = self.arena.start(&first)?;
-        listen(&mut a, &promises, &mut listeners);
+        listen(&mut a, &promises, &mut listeners, Some(ready));
         let mut b = self.arena.start(&orders("second", 3))?;
-        listen(&mut b, &promises, &mut listeners);
+        listen(&mut b, &promises, &mut listeners, None);
         let pid = a.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).ok_or("a worker has no id")?;
         let signal = |signal| kill_process(pid, signal).map_err(|error| error.to_string());
+        // Before that it holds up nobody but those who want the same tables made.
+        let opened = timeout(Duration::from_secs(40), is_ready).await;
+        opened
+            .map_err(|_| "a worker does not open its store")?
+            .map_err(|_| "a worker did not open its store")?;
         match self.fate {
             Fate::Killed => {
-                sleep(random.millis(150, 700)).await;
+                sleep(random.millis(0, 400)).await;
                 a.kill().await.map_err(|error| error.to_string())?;
             }
             Fate::Stopped => {
-                sleep(random.millis(150, 700)).await;
+                sleep(random.millis(0, 400)).await;
                 signal(Signal::STOP)?;
             }
             Fate::StoppedInCommit => stopped(pid).await?,
@@ -239,12 +245,23 @@ impl Pair {
 }
 
 /// Takes down what a worker tells, until it ends.
-fn listen(child: &mut Child, promises: &Arc<Mutex<Vec<Promise>>>, listeners: &mut JoinSet<()>) {
+fn listen(
+    child: &mut Child,
+    promises: &Arc<Mutex<Vec<Promise>>>,
+    listeners: &mut JoinSet<()>,
+    mut ready: Option<oneshot::Sender<()>>,
+) {
     let Some(out) = child.stdout.take() else { return };
     let promises = promises.clone();
     listeners.spawn(async move {
         let mut lines = BufReader::<ChildStdout>::new(out).lines();
         while let Ok(Some(line)) = lines.next_line().await {
+            if line == "ready"
+                && let Some(ready) = ready.take()
+            {
+                // Nobody may wait for it any more.
+                let _ = ready.send(());
+            }
             promises.lock().unwrap_or_else(PoisonError::into_inner).extend(heard(&line));
         }
     });

@@ -53,7 +53,6 @@ pub struct Table {
 pub fn unreached(step: Step) -> Option<&'static str> {
     match step {
         Step::Snapshot => Some("no driver takes snapshots yet"),
-        Step::Timer | Step::TimerOver => Some("no run of an agent waits for a time"),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambidex_core::question::{Answer, Questions as _, Why};
-use ambidex_engine::{Engine, OnWaiting, RunOptions};
+use ambidex_engine::Engine;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -101,10 +101,8 @@ pub async fn work(orders: Orders) -> Result<(), String> {
     let mut random = Random::of(orders.seed, "starts", 0);
     for number in 0..orders.starts {
         tokio::time::sleep(random.millis(0, 25)).await;
-        let agent = &workload.agents[usize::try_from(number).unwrap_or(0) % workload.agents.len()];
-        let id = Some(format!("{}{number}", orders.name));
-        let options = RunOptions { id, on_waiting: OnWaiting::Return, ..RunOptions::default() };
-        let mut handle = agent.start_unwatched("go", options).map_err(|error| error.to_string())?;
+        let started = workload.start(number, format!("{}{number}", orders.name));
+        let mut handle = started.map_err(|error| error.to_string())?;
         handle.detach();
     }
     // An error means the same.

@@ -1,21 +1,22 @@
-//! What the runs do: tools of all three effects, side by side and one after another, and a call that a person must
-//! allow. Every moment of it takes a few milliseconds, so that a kill finds it in any state.
+//! What the runs do: tools of all three effects, side by side and one after another, a call that a person must
+//! allow, and a wait. Every moment of it takes a few milliseconds, so that a kill finds it in any state.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambidex_core::definition::{AgentDefinition, Approval};
+use ambidex_core::definition::{Approval, Definition};
+use ambidex_core::graph::Source;
 use ambidex_core::message::Role;
 use ambidex_core::model::{Model, ModelInfo, Request};
 use ambidex_core::tool::{EffectClass, ToolSpec};
 use ambidex_core::{BoxStream, Chunk, Context, Error, ErrorKind, Finish, ToolOutput};
-use ambidex_engine::{Agent, ApprovalPolicy, Engine};
+use ambidex_engine::{Agent, ApprovalPolicy, Engine, Graph, OnWaiting, RunHandle, RunOptions, Runnable};
 use ambidex_tools::FunctionTool;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::failpoint::{Side, Step, Trigger};
+use crate::failpoint::{Side, Step, Trigger, WAIT_NODE};
 use crate::ledger::{Deed, Ledger, Line};
 use crate::random::Random;
 
@@ -34,10 +35,16 @@ const ASKER: Turns = &[&["look", "put"], &["pay"], &["put"]];
 /// The agents by name. Runs of the second wait for a person.
 pub const AGENTS: [(&str, Turns); 2] = [("clerk", CLERK), ("asker", ASKER)];
 
-/// How many calls of such tools a run of this agent makes.
-pub fn calls_of(agent: &str, effect: EffectClass) -> usize {
-    let turns = AGENTS.iter().find(|(name, _)| *name == agent).map_or(&[][..], |(_, turns)| turns);
-    turns.iter().flat_map(|turn| *turn).filter(|tool| effect_of(tool) == Some(effect)).count()
+/// The graph: a call, a wait of 100 ms, and two calls side by side after it.
+pub const ERRAND: &str = "errand";
+const ERRAND_CALLS: &[&str] = &["put", "pay", "look"];
+const WAIT: Duration = Duration::from_millis(100);
+
+/// How many calls of such tools a run of this agent or graph makes.
+pub fn calls_of(name: &str, effect: EffectClass) -> usize {
+    let turns = AGENTS.iter().find(|(agent, _)| *agent == name).map_or(&[][..], |(_, turns)| turns);
+    let errand = ERRAND_CALLS.iter().filter(|_| name == ERRAND);
+    turns.iter().flat_map(|turn| *turn).chain(errand).filter(|tool| effect_of(tool) == Some(effect)).count()
 }
 
 pub fn effect_of(tool: &str) -> Option<EffectClass> {
@@ -47,7 +54,8 @@ pub fn effect_of(tool: &str) -> Option<EffectClass> {
 /// What a process needs to carry runs out.
 #[derive(Clone)]
 pub struct Workload {
-    pub agents: Vec<Agent>,
+    agents: Vec<Agent>,
+    errand: Graph,
 }
 
 /// What the tools of a process have in common.
@@ -80,11 +88,35 @@ impl Workload {
             }
             builder.build()
         };
-        Ok(Self { agents: AGENTS.into_iter().map(agent).collect::<Result<_, _>>()? })
+        let agents = AGENTS.into_iter().map(agent).collect::<Result<_, _>>()?;
+        let mut errand = Graph::builder(ERRAND).engine(engine);
+        for (tool, effect) in TOOLS {
+            let tool_itself = Arc::new(hands.clone().tool(tool, effect));
+            errand = errand.tool_node(tool, tool_itself, Source::Value(json!({"n": 1})));
+        }
+        let errand = errand.wait(WAIT_NODE, WAIT).start(["put"]).edge("put", WAIT_NODE);
+        let errand = errand.edge(WAIT_NODE, "pay").edge(WAIT_NODE, "look").build()?;
+        Ok(Self { agents, errand })
     }
 
-    pub fn find(&self, definition: &AgentDefinition) -> Option<Agent> {
-        self.agents.iter().find(|agent| agent.name() == definition.name).cloned()
+    /// Starts a run: of each kind in turn.
+    pub fn start(&self, number: u32, id: String) -> Result<RunHandle, Error> {
+        let options = RunOptions { id: Some(id), on_waiting: OnWaiting::Return, ..RunOptions::default() };
+        match self.agents.get(usize::try_from(number % 3).unwrap_or(0)) {
+            Some(agent) => agent.start_unwatched("go", options),
+            None => self.errand.start_unwatched(json!({}), options),
+        }
+    }
+
+    /// What a stored run is one of.
+    pub fn find(&self, definition: &Definition) -> Option<Runnable> {
+        match definition {
+            Definition::Agent(agent) => {
+                let found = self.agents.iter().find(|known| known.name() == agent.name);
+                found.cloned().map(Runnable::Agent)
+            }
+            Definition::Graph(_) => Some(Runnable::Graph(self.errand.clone())),
+        }
     }
 }
 

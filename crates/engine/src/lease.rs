@@ -9,6 +9,7 @@ use ambidex_core::store::{AnyStore, Lease, StoreError};
 use ambidex_core::{BoxFuture, Error, ErrorKind};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::agent::unique;
@@ -79,8 +80,8 @@ pub(crate) struct HeldLease {
     epoch: u64,
     clock: Clock,
     term: Term,
-    /// In milliseconds since 1970.
-    until: u64,
+    /// In milliseconds since 1970. Tasks of the run look at it.
+    until: watch::Sender<u64>,
     /// Not before the store has it: the run of a new driver may turn out to be another's.
     pub(crate) is_held: bool,
     /// What was written since the last snapshot.
@@ -99,7 +100,7 @@ impl HeldLease {
             epoch,
             clock,
             term: durable.term,
-            until: clock.now() + durable.term.length(),
+            until: watch::Sender::new(clock.now() + durable.term.length()),
             is_held,
             renewal: Box::pin(sleep(durable.term.renewal())),
             renewing: None,
@@ -109,13 +110,14 @@ impl HeldLease {
     /// What a batch has to carry: the lease at its first, and later where it would be renewed soon anyway.
     pub(crate) fn of_batch(&mut self, first: bool) -> Option<Lease> {
         let now = self.clock.now();
-        if !first && now + millis(self.term.0 - self.term.renewal()) < self.until {
+        if !first && now + millis(self.term.0 - self.term.renewal()) < *self.until.borrow() {
             return None;
         }
-        self.until = now + self.term.length();
+        let until = now + self.term.length();
+        self.until.send_replace(until);
         self.renewing = None;
         self.renewal.as_mut().reset(Instant::now() + self.term.renewal());
-        Some(Lease { owner: self.owner.clone(), until: self.until })
+        Some(Lease { owner: self.owner.clone(), until })
     }
 
     /// Renews the lease for as long as it is polled, and resolves when the run is no longer ours. Dropping the future
@@ -128,7 +130,7 @@ impl HeldLease {
                 self.renewing = Some((until, self.store.renew(&self.run, self.epoch, until)));
                 continue;
             };
-            let left = match self.until.saturating_sub(self.clock.now()) {
+            let left = match self.until.borrow().saturating_sub(self.clock.now()) {
                 // The process stood still: whether the run is still ours the store knows. Nothing starts meanwhile.
                 0 => self.term.renewal(),
                 left => Duration::from_millis(left),
@@ -143,10 +145,10 @@ impl HeldLease {
             self.renewing = None;
             let next = match renewed {
                 Ok(()) => {
-                    self.until = until;
+                    self.until.send_replace(until);
                     self.term.renewal()
                 }
-                Err(error) if error.is_retryable() && self.clock.now() < self.until => self.term.again(),
+                Err(error) if error.is_retryable() && !self.is_over() => self.term.again(),
                 Err(error) => return store_error(error),
             };
             self.renewal.as_mut().reset(Instant::now() + next);
@@ -156,7 +158,7 @@ impl HeldLease {
     /// Whether the lease is over as far as is known here: the process stood still, or a commit took that long. Then
     /// nothing may start before it is [confirmed](Self::confirm).
     pub(crate) fn is_over(&self) -> bool {
-        self.clock.now() >= self.until
+        self.clock.now() >= *self.until.borrow()
     }
 
     /// Takes the run again where nobody else has.
@@ -167,9 +169,25 @@ impl HeldLease {
         self.renewing = None;
         let until = self.clock.now() + self.term.length();
         self.store.renew(&self.run, self.epoch, until).await.map_err(store_error)?;
-        self.until = until;
+        self.until.send_replace(until);
         self.renewal.as_mut().reset(Instant::now() + self.term.renewal());
         Ok(())
+    }
+
+    /// Work that has not begun when the lease is over does not begin: a task may get its turn late, and a process may
+    /// stand still in between.
+    pub(crate) fn during<F>(&self, work: F) -> impl Future<Output = F::Output> + Send + use<F>
+    where
+        F: Future + Send + 'static,
+    {
+        let (mut until, clock, work) = (self.until.subscribe(), self.clock, Box::pin(work));
+        async move {
+            if until.wait_for(|until| clock.now() < *until).await.is_err() {
+                // The driver is gone, and takes this with it.
+                std::future::pending::<()>().await;
+            }
+            work.await
+        }
     }
 
     /// Lets go of a run that rests. Where that fails, the lease runs out by itself.

@@ -475,10 +475,11 @@ impl RunLoop {
 
     /// What computes is a task, so that others go on meanwhile.
     fn launch(&mut self, effect: impl Future<Output = Done> + Send + 'static, computes: bool) {
-        if computes {
-            self.tools.spawn(effect);
-        } else {
-            self.in_flight.push(effect);
+        match &self.lease {
+            _ if !computes => self.in_flight.push(effect),
+            // A task may get its turn late.
+            Some(lease) => drop(self.tools.spawn(lease.during(effect))),
+            None => drop(self.tools.spawn(effect)),
         }
     }
 

@@ -168,8 +168,13 @@ impl Address {
         if version == MIGRATIONS.len() {
             return Ok(());
         }
-        // Before the transaction: what it knows of the tables is as old as its beginning.
-        client.batch_execute("SELECT pg_advisory_lock(4707175)").await.map_err(failed)?;
+        // Before the transaction: what it knows of the tables is as old as its beginning. Whoever makes other tables is
+        // not in the way, and one that stands still in the middle of it is told from a server that does not answer.
+        let patience = (self.timeout / 2).as_millis();
+        let lock = format!("(4707175, hashtext('{schema}'))");
+        let wait =
+            format!("SET lock_timeout = {patience}; SELECT pg_advisory_lock{lock}; RESET lock_timeout");
+        client.batch_execute(&wait).await.map_err(failed)?;
         client.batch_execute("BEGIN").await.map_err(failed)?;
         // Somebody else may have been faster.
         let version = self.version(client).await?;
@@ -181,7 +186,7 @@ impl Address {
             client.batch_execute(&format!("{begin}{migration}{end}")).await.map_err(failed)?;
         }
         client.batch_execute("COMMIT").await.map_err(failed)?;
-        client.batch_execute("SELECT pg_advisory_unlock(4707175)").await.map_err(failed)
+        client.batch_execute(&format!("SELECT pg_advisory_unlock{lock}")).await.map_err(failed)
     }
 
     /// The version of the schema that is there.
