@@ -76,16 +76,26 @@ impl Facts {
 
     /// Effects that a process began, and those that it ended, after another had claimed their run.
     pub fn late(&self) -> (Vec<&Deed>, Vec<&Deed>) {
-        let mut owners = BTreeMap::new();
-        let (mut begun, mut done) = (Vec::new(), Vec::new());
+        let mut claims: BTreeMap<&str, Vec<(u64, u32)>> = BTreeMap::new();
+        for line in &self.ledger {
+            if let Line::Claimed { run, pid, at, .. } = line {
+                claims.entry(run).or_default().push((*at, *pid));
+            }
+        }
+        let owner = |run: &str, at: u64| {
+            let earlier = claims.get(run).into_iter().flatten().filter(|(claimed, _)| *claimed <= at);
+            earlier.max().map(|(_, pid)| *pid)
+        };
+        let (mut begun, mut done, mut latest) = (Vec::new(), Vec::new(), 0);
         for line in &self.ledger {
             match line {
-                Line::Claimed { run, pid, .. } => drop(owners.insert(&**run, *pid)),
-                Line::Begun(deed) if owners.get(deed.run()).is_some_and(|pid| *pid != deed.pid) => {
-                    begun.push(deed)
+                Line::Claimed { at, .. } => latest = latest.max(*at),
+                Line::Begun(deed) if owner(deed.run(), deed.at).is_some_and(|pid| pid != deed.pid) => {
+                    begun.push(deed);
                 }
-                Line::Done(deed) if owners.get(deed.run()).is_some_and(|pid| *pid != deed.pid) => {
-                    done.push(deed)
+                // All claims that stand before it in the ledger.
+                Line::Done(deed) if owner(deed.run(), latest).is_some_and(|pid| pid != deed.pid) => {
+                    done.push(deed);
                 }
                 Line::Begun(_) | Line::Done(_) => {}
             }

@@ -83,6 +83,14 @@ impl Step {
         matches!(self, Self::Claim | Self::Claimed)
     }
 
+    /// How often a process comes by here at the least, with the runs it starts.
+    pub fn times(self) -> usize {
+        match self {
+            Self::Timer | Self::TimerOver | Self::Question | Self::Answer | Self::Taken => 2,
+            _ => 4,
+        }
+    }
+
     /// Whether a commit of this batch is such a step.
     pub fn is_in(self, batch: &Batch) -> bool {
         let any = |is: &dyn Fn(&RecordKind) -> bool| batch.records.iter().any(|record| is(&record.kind));

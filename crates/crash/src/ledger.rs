@@ -14,7 +14,7 @@ pub enum Line {
     /// It did what it does.
     Done(Deed),
     /// A process was told that it drives a run now.
-    Claimed { run: String, epoch: u64, pid: u32 },
+    Claimed { run: String, epoch: u64, pid: u32, at: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,15 @@ pub struct Deed {
     pub key: String,
     pub arguments: String,
     pub pid: u32,
+    /// When the call began, in nanoseconds since the machine did: a line may take longer to write.
+    pub at: u64,
+}
+
+/// The time that all processes of a machine share.
+pub fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }
 
 impl Deed {
@@ -45,7 +54,7 @@ impl Ledger {
         let text = match line {
             Line::Begun(deed) => deed.line("begun"),
             Line::Done(deed) => deed.line("done"),
-            Line::Claimed { run, epoch, pid } => format!("claimed\t{run}\t{epoch}\t{pid}\n"),
+            Line::Claimed { run, epoch, pid, at } => format!("claimed\t{run}\t{epoch}\t{pid}\t{at}\n"),
         };
         (&self.0).write_all(text.as_bytes())?;
         self.0.sync_data()
@@ -54,8 +63,8 @@ impl Ledger {
 
 impl Deed {
     fn line(&self, verb: &str) -> String {
-        let Self { tool, key, arguments, pid } = self;
-        format!("{verb}\t{tool}\t{key}\t{arguments}\t{pid}\n")
+        let Self { tool, key, arguments, pid, at } = self;
+        format!("{verb}\t{tool}\t{key}\t{arguments}\t{pid}\t{at}\n")
     }
 }
 
@@ -73,16 +82,17 @@ pub fn read(path: &Path) -> Result<Vec<Line>, String> {
 fn parse(line: &str) -> Option<Line> {
     let fields: Vec<&str> = line.split('\t').collect();
     let deed = || {
-        let [_, tool, key, arguments, pid] = fields[..] else { return None };
+        let [_, tool, key, arguments, pid, at] = fields[..] else { return None };
         let (tool, key, arguments) = (tool.to_owned(), key.to_owned(), arguments.to_owned());
-        Some(Deed { tool, key, arguments, pid: pid.parse().ok()? })
+        Some(Deed { tool, key, arguments, pid: pid.parse().ok()?, at: at.parse().ok()? })
     };
     match *fields.first()? {
         "begun" => deed().map(Line::Begun),
         "done" => deed().map(Line::Done),
         "claimed" => {
-            let [_, run, epoch, pid] = fields[..] else { return None };
-            Some(Line::Claimed { run: run.to_owned(), epoch: epoch.parse().ok()?, pid: pid.parse().ok()? })
+            let [_, run, epoch, pid, at] = fields[..] else { return None };
+            let (run, epoch) = (run.to_owned(), epoch.parse().ok()?);
+            Some(Line::Claimed { run, epoch, pid: pid.parse().ok()?, at: at.parse().ok()? })
         }
         _ => None,
     }

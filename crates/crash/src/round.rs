@@ -26,7 +26,7 @@ use crate::worker::{Orders, heard};
 /// the last answer until it has ended.
 pub const LIMIT: Duration = Duration::from_secs(45);
 /// Runs that a process starts.
-pub const STARTS: u32 = 8;
+pub const STARTS: u32 = 9;
 /// A process that did not come by its failpoint in this time will not.
 const PATIENCE: Duration = Duration::from_secs(40);
 

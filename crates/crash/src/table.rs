@@ -91,7 +91,7 @@ impl Table {
                 let nth =
                     |random: &mut Random, most: usize| u32::try_from(1 + random.below(most)).unwrap_or(1);
                 if !point.step.is_of_recovery() {
-                    return vec![Kill::At(point, nth(random, 4))];
+                    return vec![Kill::At(point, nth(random, point.step.times()))];
                 }
                 // A kill that leaves something to recover, then one within that.
                 let intent = Failpoint { step: Step::Intent, side: Side::After };

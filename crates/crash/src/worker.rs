@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::failpoint::{Failpoint, Mishap, Trigger};
-use crate::ledger::Line;
+use crate::ledger::{Line, now};
 use crate::place::Place;
 use crate::random::Random;
 use crate::store::{Promise, WatchedStore};
@@ -76,7 +76,8 @@ pub async fn work(orders: Orders) -> Result<(), String> {
     let witness = ledger.clone();
     let hear = move |promise: Promise| {
         if let Promise::Claimed { run, epoch } = &promise {
-            let line = Line::Claimed { run: run.clone(), epoch: *epoch, pid: std::process::id() };
+            let (pid, at) = (std::process::id(), now());
+            let line = Line::Claimed { run: run.clone(), epoch: *epoch, pid, at };
             // The parent misses it where the disk failed.
             drop(witness.write(&line));
         }

@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::failpoint::{Side, Step, Trigger, WAIT_NODE};
-use crate::ledger::{Deed, Ledger, Line};
+use crate::ledger::{Deed, Ledger, Line, now};
 use crate::random::Random;
 
 /// The tools, and what a call of each may do.
@@ -136,11 +136,12 @@ impl Hands {
         arguments: Value,
         context: Context,
     ) -> Result<ToolOutput, Error> {
+        let at = now();
         let failed = |error: std::io::Error| Error::new(ErrorKind::ToolFailed, error.to_string());
         let key = context.idempotency_key();
         let mut random = Random::of(self.seed, &key, context.attempt().into());
         let pid = std::process::id();
-        let deed = Deed { tool: tool.to_owned(), key, arguments: arguments.to_string(), pid };
+        let deed = Deed { tool: tool.to_owned(), key, arguments: arguments.to_string(), pid, at };
         self.ledger.write(&Line::Begun(deed.clone())).map_err(failed)?;
         tokio::time::sleep(self.takes + random.millis(0, 8)).await;
         self.trigger.pass(Step::Effect, Side::Before);

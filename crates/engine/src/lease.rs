@@ -9,7 +9,7 @@ use ambidex_core::store::{AnyStore, Lease, StoreError};
 use ambidex_core::{BoxFuture, Error, ErrorKind};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::agent::unique;
@@ -49,11 +49,13 @@ pub(crate) struct Durable {
     pub(crate) store: Arc<dyn AnyStore>,
     owner: Arc<str>,
     term: Term,
+    /// A run of this engine was let go of.
+    pub(crate) released: Arc<Notify>,
 }
 
 impl Durable {
     pub(crate) fn new(store: Arc<dyn AnyStore>, term: Term) -> Self {
-        Self { store, owner: Owner::here().to_string().into(), term }
+        Self { store, owner: Owner::here().to_string().into(), term, released: Arc::default() }
     }
 
     pub(crate) fn lease(&self, now: u64) -> Lease {
@@ -83,7 +85,10 @@ pub(crate) struct HeldLease {
     /// In milliseconds since 1970. Tasks of the run look at it.
     until: watch::Sender<u64>,
     /// Not before the store has it: the run of a new driver may turn out to be another's.
-    pub(crate) is_held: bool,
+    is_held: bool,
+    /// What a batch carries that is not known to be stored yet: until then nothing may rely on it.
+    committing: Option<u64>,
+    released: Arc<Notify>,
     /// What was written since the last snapshot.
     pub(crate) since: SinceSnapshot,
     renewal: Pin<Box<Sleep>>,
@@ -102,6 +107,8 @@ impl HeldLease {
             term: durable.term,
             until: watch::Sender::new(clock.now() + durable.term.length()),
             is_held,
+            committing: None,
+            released: durable.released.clone(),
             renewal: Box::pin(sleep(durable.term.renewal())),
             renewing: None,
         }
@@ -114,10 +121,18 @@ impl HeldLease {
             return None;
         }
         let until = now + self.term.length();
-        self.until.send_replace(until);
+        self.committing = Some(until);
         self.renewing = None;
         self.renewal.as_mut().reset(Instant::now() + self.term.renewal());
         Some(Lease { owner: self.owner.clone(), until })
+    }
+
+    /// The batch was stored, and with it what it carried.
+    pub(crate) fn stored(&mut self) {
+        self.is_held = true;
+        if let Some(until) = self.committing.take() {
+            self.until.send_replace(until);
+        }
     }
 
     /// Renews the lease for as long as it is polled, and resolves when the run is no longer ours. Dropping the future
@@ -191,10 +206,14 @@ impl HeldLease {
     }
 
     /// Lets go of a run that rests. Where that fails, the lease runs out by itself.
-    pub(crate) async fn release(self) {
+    pub(crate) async fn release(self, rests: bool) {
         drop(self.renewing);
         if self.is_held {
             drop(self.store.release(&self.run, self.epoch).await);
+            if rests {
+                // Answered at the last moment, it was not to be had for who heard of that.
+                self.released.notify_one();
+            }
         }
     }
 }

@@ -104,6 +104,7 @@ impl Engine {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 now = durable.store.answers_after(seen) => seen = now,
+                () = durable.released.notified() => {}
             }
         }
     }

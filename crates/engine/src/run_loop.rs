@@ -139,7 +139,7 @@ impl RunLoop {
         self.in_flight.clear();
         self.tools.shutdown().await;
         if let Some(lease) = self.lease.take() {
-            lease.release().await;
+            lease.release(driven.is_ok()).await;
         }
         self.mailbox.close();
         driven.map_err(|error| self.stored_still(error))?;
@@ -279,7 +279,7 @@ impl RunLoop {
         let batch = self.batch(records);
         self.store(expected, batch).await.map_err(Unstored::Store)?;
         if let Some(lease) = &mut self.lease {
-            lease.is_held = true;
+            lease.stored();
         }
         if matches!(self.run.phase(), Phase::Finished(_)) {
             // Let go of with its end.
