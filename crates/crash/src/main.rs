@@ -8,18 +8,21 @@ use ambidex_crash::cluster::Cluster;
 use ambidex_crash::failpoint::Step;
 use ambidex_crash::pair::{MARGIN, Pairs};
 use ambidex_crash::place::{Kind, Place};
+use ambidex_crash::power::Power;
 use ambidex_crash::round::{Arena, LIMIT, STARTS};
 use ambidex_crash::table::{Extent, LEASE, Table, unreached};
 use ambidex_crash::worker;
 
 const HELP: &str = "\
-Usage: ambidex-crash [--quick] [--seed N] [--moments N] [--each N] [--at-once N] [--store sqlite|postgres]
-                     [--only FAILPOINT]
+Usage: ambidex-crash [--quick] [--seed N] [--moments N] [--each N] [--pairs N] [--cuts N] [--at-once N]
+                     [--store sqlite|postgres] [--only FAILPOINT]
 
   --quick           a tenth of the kills: what `make test` runs
   --seed N          what is random follows from it; without it another each time, which is printed
   --moments N       kills at random moments per store (200)
   --each N          kills per failpoint and store (5)
+  --pairs N         rounds of two processes per store and mishap (10)
+  --cuts N          power cuts per durability, of SQLite (500)
   --at-once N       rounds under way at once (8)
   --store NAME      this store alone
   --only FAILPOINT  this failpoint alone, such as \"before result\"
@@ -98,6 +101,11 @@ async fn print(arguments: &Arguments) -> Result<bool, String> {
         );
         violations.extend(pairs.violations());
     }
+    if extent.only.is_none() && stores.contains(&Kind::Sqlite) {
+        let power = Power::of(extent.cuts, extent.seed, folder.path()).await?;
+        println!("Power cuts under SQLite: what was not synced is lost, kept, or kept in part.\n\n{power}");
+        violations.extend(power.violations());
+    }
     if !violations.is_empty() {
         folder.disable_cleanup(true);
         println!("\nViolations ({} has what is left):\n\n{}", folder.path().display(), violations.join("\n"));
@@ -117,7 +125,16 @@ fn place(kind: Kind, what: &str, number: usize, folder: &Path, cluster: Option<&
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seed = u64::from(now.subsec_nanos()) ^ now.as_secs();
-    let extent = Extent { seed, moments: 200, each: 5, default_lease: 2, pairs: 10, at_once: 8, only: None };
+    let extent = Extent {
+        seed,
+        moments: 200,
+        each: 5,
+        default_lease: 2,
+        pairs: 10,
+        cuts: 500,
+        at_once: 8,
+        only: None,
+    };
     let mut arguments = Arguments { extent, stores: vec![Kind::Sqlite, Kind::Postgres] };
     fn number<T: std::str::FromStr>(word: Option<String>) -> Result<T, String> {
         word.and_then(|word| word.parse().ok()).ok_or_else(|| HELP.to_owned())
@@ -126,11 +143,14 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         let extent = &mut arguments.extent;
         match &*word {
             "--quick" => {
-                (extent.moments, extent.each, extent.default_lease, extent.pairs) = (16, 1, 1, 2);
+                (extent.moments, extent.each, extent.default_lease) = (16, 1, 1);
+                (extent.pairs, extent.cuts) = (2, 50);
             }
             "--seed" => extent.seed = number(words.next())?,
             "--moments" => extent.moments = number(words.next())?,
             "--each" => extent.each = number(words.next())?,
+            "--pairs" => extent.pairs = number(words.next())?,
+            "--cuts" => extent.cuts = number(words.next())?,
             "--at-once" => extent.at_once = number(words.next())?,
             "--only" => extent.only = Some(words.next().ok_or(HELP)?.parse()?),
             "--store" => {

@@ -28,6 +28,8 @@ pub struct Extent {
     pub default_lease: usize,
     /// Rounds of two processes per store and fate.
     pub pairs: usize,
+    /// Power cuts per durability.
+    pub cuts: usize,
     /// Rounds under way at once.
     pub at_once: usize,
     pub only: Option<Failpoint>,

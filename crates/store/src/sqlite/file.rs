@@ -143,7 +143,7 @@ impl Database {
         let io = |error: std::io::Error| errors::of_io(&self.reading, &error);
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        make_folder(folder).map_err(io)?;
         // One at a time makes a file, migrates it or changes its mode: SQLite itself would answer "busy" at once.
         let turn = options().open(beside(&self.path, "-bell")).map_err(io)?;
         turn.lock().map_err(io)?;
@@ -240,6 +240,18 @@ impl Database {
         transaction.pragma_update(None, "application_id", holds.application())?;
         transaction.commit()
     }
+}
+
+/// With those it is in. Their names, too, must outlive a power cut: each is on disk when the folder above it is synced.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn options() -> OpenOptions {
