@@ -86,7 +86,7 @@ impl Step {
     /// How often a process comes by here at the least, with the runs it starts.
     pub fn times(self) -> usize {
         match self {
-            Self::Timer | Self::TimerOver | Self::Question | Self::Answer | Self::Taken => 2,
+            Self::Snapshot | Self::Timer | Self::TimerOver | Self::Question | Self::Answer | Self::Taken => 2,
             _ => 4,
         }
     }

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ambidex_crash::cluster::Cluster;
-use ambidex_crash::failpoint::Step;
 use ambidex_crash::pair::{MARGIN, Pairs};
 use ambidex_crash::place::{Kind, Place};
 use ambidex_crash::power::Power;
 use ambidex_crash::round::{Arena, LIMIT, STARTS};
-use ambidex_crash::table::{Extent, LEASE, Table, unreached};
+use ambidex_crash::table::{Extent, LEASE, Table};
 use ambidex_crash::worker;
 
 const HELP: &str = "\
@@ -86,11 +85,6 @@ async fn print(arguments: &Arguments) -> Result<bool, String> {
     let places = |kind: Kind, number: usize| place(kind, "round", number, folder.path(), cluster.as_ref());
     let table = Table::of(stores, extent, &arena, folder.path(), places).await;
     println!("{table}");
-    for step in Step::ALL {
-        if let Some(why) = unreached(step) {
-            println!("Not reached: before and after {}: {why}.", step.name());
-        }
-    }
     println!("\n{} s.", table.took.as_secs());
     let mut violations: Vec<String> = table.violations().collect();
     if extent.only.is_none() {

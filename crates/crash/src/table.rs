@@ -51,14 +51,6 @@ pub struct Table {
     pub took: Duration,
 }
 
-/// Failpoints that no run of the workload comes by, and why.
-pub fn unreached(step: Step) -> Option<&'static str> {
-    match step {
-        Step::Snapshot => Some("no driver takes snapshots yet"),
-        _ => None,
-    }
-}
-
 impl Table {
     /// Which rounds a table of this extent is made of.
     fn plan(&mut self, store: Kind, extent: &Extent) -> Vec<Round> {
@@ -87,8 +79,7 @@ impl Table {
                 Some(LEASE),
             );
         }
-        let points = Failpoint::all().filter(|point| unreached(point.step).is_none());
-        for point in points.filter(|point| extent.only.is_none_or(|only| only == *point)) {
+        for point in Failpoint::all().filter(|point| extent.only.is_none_or(|only| only == *point)) {
             let kills = move |random: &mut Random| {
                 let nth =
                     |random: &mut Random, most: usize| u32::try_from(1 + random.below(most)).unwrap_or(1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambidex_core::definition::{Approval, Definition};
-use ambidex_core::graph::Source;
+use ambidex_core::graph::{NodeCall, Source};
 use ambidex_core::message::Role;
 use ambidex_core::model::{Model, ModelInfo, Request};
 use ambidex_core::tool::{EffectClass, ToolSpec};
@@ -35,7 +35,7 @@ const ASKER: Turns = &[&["look", "put"], &["pay"], &["put"]];
 /// The agents by name. Runs of the second wait for a person.
 pub const AGENTS: [(&str, Turns); 2] = [("clerk", CLERK), ("asker", ASKER)];
 
-/// The graph: a call, a wait of 100 ms, and two calls side by side after it.
+/// The graph: a state that is worth a snapshot, a call, a wait of 100 ms, and two calls side by side after it.
 pub const ERRAND: &str = "errand";
 const ERRAND_CALLS: &[&str] = &["put", "pay", "look"];
 const WAIT: Duration = Duration::from_millis(100);
@@ -94,7 +94,12 @@ impl Workload {
             let tool_itself = Arc::new(hands.clone().tool(tool, effect));
             errand = errand.tool_node(tool, tool_itself, Source::Value(json!({"n": 1})));
         }
-        let errand = errand.wait(WAIT_NODE, WAIT).start(["put"]).edge("put", WAIT_NODE);
+        let pack = |_: NodeCall, _: Context| async {
+            // So much of it that the run is worth a snapshot.
+            Ok::<_, Error>(json!({"load": "heavy ".repeat(1_000)}))
+        };
+        let errand = errand.node("pack", pack).with("pack", |node| node.effect = EffectClass::Read);
+        let errand = errand.wait(WAIT_NODE, WAIT).start(["pack"]).edge("pack", "put").edge("put", WAIT_NODE);
         let errand = errand.edge(WAIT_NODE, "pay").edge(WAIT_NODE, "look").build()?;
         Ok(Self { agents, errand })
     }

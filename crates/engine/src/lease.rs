@@ -108,6 +108,7 @@ impl HeldLease {
             until: watch::Sender::new(clock.now() + durable.term.length()),
             is_held,
             committing: None,
+            since: SinceSnapshot::default(),
             released: durable.released.clone(),
             renewal: Box::pin(sleep(durable.term.renewal())),
             renewing: None,
