@@ -198,10 +198,11 @@ pub trait Store: Send + Sync {
     /// `Owned` while another owner's lease is valid at `now`. One's own can be claimed again.
     fn claim(&self, run: &str, lease: Lease, now: u64) -> BoxFuture<'static, Result<u64, StoreError>>;
 
-    /// Moves the end of the lease, where the run has one: on while it is driven, to 0 to let go of it.
+    /// Moves the end of the lease: on while the run is driven, to 0 to let go of it, which may be done twice.
     ///
     /// # Errors
-    /// `Fenced`: somebody else has claimed the run. A driver that only waits learns it here.
+    /// `Fenced`: somebody else has claimed the run, or it was let go of and belongs to nobody. A driver that only waits
+    /// learns it here.
     fn renew(&self, run: &str, epoch: u64, until: u64) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Lets go of a run that rests, so that anybody may claim it at once.

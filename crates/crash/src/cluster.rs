@@ -47,19 +47,46 @@ impl Cluster {
         if !made.status.success() {
             return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
         }
+        cluster.serve()?;
+        Ok(cluster)
+    }
+
+    /// Starts the server that was stopped.
+    ///
+    /// # Errors
+    /// What failed, in a sentence.
+    pub fn serve(&self) -> Result<(), String> {
+        let port = self.port;
         let settings = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=300"
         );
-        let log = cluster.folder.join("log");
-        // The server keeps what it is given open.
-        let mut start = as_user(program("pg_ctl")?)?;
-        start.arg("-D").arg(&data).args(["-w", "-l"]).arg(&log).args(["-o", &settings, "start"]);
-        start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if !start.status().map_err(text)?.success() {
+        let log = self.folder.join("log");
+        let log_name = log.to_string_lossy().into_owned();
+        if !self.pg_ctl(&["-w", "-l", &log_name, "-o", &settings, "start"])? {
             let log = std::fs::read_to_string(log).unwrap_or_default();
             return Err(format!("the server did not start: {log}"));
         }
-        Ok(cluster)
+        Ok(())
+    }
+
+    /// As if its machine had lost its power.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn stop(&self) -> Result<(), String> {
+        if self.pg_ctl(&["-w", "-m", "immediate", "stop"])? {
+            Ok(())
+        } else {
+            Err("the server did not stop".into())
+        }
+    }
+
+    fn pg_ctl(&self, arguments: &[&str]) -> Result<bool, String> {
+        // The server keeps what it is given open.
+        let mut command = as_user(program("pg_ctl")?)?;
+        command.arg("-D").arg(self.folder.join("data")).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(command.status().map_err(|error| format!("no Postgres server: {error}"))?.success())
     }
 
     pub fn url(&self) -> String {

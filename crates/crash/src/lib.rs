@@ -2,7 +2,8 @@
 //!
 //! [`round`] kills processes ([`worker`]) over one store and looks at what the next one makes of what they left;
 //! [`failpoint`] names the places, [`store`] sees them pass by, [`ledger`] is the world in which tools do what they
-//! do, [`facts`] compares the three, [`table`] is all of it. [`pair`] has two processes on one store. [`power`] cuts
+//! do, [`facts`] compares the three, [`table`] is all of it. [`pair`] has two processes on one store,
+//! [`outage`] a server that goes away. [`power`] cuts
 //! the power: [`record`] writes down what a process does to its files, and [`disk`] says what may be left of it.
 
 pub mod cluster;
@@ -10,6 +11,7 @@ pub mod disk;
 pub mod facts;
 pub mod failpoint;
 pub mod ledger;
+pub mod outage;
 pub mod pair;
 pub mod place;
 pub mod power;

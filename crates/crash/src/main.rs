@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ambidex_crash::cluster::Cluster;
+use ambidex_crash::outage::Outage;
 use ambidex_crash::pair::{MARGIN, Pairs};
 use ambidex_crash::place::{Kind, Place};
 use ambidex_crash::power::Power;
@@ -94,6 +95,11 @@ async fn print(arguments: &Arguments) -> Result<bool, String> {
             "\nTwo processes on one store; the other has everything settled within the lease and {MARGIN:?}.\n\n{pairs}"
         );
         violations.extend(pairs.violations());
+    }
+    if extent.only.is_none() && stores.contains(&Kind::Postgres) {
+        let outage = Outage::of(extent.seed, &arena, folder.path()).await;
+        println!("{outage}");
+        violations.extend(outage.violations);
     }
     if extent.only.is_none() && stores.contains(&Kind::Sqlite) {
         let power = Power::of(extent.cuts, extent.seed, folder.path()).await?;

@@ -247,7 +247,7 @@ impl Pair {
 }
 
 /// Takes down what a worker tells, until it ends.
-fn listen(
+pub fn listen(
     child: &mut Child,
     promises: &Arc<Mutex<Vec<Promise>>>,
     listeners: &mut JoinSet<()>,

@@ -13,6 +13,8 @@ mod call;
 mod carrier;
 mod check;
 mod clock;
+#[cfg(test)]
+mod clock_tests;
 mod engine;
 mod events;
 mod form;

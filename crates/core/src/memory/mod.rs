@@ -324,7 +324,7 @@ impl Store for MemoryStore {
     fn renew(&self, run: &str, epoch: u64, until: u64) -> BoxFuture<'static, Result<(), StoreError>> {
         let renewed = match self.tables().runs.get_mut(run) {
             None => Err(StoreError::UnknownRun(run.to_owned())),
-            Some(row) if row.epoch != epoch => Err(StoreError::Fenced),
+            Some(row) if row.epoch != epoch || (row.lease.is_none() && until > 0) => Err(StoreError::Fenced),
             Some(row) => {
                 row.lease = row.lease.take().map(|lease| Lease { until, ..lease });
                 row.lease = row.lease.take().filter(|lease| lease.until > 0);

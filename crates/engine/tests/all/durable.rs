@@ -15,6 +15,7 @@ use ambidex_engine::{Agent, ApprovalPolicy, Clock, Engine, OnWaiting, Owner, Run
 use ambidex_tools::FunctionTool;
 use serde_json::json;
 
+use crate::late::Late;
 use crate::support::{Planned, call};
 
 /// Processes over one store, which agree on the time.
@@ -230,4 +231,55 @@ async fn the_name_of_a_process_tells_whether_it_is_gone() {
     // Of another machine nothing is known.
     assert!(!with(3, "elsewhere").is_gone());
     assert_eq!(Owner::parse("gone"), None);
+}
+
+/// A run whose tool's intent is stored at once and heard of a minute later.
+fn late(world: &World) -> (Engine, Agent) {
+    // Accepted, the reply with the intent, the result.
+    let store = Late::at(Arc::new(world.store.clone()), 1, MINUTE);
+    let engine = Engine::builder().durable_store(store).clock(world.clock).build();
+    let agent = world.agent(&engine, "a", Duration::ZERO, Approval::Allow);
+    (engine, agent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_once_the_run_was_lost_during_a_commit() {
+    let world = World::new();
+    let (_engine, agent) = late(&world);
+    let handle = agent.start_unwatched("go", named("r")).unwrap();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    // Its lease is over, so anybody may have it.
+    let now = world.clock.now();
+    world.store.claim("r", Lease { owner: "other".into(), until: now + 90_000 }, now).await.unwrap();
+    let error = handle.outcome().await.unwrap_err();
+    assert_eq!((error.error.code(), error.error.is_retryable()), ("store_failed", false));
+    tokio::time::sleep(10 * MINUTE).await;
+    assert_eq!(world.begun.load(SeqCst), 0, "it began what is another's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_whose_commit_outlasted_its_lease_goes_on_where_nobody_took_the_run() {
+    let world = World::new();
+    let (_engine, agent) = late(&world);
+    let handle = agent.start_unwatched("go", named("r")).unwrap();
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(world.begun.load(SeqCst), 0);
+    assert_eq!(handle.outcome().await.unwrap().status, Status::Succeeded);
+    assert_eq!((world.begun.load(SeqCst), world.ended.load(SeqCst)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_may_be_of_another_length() {
+    let world = World::new();
+    let second = Duration::from_secs(1);
+    let builder = Engine::builder().durable_store(Arc::new(world.store.clone())).clock(world.clock);
+    let engine = builder.lease(3 * second).build();
+    let agent = world.agent(&engine, "a", MINUTE, Approval::Allow);
+    let handle = agent.start_unwatched("go", named("r")).unwrap();
+    for _ in 0..25 {
+        tokio::time::sleep(second).await;
+        let left = world.row("r").await.lease.expect("a lease").until.saturating_sub(world.clock.now());
+        assert!((1_000..=3_000).contains(&left), "{left} ms are left");
+    }
+    assert_eq!(handle.outcome().await.unwrap().status, Status::Succeeded);
 }

@@ -24,6 +24,7 @@ mod handoff;
 mod hooks;
 mod human;
 mod kill;
+mod late;
 mod leaks;
 mod limits;
 mod merge;

@@ -47,6 +47,8 @@ pub struct PostgresOptions {
     pub schema: String,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
+    /// How long the server may take for an answer before its connection is given up.
+    pub answer_timeout: Duration,
     /// With `sslmode=require` in the URL: a PEM file of the certificates to trust in place of the platform's.
     pub root_certificates: Option<PathBuf>,
     /// Connections that read, at least one. Two more write: records, and events.
@@ -59,6 +61,7 @@ impl Default for PostgresOptions {
             durability: Durability::Sync,
             schema: "ambidex".into(),
             connect_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(30),
             root_certificates: None,
             readers: 2,
         }
@@ -68,6 +71,8 @@ impl Default for PostgresOptions {
 /// With durability `batch`: how long a commit waits for its sync. The promise is 50 ms: the other half is for a
 /// machine that has much to do.
 const SYNC_WITHIN: Duration = Duration::from_millis(25);
+/// From a look for answers that failed to the next.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs, questions and events in a Postgres database, version 14 or later, for any number of processes. Cheap to
 /// clone; clones share what they hold. It drives its connections on a thread of its own and makes them again
@@ -95,6 +100,8 @@ struct Ways {
     records: mpsc::UnboundedSender<Operation>,
     events: mpsc::UnboundedSender<Operation>,
     readers: Vec<mpsc::UnboundedSender<Job>>,
+    /// Tells the one who passes on answers that some may have been missed.
+    missed: mpsc::UnboundedSender<Notice>,
 }
 
 impl PostgresStore {
@@ -147,7 +154,8 @@ impl PostgresStore {
         let schema = options.schema.as_str().into();
         // Made on the store's own thread: the platform's certificates are many files.
         let tls = None;
-        Ok(Address { config, tls, schema, timeout: options.connect_timeout, reading })
+        let (timeout, patience) = (options.connect_timeout, options.answer_timeout);
+        Ok(Address { config, tls, schema, timeout, patience, reading })
     }
 
     pub fn durability(&self) -> Durability {
@@ -273,6 +281,7 @@ fn drive(
     };
     runtime.block_on(async {
         let (notices, heard) = mpsc::unbounded_channel();
+        let missed = notices.clone();
         let waits_for_disk = options.durability == Durability::Sync;
         let role = Role::Writer { waits_for_disk, notices: Some(notices) };
         let session = match address.connect(&role).await {
@@ -295,7 +304,7 @@ fn drive(
             tasks.spawn(reader::run(address.clone(), jobs));
             sender
         });
-        let ways = Ways { records, events, readers: readers.collect() };
+        let ways = Ways { records, events, readers: readers.collect(), missed };
         let (ending, ended) = oneshot::channel();
         let shared = Arc::new(Shared {
             reading: address.reading.clone(),
@@ -314,10 +323,10 @@ fn drive(
 }
 
 /// Passes on the answers that the server tells of.
-async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, store: std::sync::Weak<Shared>) {
+async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, shared: std::sync::Weak<Shared>) {
     let mut first = true;
     while let Some(notice) = heard.recv().await {
-        let Some(shared) = store.upgrade() else { return };
+        let Some(shared) = shared.upgrade() else { return };
         // What was told while nobody listened was missed.
         if matches!(notice, Notice::Stirred | Notice::Listening) {
             shared.stirs.stir();
@@ -338,15 +347,32 @@ async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, store: std::sync::We
         if ids.is_empty() {
             continue;
         }
-        let found = store.read(move |client| read::answers_to(client, ids.clone()));
-        let reading = store.shared.reading.clone();
         let answers = store.shared.answers.clone();
         drop(store);
-        // Where this fails the connection was lost, and all is looked up once it is back.
-        for (id, text) in found.await.unwrap_or_default() {
-            if let Ok(answer) = reading.answer(&id, &text) {
-                answers.deliver(&id, &answer);
+        deliver(&shared, &answers, ids).await;
+    }
+}
+
+/// Looks these up and passes on what there is; again and again while the server cannot be asked, for nobody tells of
+/// them a second time.
+async fn deliver(shared: &std::sync::Weak<Shared>, answers: &Answers, ids: Vec<String>) {
+    loop {
+        let Some(store) = shared.upgrade().map(|shared| PostgresStore { shared }) else { return };
+        let ids = ids.clone();
+        let found = store.read(move |client| read::answers_to(client, ids.clone()));
+        let reading = store.shared.reading.clone();
+        drop(store);
+        match found.await {
+            Ok(found) => {
+                for (id, text) in found {
+                    if let Ok(answer) = reading.answer(&id, &text) {
+                        answers.deliver(&id, &answer);
+                    }
+                }
+                return;
             }
+            Err(error) if error.is_retryable() => tokio::time::sleep(AGAIN).await,
+            Err(_) => return,
         }
     }
 }
@@ -614,10 +640,17 @@ impl Questions for PostgresStore {
         let waiting = self.shared.answers.wait(id);
         let (id, ids) = (id.to_owned(), vec![id.to_owned()]);
         let found = self.read(move |client| read::answers_to(client, ids.clone()));
-        let reading = self.shared.reading.clone();
+        let (reading, shared) = (self.shared.reading.clone(), Arc::downgrade(&self.shared));
         Box::pin(async move {
-            // Where this fails the server is gone, and all who wait are looked up once it is back.
-            for (_, text) in found.await.unwrap_or_default() {
+            let found = found.await;
+            if found.is_err()
+                && let Some(shared) = shared.upgrade()
+                && let Some(ways) = &*lock(&shared.ways)
+            {
+                // It may have been given before: all who wait are looked up until the server says.
+                drop(ways.missed.send(Notice::Listening));
+            }
+            for (_, text) in found.unwrap_or_default() {
                 if let Ok(answer) = reading.answer(&id, &text) {
                     return answer;
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ambidex_core::BoxFuture;
 use ambidex_core::store::StoreError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_postgres::{Client, Error};
 
 use super::errors;
@@ -68,13 +69,23 @@ pub(super) async fn run(address: Address, mut jobs: mpsc::UnboundedReceiver<Job>
             };
             let error = match connected {
                 Err(error) => error,
-                Ok(connected) => match (job.look)(connected.client.clone()).await {
-                    None => {
-                        session = Some(connected);
-                        break;
+                Ok(connected) => {
+                    match timeout(address.patience, (job.look)(connected.client.clone())).await {
+                        Ok(None) => {
+                            session = Some(connected);
+                            break;
+                        }
+                        Ok(Some(error)) => errors::of_postgres(&address.reading, &error),
+                        Err(_) => {
+                            // Once more would take as long.
+                            tries = 1;
+                            errors::unreachable(
+                                &address.reading,
+                                format!("no answer within {:?}", address.patience),
+                            )
+                        }
                     }
-                    Some(error) => errors::of_postgres(&address.reading, &error),
-                },
+                }
             };
             tries -= 1;
             if tries == 0 {

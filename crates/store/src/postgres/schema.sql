@@ -183,7 +183,7 @@ BEGIN
   SELECT * INTO _row FROM runs WHERE id = _run FOR UPDATE;
   IF NOT FOUND THEN
     RETURN ROW('unknown', NULL, NULL, NULL)::reply;
-  ELSIF _row.epoch <> _epoch THEN
+  ELSIF _row.epoch <> _epoch OR (_row.owner IS NULL AND _until > 0) THEN
     RETURN ROW('fenced', NULL, NULL, NULL)::reply;
   ELSIF _row.owner IS NOT NULL THEN
     UPDATE runs SET lease = _until, owner = CASE WHEN _until > 0 THEN owner END WHERE no = _row.no;

@@ -72,6 +72,8 @@ pub(super) struct Address {
     /// A name that needs no quoting: checked when the store is opened.
     pub(super) schema: Arc<str>,
     pub(super) timeout: Duration,
+    /// How long an answer may take.
+    pub(super) patience: Duration,
     pub(super) reading: Reading,
 }
 

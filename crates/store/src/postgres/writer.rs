@@ -19,8 +19,6 @@ use super::session::{Address, Function, Role, Session};
 
 /// Operations in one transaction.
 const GROUP: usize = 256;
-/// How long a transaction may take before its connection is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a group is tried again that others were in the way of.
 const COLLISIONS: usize = 5;
 /// How long to wait before a lost connection is made again with nothing to write.
@@ -174,7 +172,8 @@ impl Writer {
             _ => self.address.connect(&self.role).await.map_err(Trouble::Connection)?,
         };
         let session = self.session.insert(session);
-        match timeout(PATIENCE, transaction(session, calls)).await {
+        let patience = self.address.patience;
+        match timeout(patience, transaction(session, calls)).await {
             Ok(Ok(replies)) => Ok(replies),
             Ok(Err((index, error))) => {
                 let failed = errors::of_postgres(&self.address.reading, &error);
@@ -188,7 +187,7 @@ impl Writer {
                     .map_or(Trouble::Connection(failed.clone()), |index| Trouble::Operation(index, failed)))
             }
             Err(_) => {
-                let why = format!("no answer within {PATIENCE:?}; what was under way may have been stored");
+                let why = format!("no answer within {patience:?}; what was under way may have been stored");
                 Err(Trouble::Connection(errors::unreachable(&self.address.reading, why)))
             }
         }

@@ -1,7 +1,7 @@
 //! How processes on one file hear of each other's answers: who has stored one writes a byte to the file beside the
 //! database, and the system tells those who watch it. There is nothing to ask for again and again.
 //!
-//! On systems other than Linux nobody watches: an answer of another process is found when
+//! On systems other than Linux nobody watches, nor where the system has no watch left to give: an answer of another process is found when
 //! [`claimable`](ambidex_core::store::RunIndex::claimable) is asked, as is one whose process died before it could
 //! ring.
 

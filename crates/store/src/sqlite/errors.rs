@@ -63,6 +63,14 @@ pub(super) fn of_io(reading: &Reading, error: &io::Error) -> StoreError {
     reading.failure(kind, problem, remedy)
 }
 
+/// A sync failed: what was written before is there or not, and nothing says which.
+pub(super) fn of_sync(reading: &Reading, error: &io::Error) -> StoreError {
+    let problem = format!("the disk failed to keep what was written ({error})");
+    let remedy = "The last moments may be lost, and nothing more is taken. Look at the disk and the system's log, then \
+                  start this process again: it goes on from what is there";
+    reading.failure(FailureKind::Other, problem, remedy.into())
+}
+
 fn full() -> (FailureKind, String, String) {
     let remedy = "Nothing of it was stored. Make room; the store goes on by itself then";
     (FailureKind::Full, "the disk is full".into(), remedy.into())

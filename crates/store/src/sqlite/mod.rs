@@ -10,6 +10,8 @@ mod readers;
 mod retention;
 mod sessions;
 mod syncer;
+#[cfg(test)]
+mod syncer_tests;
 mod threads;
 mod write;
 mod writer;
@@ -101,6 +103,22 @@ struct Threads {
     syncer: Option<JoinHandle<()>>,
 }
 
+/// Ends what was started, where opening fails half way.
+#[derive(Default)]
+struct Undo(Vec<Box<dyn FnOnce()>>);
+
+impl Undo {
+    fn push(&mut self, end: impl FnOnce() + 'static) {
+        self.0.push(Box::new(end));
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|end| end());
+    }
+}
+
 /// Finds the answers of other processes.
 #[derive(Clone)]
 struct CatchUp {
@@ -169,10 +187,13 @@ impl SqliteStore {
         };
         let events = Database::new(&beside(&path, "-events"), Holds::Events, "NORMAL", options.busy_timeout);
         let mut threads = Threads::default();
+        let mut undo = Undo::default();
         let syncer = match options.durability {
             Durability::Batch => {
                 let (syncer, thread) = Syncer::start(&path, reading.clone(), options.sync_within)?;
                 threads.syncer = Some(thread);
+                let started = syncer.clone();
+                undo.push(move || started.close());
                 Some(syncer)
             }
             Durability::Sync | Durability::None => None,
@@ -180,10 +201,16 @@ impl SqliteStore {
         let bell = Arc::new(Bell::new(&path));
         let (readers, more) = Readers::start(&database, options.readers.max(1), "ambidex-read")?;
         threads.readers.extend(more);
+        let started = readers.clone();
+        undo.push(move || started.close());
         let (event_readers, more) = Readers::start(&events, 1, "ambidex-read-events")?;
         threads.readers.extend(more);
+        let started = event_readers.clone();
+        undo.push(move || started.close());
         let (records, thread) = Writer::start(database, Some(connection), syncer.clone(), "ambidex-write")?;
         threads.writers.push(thread);
+        let started = records.clone();
+        undo.push(move || started.close());
         let (events, thread) = Writer::start(events, None, None, "ambidex-write-events")?;
         threads.writers.push(thread);
         let answers = Arc::new(Answers::default());
@@ -197,10 +224,13 @@ impl SqliteStore {
                 heard.look();
                 stirs.stir();
             };
-            let (watch, thread) = bell::Watch::start(&path, &reading, rung)?;
-            threads.readers.push(thread);
-            Mutex::new(Some(watch))
+            // A system has few of what this takes. Without it, answers of other processes are found as they are elsewhere.
+            let watch = bell::Watch::start(&path, &reading, rung).ok();
+            let (watch, thread) = watch.unzip();
+            threads.readers.extend(thread);
+            Mutex::new(watch)
         };
+        undo.0.clear();
         // What came in since it was first looked at was not rung for.
         catch_up.look();
         let durability = options.durability;

@@ -37,7 +37,7 @@ impl Readers {
             let thread = std::thread::Builder::new().name(name.to_owned());
             thread.spawn(move || work(&queue, &database)).map_err(|error| errors::of_io(&reading, &error))
         };
-        let threads = (0..threads).map(start).collect::<Result<_, _>>()?;
+        let threads = (0..threads).map(start).collect::<Result<_, _>>().inspect_err(|_| queue.close())?;
         Ok((Self { queue, reading: database.reading.clone() }, threads))
     }
 

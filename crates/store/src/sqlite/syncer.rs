@@ -23,16 +23,53 @@ pub(super) struct Syncer {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    clock: Box<dyn SyncClock>,
+}
+
+/// The time that writes wait for their sync by.
+pub(super) trait SyncClock: Send + Sync {
+    fn now(&self) -> Duration;
+
+    /// Waits until something has changed, or so long.
+    fn wait<'a>(
+        &self,
+        changed: &Condvar,
+        state: MutexGuard<'a, State>,
+        long: Duration,
+    ) -> MutexGuard<'a, State>;
+
+    /// A sync begins.
+    fn syncs(&self) {}
+}
+
+struct SystemClock(Instant);
+
+impl SyncClock for SystemClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn wait<'a>(
+        &self,
+        changed: &Condvar,
+        state: MutexGuard<'a, State>,
+        long: Duration,
+    ) -> MutexGuard<'a, State> {
+        changed.wait_timeout(state, long).unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// When the oldest commit was written that is not synced yet.
-    unsynced: Option<Instant>,
+    unsynced: Option<Duration>,
     /// They want it now.
     waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Why a sync failed. There is no other after it.
     failure: Option<StoreError>,
     closed: bool,
+    /// Nobody syncs any more.
+    ended: bool,
 }
 
 impl Syncer {
@@ -41,7 +78,16 @@ impl Syncer {
         reading: Reading,
         within: Duration,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        Self::start_by(Box::new(SystemClock(Instant::now())), database, reading, within)
+    }
+
+    pub(super) fn start_by(
+        clock: Box<dyn SyncClock>,
+        database: &Path,
+        reading: Reading,
+        within: Duration,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), clock });
         let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
         let work = Work {
             shared: shared.clone(),
@@ -65,13 +111,14 @@ impl Syncer {
     pub(super) fn written(&self) {
         let mut state = self.state();
         if state.unsynced.is_none() {
-            state.unsynced = Some(Instant::now());
+            state.unsynced = Some(self.shared.clock.now());
             drop(state);
             self.shared.changed.notify_all();
         }
     }
 
-    /// Why the last sync failed. Nothing more is taken until one works: it could not be promised.
+    /// Why a sync failed. Nothing more is taken: what it was for may be gone from the system's memory without being on
+    /// the disk, a later sync would say nothing of that, and what is written behind a gap in the log is lost with it.
     pub(super) fn failure(&self) -> Option<StoreError> {
         self.state().failure.clone()
     }
@@ -79,7 +126,11 @@ impl Syncer {
     /// Syncs now what was written before.
     pub(super) fn flush(&self) -> oneshot::Receiver<Result<(), StoreError>> {
         let (sender, receiver) = oneshot::channel();
-        self.state().waiting.push(sender);
+        let mut state = self.state();
+        if !state.ended {
+            state.waiting.push(sender);
+        }
+        drop(state);
         self.shared.changed.notify_all();
         receiver
     }
@@ -104,15 +155,14 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        loop {
-            let Some((since, waiting)) = self.next() else { return };
-            let synced = self.sync().map_err(|error| errors::of_io(&self.reading, &error));
+        while let Some((since, waiting)) = self.next() {
+            let failed = self.state().failure.clone();
+            let synced = match failed {
+                Some(failure) => Err(failure),
+                None => self.sync().map_err(|error| errors::of_sync(&self.reading, &error)),
+            };
             let closed = {
                 let mut state = self.state();
-                if synced.is_err() {
-                    // Once more, after a while.
-                    let _ = state.unsynced.get_or_insert_with(Instant::now);
-                }
                 state.failure = synced.clone().err();
                 state.closed
             };
@@ -120,9 +170,13 @@ impl Work {
                 drop(sender.send(synced.clone()));
             }
             if closed && (synced.is_err() || since.is_none()) {
-                return;
+                break;
             }
         }
+        // Who comes now is told that the store was closed, by nobody being there.
+        let mut state = self.state();
+        state.ended = true;
+        state.waiting.clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -131,16 +185,17 @@ impl Work {
 
     /// Waits until there is something to sync, and it is time.
     #[expect(clippy::type_complexity, reason = "what is due, and who waits for it")]
-    fn next(&self) -> Option<(Option<Instant>, Vec<oneshot::Sender<Result<(), StoreError>>>)> {
+    fn next(&self) -> Option<(Option<Duration>, Vec<oneshot::Sender<Result<(), StoreError>>>)> {
         let mut state = self.state();
         loop {
             let now = state.closed || !state.waiting.is_empty();
             match state.unsynced {
-                Some(since) if now || since.elapsed() >= self.wait => break,
                 Some(since) => {
-                    let left = self.wait.saturating_sub(since.elapsed());
-                    let waited = self.shared.changed.wait_timeout(state, left);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    let left = (since + self.wait).saturating_sub(self.shared.clock.now());
+                    if now || left.is_zero() {
+                        break;
+                    }
+                    state = self.shared.clock.wait(&self.shared.changed, state, left);
                 }
                 None if state.closed => return None,
                 None if now => break,
@@ -153,6 +208,7 @@ impl Work {
     /// The log holds every commit that is not in the file yet. SQLite syncs it itself before it moves commits
     /// there, and the file after that.
     fn sync(&mut self) -> std::io::Result<()> {
+        self.shared.clock.syncs();
         let log = match File::open(&self.log) {
             Ok(log) => log,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

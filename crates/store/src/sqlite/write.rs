@@ -181,7 +181,7 @@ pub(super) fn claim(db: &Connection, run: &str, lease: &Lease, now: u64) -> Done
 pub(super) fn renew(db: &Connection, run: &str, epoch: i64, until: u64) -> Done<()> {
     match RunRow::find(db, run)? {
         None => Ok(Err(StoreError::UnknownRun(run.to_owned()))),
-        Some(row) if row.epoch != epoch => Ok(Err(StoreError::Fenced)),
+        Some(row) if row.epoch != epoch || (row.owner.is_none() && until > 0) => Ok(Err(StoreError::Fenced)),
         Some(mut row) => {
             if let Some(owner) = row.owner.take() {
                 row.lease(&Lease { owner: owner.into(), until });

@@ -250,6 +250,8 @@ async fn a_lease_keeps_others_out_until_it_runs_out(place: Place) {
     assert_eq!(one.renew("a", 2, 300).await, Err(StoreError::Fenced));
     assert_eq!(one.release("a", 2).await, Err(StoreError::Fenced));
     two.release("a", 3).await.unwrap();
+    assert_eq!(two.renew("a", 3, 400).await, Err(StoreError::Fenced), "what was let go of is nobody's");
+    assert_eq!(two.release("a", 3).await, Ok(()), "twice is once");
     assert_eq!(one.claim("a", lease("one", 300), 191).await, Ok(4), "let go of");
     driver.epoch = 4;
     driver.finish().await;

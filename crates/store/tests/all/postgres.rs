@@ -1,6 +1,7 @@
 //! What Postgres promises on top: servers that go and come back, and what it says when it cannot be had.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambidex_core::question::Answer;
 use ambidex_core::record::RecordKind;
@@ -274,4 +275,68 @@ async fn one_that_breaks_the_transaction_does_not_break_those_in_it() {
     raw().await.batch_execute(&sql).await.unwrap();
     one_in_five_fails(&any).await;
     assert_eq!(store.check().await.unwrap(), [""; 0]);
+}
+
+/// Nobody gets at the tables of a schema for as long as this is there.
+async fn locked(schema: &str) -> tokio_postgres::Client {
+    let client = raw().await;
+    let sql = format!("BEGIN; LOCK TABLE {schema}.runs, {schema}.questions IN ACCESS EXCLUSIVE MODE");
+    client.batch_execute(&sql).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up_and_had_again() {
+    let options = PostgresOptions { answer_timeout: Duration::from_millis(300), ..options() };
+    let store = connect(shared(), &options).await;
+    let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+    let mut driver = Driver::accept(&any, "a").await;
+    let lock = locked(&options.schema).await;
+    let loaded = failure(any.load("a").await);
+    assert_eq!(loaded.kind, FailureKind::Unreachable, "{loaded}");
+    assert!(loaded.to_string().contains("no answer within 300ms"), "{loaded}");
+    assert_eq!(failure(any.claimable(1, 1).await).kind, FailureKind::Unreachable);
+    drop(lock);
+    // The lock goes with its connection, a moment later.
+    let mut load = any.load("a").await;
+    for _ in 0..100 {
+        if load.is_ok() {
+            break;
+        }
+        load = any.load("a").await;
+    }
+    assert_eq!(load.unwrap().records.len(), 1);
+    driver.step().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_is_heard_though_the_look_for_it_failed() {
+    let options = PostgresOptions { answer_timeout: Duration::from_millis(300), ..options() };
+    let any: Arc<dyn AnyStore> = Arc::new(connect(shared(), &options).await);
+    let other: Arc<dyn AnyStore> = Arc::new(connect(shared(), &options).await);
+    let mut driver = Driver::accept(&any, "a").await;
+    driver.ask(&["ask:1"]).await;
+    other.answer("a/ask:1", Answer::Approve).await.unwrap();
+    // What the server tells of it comes before anybody waits.
+    assert_eq!(any.answered("a/ask:1").await, Answer::Approve);
+    let lock = locked(&options.schema).await;
+    let waiting = tokio::spawn(any.answered("a/ask:1"));
+    assert_eq!(failure(any.load("a").await).kind, FailureKind::Unreachable);
+    drop(lock);
+    let heard = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    assert_eq!(heard.expect("nobody told of it again").unwrap(), Answer::Approve);
+}
+
+#[tokio::test]
+async fn who_makes_the_tables_of_one_schema_is_not_in_the_way_of_others() {
+    let (held, free) = (options(), options());
+    let client = raw().await;
+    let lock = format!("SELECT pg_advisory_lock(4707175, hashtext('{}'))", held.schema);
+    client.batch_execute(&lock).await.unwrap();
+    connect(shared(), &free).await.close().await;
+    let quick = PostgresOptions { connect_timeout: Duration::from_millis(600), ..held.clone() };
+    let failed = failure(PostgresStore::connect(&shared().url(), quick).await.map(drop));
+    assert_eq!(failed.kind, FailureKind::Busy, "{failed}");
+    drop(client);
+    connect(shared(), &held).await.close().await;
 }

@@ -283,3 +283,48 @@ async fn one_that_breaks_the_transaction_does_not_break_those_in_it() {
     one_in_five_fails(&any).await;
     assert_eq!(store.check().await.unwrap(), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_flush_beside_a_close_ends() {
+    let folder = TempDir::new().unwrap();
+    for n in 0..40 {
+        let options = SqliteOptions { durability: Durability::Batch, ..SqliteOptions::default() };
+        let (store, any) = open(&folder.path().join(format!("{n}.db")), options).await;
+        drop(any);
+        let again = store.clone();
+        let flush = tokio::spawn(async move { again.flush().await });
+        let both = async { (store.close().await, store.flush().await, flush.await.unwrap()) };
+        let ended = tokio::time::timeout(Duration::from_secs(30), both).await;
+        let (_, late, flushed) = ended.expect("nobody ends the flush");
+        assert_eq!(kind(late), FailureKind::Closed);
+        // It came first, or too late.
+        if flushed.is_err() {
+            assert_eq!(kind(flushed), FailureKind::Closed);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_system_without_watches_to_give_has_a_store_all_the_same() {
+    let Some(folder) = child::folder() else {
+        let folder = TempDir::new().unwrap();
+        return child::passes(child::again_with_mounts(
+            "sqlite::a_system_without_watches_to_give_has_a_store_all_the_same",
+            folder.path(),
+        ));
+    };
+    std::fs::write("/proc/sys/user/max_inotify_instances", "0").unwrap();
+    let (store, any) = open(&folder.join("state.db"), SqliteOptions::default()).await;
+    let mut driver = Driver::accept(&any, "a").await;
+    driver.ask(&["ask:1"]).await;
+    let waiting = any.answered("a/ask:1");
+    let (other, answers) = open(&folder.join("state.db"), SqliteOptions::default()).await;
+    answers.answer("a/ask:1", Answer::Approve).await.unwrap();
+    // The next sweep finds it.
+    any.claimable(1, 1).await.unwrap();
+    assert_eq!(waiting.await, Answer::Approve);
+    drop((any, answers, driver));
+    store.close().await;
+    other.close().await;
+}
