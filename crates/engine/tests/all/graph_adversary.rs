@@ -12,7 +12,7 @@ use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, Questions, Why};
 use ambidex_core::record::{Input, Outcome, Pause, RecordKind};
 use ambidex_core::run::{Phase, Run};
-use ambidex_core::store::{RunIndex, Store, StoreError};
+use ambidex_core::store::{Lease, RunIndex, Store, StoreError};
 use ambidex_core::tool::EffectClass;
 use ambidex_engine::{Clock, Engine, Graph, RunOptions, Runnable};
 use proptest::prelude::*;
@@ -177,6 +177,56 @@ impl Life {
         }
     }
 
+    /// Two processes that recover what they find, and a third that takes runs from them, children among them, and
+    /// does nothing with them until its lease is over. Between two thefts the run is paused.
+    async fn contested(&mut self, thefts: &[(u64, usize)]) -> Option<End> {
+        let mortal = Mortal::new(Arc::new(self.store.clone()), Death::After, u64::MAX);
+        let engines =
+            [0, 1].map(|_| Engine::builder().durable_store(mortal.clone()).clock(self.clock).build());
+        let graphs = engines.each_ref().map(|engine| self.world.graph(self.definition.clone(), engine));
+        let recoveries = [0, 1].map(|at| {
+            let found = graphs[at].clone();
+            engines[at].recover(move |_| Some(Runnable::from(found.clone()))).unwrap()
+        });
+        let mut handle = graphs[0].start_unwatched(state(), options()).unwrap();
+        handle.detach();
+        let mut thefts = thefts.iter();
+        let end = loop {
+            let theft = thefts.next();
+            let wait = theft.map_or(20, |(after, _)| *after);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            if let Some((_, which)) = theft {
+                self.steal(*which).await;
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                drop(handle.pause());
+            }
+            if let Some(end) = self.look(&graphs[1], &engines[1], &mortal).await {
+                break end;
+            }
+        };
+        drop(recoveries);
+        for engine in &engines {
+            engine.idle().await;
+        }
+        assert_eq!(self.world.in_flight(), 0);
+        if end.is_some() {
+            self.check().await;
+        }
+        end
+    }
+
+    async fn steal(&mut self, which: usize) {
+        let all = standings(&self.store).await;
+        let open: Vec<_> = all.iter().filter(|(_, status)| !status.is_final()).collect();
+        let Some((run, _)) = open.get(which % open.len().max(1)) else { return };
+        self.deaths += 1;
+        self.note_settled().await;
+        let now = self.clock.now();
+        let lease = Lease { owner: "thief".into(), until: now + 5_000 };
+        // His clock is ahead, so he sees no lease.
+        self.store.claim(run, lease, now + 3_600_000).await.unwrap();
+    }
+
     async fn check(&self) {
         for (run, status) in standings(&self.store).await {
             assert!(status.is_final(), "`{run}` is {status:?}");
@@ -231,6 +281,17 @@ proptest! {
     ) {
         let base = paused(Life::new(plan.definition(), seed).live(&[], false));
         let other = paused(Life::new(plan.definition(), seed ^ 1).live(&deaths, sweeps));
+        prop_assert_eq!(base, other);
+    }
+
+    #[test]
+    fn runs_that_are_taken_away_and_paused_end_the_same(
+        plan in plans(),
+        seed in any::<u64>(),
+        thefts in prop::collection::vec((0..60u64, 0..8usize), 1..5),
+    ) {
+        let base = paused(Life::new(plan.definition(), seed).live(&[], false));
+        let other = paused(Life::new(plan.definition(), seed ^ 1).contested(&thefts));
         prop_assert_eq!(base, other);
     }
 
