@@ -1,5 +1,6 @@
 //! How effects are carried out. The run loop knows when, this knows how.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
@@ -442,12 +443,14 @@ where
 {
     match AssertUnwindSafe(async { work().await }).catch_unwind().await {
         Ok(result) => result,
-        Err(panic) => {
-            let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(Error::new(kind, format!("it panicked: {words}")))
-        }
+        Err(panic) => Err(panicked(kind, &*panic)),
     }
+}
+
+pub(crate) fn panicked(kind: ErrorKind, panic: &(dyn Any + Send)) -> Error {
+    let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Error::new(kind, format!("it panicked: {words}"))
 }
 
 fn timed_out(registered: &Registered, class: EffectClass) -> Error {

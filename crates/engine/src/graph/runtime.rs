@@ -1,6 +1,7 @@
 //! What the runs of one graph share.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ambidex_core::definition::{Definition, Pinned};
@@ -16,6 +17,7 @@ use super::cache::Results;
 use super::function::{NodeFunction, Templates};
 use crate::carrier::Runnable;
 use crate::engine::Engine;
+use crate::perform::panicked;
 
 /// A graph made ready to run.
 pub(crate) struct GraphRuntime {
@@ -167,7 +169,12 @@ impl GraphRuntime {
     pub(crate) fn input(&self, call: &NodeCall) -> Result<Value, Error> {
         match (call.template(), &self.table.templates) {
             (None, _) => Ok(call.input().unwrap_or_default()),
-            (Some(template), Some(templates)) => templates.fill(template, call.state(), call.item()),
+            (Some(template), Some(templates)) => {
+                // Filled in by the driver itself, which must outlive it.
+                let fill = || templates.fill(template, call.state(), call.item());
+                catch_unwind(AssertUnwindSafe(fill))
+                    .unwrap_or_else(|panic| Err(panicked(ErrorKind::Internal, &*panic)))
+            }
             (Some(_), None) => {
                 let text = "its input is a template, and nothing here fills templates in";
                 Err(Error::new(ErrorKind::ConfigInvalid, text))
