@@ -11,14 +11,14 @@ use ambidex_core::graph::GraphDefinition;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, Questions, Why};
 use ambidex_core::record::{Input, Outcome, Pause, RecordKind};
-use ambidex_core::run::{Phase, Run};
+use ambidex_core::run::Phase;
 use ambidex_core::store::{Lease, RunIndex, Store, StoreError};
 use ambidex_core::tool::EffectClass;
 use ambidex_engine::{Clock, Engine, Graph, RunOptions, Runnable};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::graph_world::{Death, Mortal, World, deep, hash, plans, standings};
+use crate::graph_world::{Death, Mortal, World, deep, hash, plans, standings, told};
 
 const RUN: &str = "run";
 /// More than a lease.
@@ -126,8 +126,7 @@ impl Life {
             };
             self.store.answer(&question.id, answer).await.unwrap();
         }
-        let stored = self.store.load(RUN).await.ok()?;
-        let run = Run::fold(RUN, stored.definition, &stored.records).unwrap();
+        let (_, run) = told(&self.store, RUN).await?;
         match run.phase() {
             Phase::Finished(_) => {
                 let output = Value::Object((*run.state().unwrap()).clone()).to_string();
@@ -153,7 +152,7 @@ impl Life {
     async fn note_settled(&mut self) {
         let begun = self.world.begun();
         for run in standings(&self.store).await.into_keys() {
-            for record in self.store.load(&run).await.unwrap().records {
+            for record in told(&self.store, &run).await.unwrap().0 {
                 if let RecordKind::Result { effect, result: Ok(_), .. } = record.kind {
                     let key = format!("{run}/{effect}");
                     let times = begun.get(&key).copied().unwrap_or(0);
@@ -230,9 +229,8 @@ impl Life {
     async fn check(&self) {
         for (run, status) in standings(&self.store).await {
             assert!(status.is_final(), "`{run}` is {status:?}");
-            let stored = self.store.load(&run).await.unwrap();
-            Run::fold(run.as_str(), stored.definition.clone(), &stored.records).unwrap();
-            let ends = stored.records.iter().filter(|record| matches!(record.kind, RecordKind::Finished(_)));
+            let (records, _) = told(&self.store, &run).await.unwrap();
+            let ends = records.iter().filter(|record| matches!(record.kind, RecordKind::Finished(_)));
             assert_eq!(ends.count(), 1, "`{run}` ends once");
         }
         for (key, begun) in self.world.begun() {
@@ -264,7 +262,7 @@ fn deaths() -> impl Strategy<Value = Vec<(Death, u64)>> {
 }
 
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn whatever_completes_first_the_run_ends_the_same(plan in plans(), seeds in any::<[u64; 2]>()) {
@@ -340,7 +338,7 @@ async fn cancelled_after(definition: GraphDefinition, seed: u64, after: u64, dro
     let begun = world.begun();
     for (run, status) in standings(&store).await {
         assert!(status.is_final(), "`{run}` is {status:?}");
-        let records = store.load(&run).await.unwrap().records;
+        let (records, _) = told(&store, &run).await.unwrap();
         let ends = records.iter().filter(|record| matches!(record.kind, RecordKind::Finished(_)));
         assert_eq!(ends.count(), 1, "`{run}` ends once");
     }
@@ -356,7 +354,7 @@ async fn records(definition: GraphDefinition) -> u64 {
     life.live(&[], false).await;
     let mut records = 0;
     for run in standings(&life.store).await.into_keys() {
-        records += life.store.load(&run).await.unwrap().records.len() as u64;
+        records += told(&life.store, &run).await.unwrap().0.len() as u64;
     }
     records
 }
@@ -370,18 +368,17 @@ fn three_graphs_deep_every_commit_may_be_the_last() {
     let mut died = 0;
     for at in 1..=records {
         for death in [Death::After, Death::Before] {
-            for sweeps in [false, true] {
-                // Once, and again while it recovers.
-                for kills in [vec![(death, at)], vec![(death, at), (death, 2), (Death::After, 1)]] {
-                    let mut life = Life::new(deep(), at);
-                    let end = paused(life.live(&kills, sweeps));
-                    assert_eq!(end.as_ref(), Some(&base), "{kills:?} {sweeps}");
-                    died += life.deaths;
-                }
+            // Once, and again while it recovers.
+            let again = vec![(death, at), (death, 2), (Death::After, 1)];
+            for (kills, sweeps) in [(vec![(death, at)], at % 2 == 0), (again, at % 2 == 1)] {
+                let mut life = Life::new(deep(), at);
+                let end = paused(life.live(&kills, sweeps));
+                assert_eq!(end.as_ref(), Some(&base), "{kills:?} {sweeps}");
+                died += life.deaths;
             }
         }
     }
-    assert!(died > 200, "{died} deaths of {records} records");
+    assert!(died > 100, "{died} deaths of {records} records");
 }
 
 /// The graphs are worth driving: most end well, with runs in runs, people and failures on the way.

@@ -16,6 +16,7 @@ use ambidex_core::graph::{
 };
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Record;
+use ambidex_core::run::Run;
 use ambidex_core::store::{
     AnyStore, Batch, Claimable, EventLog, Lease, RunIndex, RunPage, RunQuery, Store, StoreError, Stored,
 };
@@ -146,7 +147,7 @@ impl Plan {
         NodeDefinition {
             input,
             effect: effects[usize::from(plan.extra / 8 % 4)],
-            approval: if plan.extra % 7 == 3 { Approval::Ask } else { Approval::Allow },
+            approval: if plan.extra % 7 == 3 && !matches!(plan.kind, 2 | 3 | 5) { Approval::Ask } else { Approval::Allow },
             each: plan.each.then(|| "list".into()),
             concurrency: (plan.extra.is_multiple_of(3)).then_some(2),
             next,
@@ -616,4 +617,12 @@ pub async fn standings(store: &dyn AnyStore) -> BTreeMap<String, Status> {
             None => return all,
         }
     }
+}
+
+/// All records of a run, whatever a snapshot covers, and the run they make; nothing where there is none.
+pub async fn told(store: &dyn AnyStore, run: &str) -> Option<(Vec<Record>, Run)> {
+    let stored = store.load(run).await.ok()?;
+    let records = store.records(run, 0, usize::MAX).await.unwrap();
+    let folded = Run::fold(run, stored.definition, &records).unwrap();
+    Some((records, folded))
 }

@@ -15,6 +15,7 @@ mod deadly;
 mod durable;
 mod flows;
 mod graph_adversary;
+mod graph_attacks;
 mod graph_children;
 mod graph_history;
 mod graph_nodes;
