@@ -239,7 +239,7 @@ async fn rested(store: Arc<dyn AnyStore>, run: String) -> Result<RunResult, Stor
         let row = row.ok_or_else(|| StoreError::UnknownRun(run.clone()))?;
         if !matches!(row.status, Status::Queued | Status::Running) {
             let stored = store.load(&run).await?;
-            let folded = resume::fold(run.as_str().into(), stored);
+            let folded = resume::run_in(Some(&*store), &run, stored).await;
             let folded = folded.map_err(|error| StoreError::Broken(error.to_string()))?;
             return Ok(RunResult::of(&folded, row.updated));
         }
@@ -487,7 +487,7 @@ impl RunLoop {
     pub(crate) async fn hear_first(&mut self, inputs: Vec<Input>) -> Result<Vec<Input>, Error> {
         let id = self.run.id().clone();
         let stored = self.carrier.engine().store().load(&id).await.map_err(store_error)?;
-        self.run = resume::fold(id, stored)?;
+        self.run = resume::run_of(self.carrier.engine(), &id, stored).await?;
         let Some(turn) = &mut self.turn else { return Ok(inputs) };
         turn.heard = std::mem::take(&mut turn.sent);
         let signals = turn.store.signals(&turn.run, turn.after).await.map_err(store_error)?;

@@ -356,7 +356,8 @@ fn nested(engine: &Engine, deep: u32, width: usize) -> Graph {
 async fn graphs_in_graphs_share_one_thread_and_one_place_each() {
     let engine = Engine::builder().threads(Arc::new(BlockingPool::new(1))).build();
     let graph = nested(&engine, 3, 3);
-    let result = tokio::time::timeout(Duration::from_secs(60), graph.run(json!({}))).await.expect("a deadlock");
+    let result =
+        tokio::time::timeout(Duration::from_secs(60), graph.run(json!({}))).await.expect("a deadlock");
     assert_eq!(result.unwrap().output, Some(json!({"sum": 81})));
 }
 
@@ -432,7 +433,9 @@ async fn two_who_resume_a_run_at_once_do_its_work_once() {
     let more = || vec![ambidex_core::record::Input::Resume(ambidex_core::budget::Grant::default())];
     let resumes = [0, 1].map(|at| {
         let graph = graphs[at].clone();
-        async move { graph.resume("run", more(), RunOptions::default()).await?.outcome().await.map_err(|e| e.error) }
+        async move {
+            graph.resume("run", more(), RunOptions::default()).await?.outcome().await.map_err(|e| e.error)
+        }
     });
     let ended = futures_util::future::join_all(resumes).await;
     assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 1, "{ended:?}");

@@ -59,8 +59,11 @@ pub fn plans() -> impl Strategy<Value = Plan> {
         errors,
         extra,
     });
-    (prop::collection::vec(node, 2..8), 1usize..3, 1u32..6)
-        .prop_map(|(nodes, starts, concurrency)| Plan { nodes, starts, concurrency })
+    (prop::collection::vec(node, 2..8), 1usize..3, 1u32..6).prop_map(|(nodes, starts, concurrency)| Plan {
+        nodes,
+        starts,
+        concurrency,
+    })
 }
 
 fn name(at: usize) -> String {
@@ -147,7 +150,11 @@ impl Plan {
         NodeDefinition {
             input,
             effect: effects[usize::from(plan.extra / 8 % 4)],
-            approval: if plan.extra % 7 == 3 && !matches!(plan.kind, 2 | 3 | 5) { Approval::Ask } else { Approval::Allow },
+            approval: if plan.extra % 7 == 3 && !matches!(plan.kind, 2 | 3 | 5) {
+                Approval::Ask
+            } else {
+                Approval::Allow
+            },
             each: plan.each.then(|| "list".into()),
             concurrency: (plan.extra.is_multiple_of(3)).then_some(2),
             next,
@@ -363,7 +370,10 @@ impl World {
                 next: next(&["close"]),
                 ..NodeDefinition::new("core", NodeWork::Graph { graph: "core".into(), pinned: None })
             },
-            NodeDefinition { next: next(&["close"]), ..code("aside", "slow to stop", EffectClass::Idempotent) },
+            NodeDefinition {
+                next: next(&["close"]),
+                ..code("aside", "slow to stop", EffectClass::Idempotent)
+            },
             code("close", "work", EffectClass::Once),
         ];
         let inner = GraphDefinition {
@@ -578,7 +588,12 @@ impl EventLog for Mortal {
         self.alive(|store| store.append_events(run, epoch, events))
     }
 
-    fn events(&self, run: &str, after: u64, limit: usize) -> BoxFuture<'static, Result<Vec<Event>, StoreError>> {
+    fn events(
+        &self,
+        run: &str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Event>, StoreError>> {
         self.alive(|store| store.events(run, after, limit))
     }
 }

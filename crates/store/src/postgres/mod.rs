@@ -326,12 +326,12 @@ fn drive(
 async fn listen(mut heard: mpsc::UnboundedReceiver<Notice>, shared: std::sync::Weak<Shared>) {
     let mut first = true;
     while let Some(notice) = heard.recv().await {
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(held) = shared.upgrade() else { return };
         // What was told while nobody listened was missed.
         if matches!(notice, Notice::Stirred | Notice::Listening) {
-            shared.stirs.stir();
+            held.stirs.stir();
         }
-        let store = PostgresStore { shared };
+        let store = PostgresStore { shared: held };
         let mut ids = store.shared.answers.waited_for();
         match notice {
             Notice::Answered(id) if !id.is_empty() => {
