@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ambidex_core::BoxFuture;
+use ambidex_core::around::Around;
 use ambidex_core::event::Event;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Record;
@@ -52,6 +53,12 @@ pub struct WatchedStore {
 impl WatchedStore {
     pub fn new(inner: Arc<dyn AnyStore>, trigger: Arc<Trigger>, heard: Heard) -> Self {
         Self { inner, trigger, heard }
+    }
+}
+
+impl Around for WatchedStore {
+    fn inner(&self) -> &dyn AnyStore {
+        &*self.inner
     }
 }
 
