@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ambidex_core::definition::Pinned;
-use ambidex_core::effect::{EffectId, Task};
+use ambidex_core::effect::{EffectId, Task, Work};
 use ambidex_core::event::Status;
 use ambidex_core::graph::NodeDefinition;
 use ambidex_core::record::{Input, Outcome, Output, Record, RecordKind, Refused, Stamp};
@@ -160,7 +160,8 @@ impl Engine {
         Ok(id)
     }
 
-    /// Ends a stored run that nobody drives: calls without a result are answered as cancelled, questions are withdrawn.
+    /// Ends a stored run that nobody drives, and those of its nodes: calls without a result are answered as cancelled,
+    /// questions are withdrawn.
     /// False where it had ended before.
     ///
     /// # Errors
@@ -179,6 +180,13 @@ impl Engine {
         let epoch = durable.claim(run, self.clock().now()).await.map_err(store_error)?;
         let (definition, records) = self.history(run, None).await?;
         let mut state = Run::fold(run, definition, &records).map_err(corrupt)?;
+        for child in children(&state) {
+            match Box::pin(self.cancel_run(&child)).await {
+                // One that never began is none.
+                Err(error) if error.message().contains("there is no run") => {}
+                ended => drop(ended?),
+            }
+        }
         let expected = state.next_seq();
         let stamp = Stamp { at: self.clock().now(), epoch };
         let mut records = Vec::new();
@@ -215,6 +223,16 @@ impl Engine {
         self.store().commit(run, epoch, expected, batch).await.map_err(store_error)?;
         Ok(true)
     }
+}
+
+/// The runs of its nodes that are under way.
+fn children(run: &Run) -> Vec<String> {
+    let works = run.effects().filter_map(|open| run.effect(open));
+    let children = works.filter_map(|effect| match effect.work {
+        Work::Child { run, .. } => Some(run),
+        _ => None,
+    });
+    children.collect()
 }
 
 fn reached(records: &[Record], at: Option<u64>) -> Result<(), Error> {

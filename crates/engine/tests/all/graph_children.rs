@@ -238,3 +238,15 @@ async fn a_child_that_was_taken_away_stops_its_parents_driver_and_is_no_result()
     let ended = second.resume("r", vec![], RunOptions::default()).await.unwrap().outcome().await.unwrap();
     assert_eq!(ended.status, Status::Succeeded);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_a_stored_run_ends_those_of_its_nodes() {
+    let store = MemoryStore::new();
+    let engine = Engine::builder().durable_store(Arc::new(store.clone())).build();
+    asking(&engine).run_with(json!({}), named("r", OnWaiting::Return)).await.unwrap();
+    assert!(engine.cancel_run("r").await.unwrap());
+    for run in ["r", "r/middle#0", "r/middle#0/inner#0"] {
+        assert_eq!(row(&store, run).await.status, Status::Cancelled, "{run}");
+    }
+    assert!(store.open(None).await.unwrap().is_empty());
+}
