@@ -59,6 +59,15 @@ fn research_by_three_is_integrated_into_a_report() {
 }
 
 #[test]
+fn a_team_builds_a_project_that_is_written_to_a_folder() {
+    let place = example("team-project");
+    let ran = place.ambidex(&["flow", "run", "flow.toml", "a word counter", "--result-json"]).ends(0);
+    let built = std::fs::read_dir(place.path().join("built")).expect("the folder").count();
+    assert!(built >= 2, "{built} files: {}", ran.err);
+    assert!(output(&ran)["quality"].is_number(), "{}", ran.out);
+}
+
+#[test]
 fn a_review_goes_back_until_the_score_is_good_or_a_person_decides() {
     let place = example("review");
     let ran = place.ambidex(&["flow", "run", "flow.toml", "-i", "topic=rivers", "--result-json"]).ends(0);

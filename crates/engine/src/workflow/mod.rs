@@ -19,13 +19,15 @@ mod template;
 use std::path::Path;
 use std::sync::Arc;
 
-use ambidex_config::{ConfigErrors, Environment, LoadOptions, Loaded, Workflow as Steps};
+use ambidex_config::{ConfigErrors, Environment, LoadOptions, Loaded, Step, Workflow as Steps};
+use ambidex_core::definition::Definition;
 use ambidex_core::graph::GraphDefinition;
 use ambidex_core::record::Input;
 use ambidex_core::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use crate::agent::{RunEvents, RunOptions};
+use crate::carrier::Runnable;
 use crate::engine::Engine;
 use crate::graph::Graph;
 use crate::handle::RunHandle;
@@ -314,6 +316,25 @@ impl Workflow {
     /// A drawing of the steps.
     pub fn draw(&self, format: Format) -> String {
         draw::draw(self.name(), &self.shared.steps, format)
+    }
+
+    /// What carries out a stored run of this workflow, of one of its steps, or of a workflow that it runs: for
+    /// [`Engine::recover`].
+    pub fn runnable(&self, definition: &Definition) -> Option<Runnable> {
+        let Shared { name, steps, parts, .. } = &*self.shared;
+        let own = match definition {
+            Definition::Agent(agent) => {
+                let known = parts.agents.values().find(|known| known.name() == agent.name);
+                known.cloned().map(Runnable::from)
+            }
+            Definition::Graph(graph) if graph.name == *name => self.pinned(graph).ok().map(Runnable::from),
+            Definition::Graph(graph) => {
+                let is_it = |step: &&Step| compile::parallel_name(name, &step.id) == graph.name;
+                let step = steps.steps.iter().find(is_it);
+                step.and_then(|step| parallel::graph(&graph.name, step, parts).ok()).map(Runnable::from)
+            }
+        };
+        own.or_else(|| parts.flows.values().find_map(|flow| flow.runnable(definition)))
     }
 
     /// The graph of a run that began under another definition of this workflow: its conditions and prompts are those
