@@ -2,7 +2,7 @@
 
 use ambidex_core::record::{Input, Refused};
 use ambidex_core::run::Run;
-use ambidex_core::store::{AnyStore, Lease, Stored};
+use ambidex_core::store::{Lease, Stored};
 use ambidex_core::{Error, ErrorKind};
 
 use crate::agent::RunOptions;
@@ -65,15 +65,6 @@ pub(crate) async fn prepare(
 /// # Errors
 /// What is stored makes no run, or cannot be read.
 pub(crate) async fn run_of(engine: &Engine, id: &str, stored: Stored) -> Result<Run, Error> {
-    let index = engine.durable().map(|durable| &*durable.store);
-    run_in(index, id, stored).await
-}
-
-/// The same, of the store with these records.
-///
-/// # Errors
-/// As [`run_of`].
-pub(crate) async fn run_in(index: Option<&dyn AnyStore>, id: &str, stored: Stored) -> Result<Run, Error> {
     let broken = |refused: Refused| {
         Error::new(ErrorKind::StoreFailed, format!("the run `{id}`: {refused}")).retryable(false)
     };
@@ -82,11 +73,11 @@ pub(crate) async fn run_in(index: Option<&dyn AnyStore>, id: &str, stored: Store
         (Err(refused), None) => return Err(broken(refused)),
         (Err(refused), Some(_)) => refused,
     };
-    let Some(index) = index else { return Err(broken(refused)) };
+    let Some(durable) = engine.durable() else { return Err(broken(refused)) };
     tracing::warn!(run = id, %refused, "a snapshot is done without");
     let mut run = Run::new(id, stored.definition);
     loop {
-        let records = index.records(id, run.next_seq(), PAGE).await.map_err(store_error)?;
+        let records = durable.store.records(id, run.next_seq(), PAGE).await.map_err(store_error)?;
         for record in &records {
             run.apply(record).map_err(broken)?;
         }

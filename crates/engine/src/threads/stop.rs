@@ -10,6 +10,7 @@ use ambidex_core::thread::{End, Signal, ThreadStep, Unheard};
 use super::turn::kept;
 use crate::engine::Engine;
 use crate::lease::Owner;
+use crate::resume;
 
 impl Engine {
     /// Cancels the run if nobody drives it. It need not be carried out for that: what stands open is given up.
@@ -40,7 +41,8 @@ impl Engine {
         };
         let stored = store.load(run).await?;
         let broken = |refused: Refused| StoreError::Broken(refused.to_string());
-        let folded = Run::fold(run, stored.definition, &stored.records).map_err(broken)?;
+        let folded = resume::run_of(self, run, stored).await;
+        let folded = folded.map_err(|error| StoreError::Broken(error.message().to_owned()))?;
         let thread = folded.thread().map(str::to_owned);
         let expected = folded.next_seq();
         let Some((ended, records)) = give_up(folded, Stamp { at: now, epoch }).map_err(broken)? else {

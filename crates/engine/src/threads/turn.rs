@@ -230,18 +230,16 @@ impl Turn {
 }
 
 /// The run that has the thread, as it stands when it has come to rest.
-async fn rested(store: Arc<dyn AnyStore>, run: String) -> Result<RunResult, StoreError> {
+async fn rested(engine: Engine, store: Arc<dyn AnyStore>, run: String) -> Result<RunResult, Error> {
     let mut seen = 0;
     loop {
         let stirred = store.stirred(seen);
         let query = RunQuery { run: Some(run.clone()), ..RunQuery::default() };
-        let row = store.runs(query).await?.runs.into_iter().next();
-        let row = row.ok_or_else(|| StoreError::UnknownRun(run.clone()))?;
+        let row = store.runs(query).await.map_err(store_error)?.runs.into_iter().next();
+        let row = row.ok_or_else(|| store_error(StoreError::UnknownRun(run.clone())))?;
         if !matches!(row.status, Status::Queued | Status::Running) {
-            let stored = store.load(&run).await?;
-            let folded = resume::run_in(Some(&*store), &run, stored).await;
-            let folded = folded.map_err(|error| StoreError::Broken(error.to_string()))?;
-            return Ok(RunResult::of(&folded, row.updated));
+            let stored = store.load(&run).await.map_err(store_error)?;
+            return Ok(RunResult::of(&resume::run_of(&engine, &run, stored).await?, row.updated));
         }
         seen = stirred.await;
     }
@@ -476,7 +474,7 @@ impl RunLoop {
         let rested = tokio::select! {
             biased;
             () = self.cancelled.cancelled() => return Err(Error::cancelled()),
-            rested = rested(turn.store.clone(), holder.to_owned()) => rested.map_err(store_error)?,
+            rested = rested(turn.engine.clone(), turn.store.clone(), holder.to_owned()) => rested?,
         };
         turn.stage = Stage::Off;
         turn.steered = Some(Box::new(rested));
@@ -486,8 +484,9 @@ impl RunLoop {
     /// The run as it is stored, and what it has not heard of before what came now.
     pub(crate) async fn hear_first(&mut self, inputs: Vec<Input>) -> Result<Vec<Input>, Error> {
         let id = self.run.id().clone();
-        let stored = self.carrier.engine().store().load(&id).await.map_err(store_error)?;
-        self.run = resume::run_of(self.carrier.engine(), &id, stored).await?;
+        let engine = self.carrier.engine().clone();
+        let stored = engine.store().load(&id).await.map_err(store_error)?;
+        self.run = resume::run_of(&engine, &id, stored).await?;
         let Some(turn) = &mut self.turn else { return Ok(inputs) };
         turn.heard = std::mem::take(&mut turn.sent);
         let signals = turn.store.signals(&turn.run, turn.after).await.map_err(store_error)?;
