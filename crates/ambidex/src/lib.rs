@@ -72,6 +72,15 @@ pub mod graph {
     pub use ambidex_engine::{NodeFunction, Templates};
 }
 
+/// Stored conversations: threads that outlive their runs, and the sessions that hold them.
+pub mod threads {
+    pub use ambidex_core::session::{Session, SessionChange, SessionPage};
+    pub use ambidex_core::thread::{
+        Cursor, Fork, Found, Line, Summary, Thread, ThreadChange, ThreadMessage, ThreadPage, ThreadQuery,
+    };
+    pub use ambidex_engine::{CacheStats, Earlier, OnBusy, Sessions, ThreadFile, ThreadOptions, Threads};
+}
+
 /// Several agents at once: teams, what their outputs are merged to, conversations that are handed on.
 pub mod teams {
     pub use ambidex_engine::merge::{

@@ -340,14 +340,27 @@ impl RunLoop {
                     );
                     return Err(Error::new(ErrorKind::Busy, text));
                 }
-                OnBusy::Steer => match self.steer_holder(&holder, &given).await? {
-                    true => return Ok(Begun::Over),
-                    false => continue,
-                },
+                OnBusy::Steer => {
+                    let (store, id) = (turn.store.clone(), turn.new.id.clone());
+                    if self.steer_holder(&holder, &given).await? {
+                        return Ok(Begun::Over);
+                    }
+                    let line = match store.line(&id).await {
+                        Ok(line) => line,
+                        Err(StoreError::UnknownThread(_)) => continue,
+                        Err(error) => return Err(store_error(error)),
+                    };
+                    // Nobody is at work to be told, and others were here before.
+                    match line.holder.is_none() && !line.waiting.is_empty() {
+                        true => None,
+                        false => continue,
+                    }
+                }
                 OnBusy::Enqueue => None,
                 OnBusy::Interrupt => Some(Signal::Stop),
                 OnBusy::Rollback => Some(Signal::RollBack),
             };
+            let Some(turn) = &mut self.turn else { return Ok(Begun::Over) };
             let now = turn.now();
             let wait = Some(Wait { new: turn.new.clone(), stop });
             turn.step = Some(ThreadStep { wait, ..ThreadStep::new(&*turn.new.id, now) });

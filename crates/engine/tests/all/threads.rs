@@ -546,6 +546,23 @@ async fn a_message_that_steers_goes_to_the_run_at_work() {
     assert_eq!(said(&world.engine, "t").await, ["hold", "re: hold", "and this", "re: and this"]);
 }
 
+#[tokio::test]
+async fn a_message_that_would_steer_gets_in_line_where_nobody_is_at_work() {
+    let world = World::new();
+    let other = agent(&world.engine, &world.go, Approval::Allow);
+    let first = world.start("hold", OnBusy::Reject);
+    world.held().await;
+    let second = tokio::spawn(async move { other.run_with("second", on("t", OnBusy::Enqueue)).await });
+    world.waiting(1).await;
+    world.go.notify_one();
+    let third = world.start("third", OnBusy::Steer);
+    for run in [first, second, third] {
+        run.await.unwrap().unwrap();
+    }
+    let said = said(&world.engine, "t").await;
+    assert_eq!(said.iter().filter(|text| *text == "third").count(), 1);
+}
+
 impl World {
     async fn store_signals(&self) -> usize {
         use ambidex_core::thread::Threads as _;
