@@ -42,6 +42,7 @@ mod support;
 mod team;
 mod team_deaths;
 mod team_merges;
+mod team_upstream;
 mod team_world;
 mod threads;
 mod watching;
