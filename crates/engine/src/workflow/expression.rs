@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cel::common::ast::Expr;
+use cel::extractors::This;
 use cel::objects::{Key, Map as CelMap};
 use cel::{Context, IdedExpr, Program, Value as CelValue};
 use serde_json::{Map, Value};
@@ -48,6 +49,8 @@ impl Expression {
     /// Why it has no value.
     pub(super) fn value(&self, scope: Scope<'_>) -> Result<Value, String> {
         let mut context = Context::default();
+        // The name is none of CEL's own, so it is taken.
+        let _ = context.add_function("lines", lines);
         for (name, seen) in scope.look_up(&self.references) {
             context.add_variable_from_value(name, cel_value(seen));
         }
@@ -165,6 +168,12 @@ fn refer(expr: &IdedExpr, bound: &mut Vec<String>, references: &mut References) 
         }
         Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => {}
     }
+}
+
+/// The lines of a text that are not empty: what a command says is a text, and `each` runs over a list.
+fn lines(This(text): This<Arc<String>>) -> CelValue {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    CelValue::List(Arc::new(lines.map(|line| CelValue::String(Arc::new(line.to_owned()))).collect()))
 }
 
 fn cel_value(seen: Seen) -> CelValue {
