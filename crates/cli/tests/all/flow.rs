@@ -12,14 +12,22 @@ fn examples() -> std::path::PathBuf {
 }
 
 /// A folder of the examples, copied.
-fn example(name: &str) -> Place {
+pub fn example(name: &str) -> Place {
     let place = Place::new();
-    for entry in std::fs::read_dir(examples().join(name)).expect(name) {
-        let path = entry.expect("an entry").path();
-        let file = path.file_name().expect("a name").to_string_lossy().into_owned();
-        place.write(&file, &std::fs::read_to_string(&path).expect("text"));
-    }
+    copy(&examples().join(name), Path::new(""), &place);
     place
+}
+
+fn copy(from: &Path, to: &Path, place: &Place) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to, place);
+        } else {
+            place.write(&to.to_string_lossy(), &std::fs::read_to_string(&path).expect("text"));
+        }
+    }
 }
 
 fn output(ran: &crate::support::Ran) -> Value {
@@ -52,7 +60,10 @@ fn research_by_three_is_integrated_into_a_report() {
     let ran = place.ambidex(&["flow", "run", "flow.toml", "tidal power", "--result-json"]).ends(0);
     let output = output(&ran);
     assert_eq!(output["report"], "# Report on tidal power\n\nIt rests on 3 findings.");
-    assert_eq!((&output["quality"], &output["actions"]), (&json!(7.0), &json!(["ask a utility for numbers"])));
+    assert_eq!(
+        (&output["quality"], &output["actions"]),
+        (&json!(7.0), &json!(["ask a utility for numbers"]))
+    );
 }
 
 #[test]
@@ -71,7 +82,8 @@ fn a_review_goes_back_until_the_score_is_good_or_a_person_decides() {
     assert_eq!(output(&ran), json!({ "text": "Published: Draft 2 on rivers", "score": 9, "rounds": 2 }));
     let ran = place.ambidex(&["run", "-w", "flow.toml", "never good"]).ends(3);
     let ran = ran.says("It scored 6. Publish all the same?");
-    let file = ran.err.split("kept in ").nth(1).and_then(|rest| rest.lines().next()).expect("a file").to_owned();
+    let file =
+        ran.err.split("kept in ").nth(1).and_then(|rest| rest.lines().next()).expect("a file").to_owned();
     let wrong = ["run", "--resume", &file, "-w", "flow.toml", "--answer", "perhaps"];
     place.ambidex(&wrong).ends(2).says("the form is { publish: boolean }");
     let ran = place.ambidex(&["run", "--resume", &file, "-w", "flow.toml", "--yes", "--result-json"]).ends(0);
@@ -118,7 +130,8 @@ fn a_workflow_runs_another_for_each_word() {
     let words = r#"words=["sea", "hill"]"#;
     let ran = place.ambidex(&["flow", "run", "flow.toml", "-i", words, "--result-json"]).ends(0);
     assert_eq!(output(&ran), json!(["O sea!", "O hill!"]));
-    let ran = place.ambidex(&["flow", "run", "flow.toml", "-i", "words=sea", "-i", "words=hill", "-i", "poem=yes"]);
+    let ran =
+        place.ambidex(&["flow", "run", "flow.toml", "-i", "words=sea", "-i", "words=hill", "-i", "poem=yes"]);
     ran.ends(0).prints("O hill!");
 }
 
@@ -143,7 +156,8 @@ fn a_failure_that_a_person_is_asked_about_is_left_out() {
     let place = example("triage");
     let ran = place.ambidex(&["flow", "run", "flow.toml", "fire in the hall"]).ends(3);
     let ran = ran.says("The step `page` failed");
-    let file = ran.err.split("kept in ").nth(1).and_then(|rest| rest.lines().next()).expect("a file").to_owned();
+    let file =
+        ran.err.split("kept in ").nth(1).and_then(|rest| rest.lines().next()).expect("a file").to_owned();
     let resume = |answer: &str| {
         place.ambidex(&["run", "--resume", &file, "-w", "flow.toml", "--result-json", "--answer", answer])
     };
@@ -158,7 +172,8 @@ fn members_have_tasks_of_their_own_and_judges_choose() {
     assert_eq!(ran.out, "Opening of rivers.\nMiddle of rivers.\nEnd of rivers, at length.\n");
     let languages = r#"languages=["fr", "de"]"#;
     let place = example("translate");
-    let ran = place.ambidex(&["flow", "run", "flow.toml", "-i", "text=Hello", "-i", languages, "--result-json"]);
+    let ran =
+        place.ambidex(&["flow", "run", "flow.toml", "-i", "text=Hello", "-i", languages, "--result-json"]);
     assert_eq!(output(&ran.ends(0)), json!(["[fr] Hello", "[de] Hello"]));
 }
 
@@ -171,7 +186,10 @@ fn what_is_wrong_is_refused_with_a_word() {
     place.ambidex(&["flow", "run", "nowhere.toml"]).ends(2).says("there is no file nowhere.toml");
     place.ambidex(&["run", "-w", "nothing"]).ends(2).says("there is no workflow `nothing`");
     place.ambidex(&["run", "x", "-i", "a=b"]).ends(2).says("none is named");
-    place.ambidex(&["run", "-w", "flow.toml", "-a", "writer", "x"]).ends(2).says("says itself which agents run");
+    place
+        .ambidex(&["run", "-w", "flow.toml", "-a", "writer", "x"])
+        .ends(2)
+        .says("says itself which agents run");
     place.ambidex(&["flow", "run", "flow.toml", "--stage", "gate", "x"]).ends(2).says("no step `gate`");
     place.ambidex(&["flow", "check"]).ends(2).says("the configuration has no workflows");
     place.write("bad.toml", "[[steps]]\nid = \"a\"\nagent = \"b\"\nprompt = \"{{ input.x }}\"\n");
@@ -209,7 +227,8 @@ fn an_agent_follows_its_workflow() {
 #[test]
 fn a_killed_workflow_goes_on_where_it_stopped() {
     let place = Place::new();
-    place.write("script.toml", "[[turns]]\nwhen = { matches = '(?<word>.+)' }\ntext = \"{{ match.word }}\"\n");
+    place
+        .write("script.toml", "[[turns]]\nwhen = { matches = '(?<word>.+)' }\ntext = \"{{ match.word }}\"\n");
     place.write(
         "flow.toml",
         r#"
@@ -237,7 +256,8 @@ fn a_killed_workflow_goes_on_where_it_stopped() {
         model = "w"
         "#,
     );
-    let mut child = place.command(&["flow", "run", "flow.toml", "--db", "sqlite:state.db"]).spawn().expect("started");
+    let mut child =
+        place.command(&["flow", "run", "flow.toml", "--db", "sqlite:state.db"]).spawn().expect("started");
     let began = Instant::now();
     while !place.path().join("napping").exists() {
         assert!(began.elapsed() < Duration::from_secs(60), "the second step never began");
@@ -249,7 +269,16 @@ fn a_killed_workflow_goes_on_where_it_stopped() {
     // What the file says now is another matter: the run goes on as it began.
     let flow = std::fs::read_to_string(place.path().join("flow.toml")).expect("text");
     place.write("flow.toml", &flow.replace("prompt = \"{{ it }}\"", "prompt = \"changed {{ it }}\""));
-    let ran = place.ambidex(&["runs", "resume", "@last", "-w", "flow.toml", "--db", "sqlite:state.db", "--result-json"]);
+    let ran = place.ambidex(&[
+        "runs",
+        "resume",
+        "@last",
+        "-w",
+        "flow.toml",
+        "--db",
+        "sqlite:state.db",
+        "--result-json",
+    ]);
     assert_eq!(output(&ran.ends(0)), json!(["a", "b"]));
     let marks = std::fs::read_to_string(place.path().join("marks.txt")).expect("marks");
     assert_eq!(marks, "x\n", "the first step ran twice");

@@ -6,6 +6,7 @@ mod batch;
 mod bench;
 mod chat;
 mod durable;
+mod examples;
 mod flow;
 mod interrupts;
 mod manual;

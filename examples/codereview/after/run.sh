@@ -1,0 +1,3 @@
+#!/bin/sh
+# TODO quote
+eval "$1"
