@@ -12,13 +12,15 @@ use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, Questions, Why};
 use ambidex_core::record::{Input, Outcome, Pause, RecordKind};
 use ambidex_core::run::Phase;
-use ambidex_core::store::{Lease, RunIndex, Store, StoreError};
+use ambidex_core::store::{AnyStore, Lease, RunIndex, RunQuery, Store, StoreError};
 use ambidex_core::tool::EffectClass;
 use ambidex_engine::{Clock, Engine, Graph, RunOptions, Runnable};
+use ambidex_store::{Durability, SqliteOptions, SqliteStore};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::graph_world::{Death, Mortal, World, deep, hash, plans, standings, told};
+use crate::graph_world::{World, deep, hash, plans, standings, told};
+use crate::mortal::{Death, Mortal};
 
 const RUN: &str = "run";
 /// More than a lease.
@@ -45,7 +47,7 @@ struct End {
 struct Life {
     definition: GraphDefinition,
     world: World,
-    store: MemoryStore,
+    store: Arc<dyn AnyStore>,
     clock: Clock,
     deaths: usize,
     /// Times a person said that a call shall be repeated, by key.
@@ -58,10 +60,14 @@ struct Life {
 
 impl Life {
     fn new(definition: GraphDefinition, seed: u64) -> Self {
+        Self::on(Arc::new(MemoryStore::new()), definition, seed)
+    }
+
+    fn on(store: Arc<dyn AnyStore>, definition: GraphDefinition, seed: u64) -> Self {
         Self {
             definition,
             world: World::new(seed),
-            store: MemoryStore::new(),
+            store,
             clock: Clock::system(),
             deaths: 0,
             repeats: BTreeMap::new(),
@@ -72,7 +78,7 @@ impl Life {
 
     /// A process that dies at this commit. `sweeps`: it finds the run by itself.
     async fn process(&mut self, death: Death, at: u64, sweeps: bool) -> Option<Option<End>> {
-        let mortal = Mortal::new(Arc::new(self.store.clone()), death, at);
+        let mortal = Mortal::new(self.store.clone(), death, at);
         let engine = Engine::builder().durable_store(mortal.clone()).clock(self.clock).build();
         let graph = self.world.graph(self.definition.clone(), &engine);
         let mut recovery = None;
@@ -106,27 +112,38 @@ impl Life {
         if ended.is_none() {
             self.deaths += 1;
             self.note_settled().await;
-            tokio::time::sleep(LATER).await;
+            self.let_go().await;
         }
         ended
+    }
+
+    /// The leases of a process that is gone are over.
+    async fn let_go(&self) {
+        for run in standings(&*self.store).await.into_keys() {
+            let query = RunQuery { run: Some(run.clone()), ..RunQuery::default() };
+            for row in self.store.runs(query).await.unwrap().runs {
+                self.store.release(&run, row.epoch).await.unwrap();
+            }
+        }
     }
 
     /// A person, who answers what is open and goes on with what is paused. Tells the end.
     async fn look(&mut self, graph: &Graph, engine: &Engine, mortal: &Mortal) -> Option<Option<End>> {
         for question in self.store.open(None).await.unwrap() {
             let answer = match question.why {
-                Why::InDoubt => {
-                    *self.repeats.entry(format!("{}/{}", question.run, question.about)).or_default() += 1;
-                    Answer::Repeat
-                }
+                Why::InDoubt => Answer::Repeat,
                 _ if question.id.contains("/human:") => {
                     Answer::Answer { answer: json!(hash(&question.id) % 5) }
                 }
                 _ => Answer::Approve,
             };
-            self.store.answer(&question.id, answer).await.unwrap();
+            let repeats = answer == Answer::Repeat;
+            // It may have been closed since.
+            if self.store.answer(&question.id, answer).await.is_ok() && repeats {
+                *self.repeats.entry(format!("{}/{}", question.run, question.about)).or_default() += 1;
+            }
         }
-        let (_, run) = told(&self.store, RUN).await?;
+        let (_, run) = told(&*self.store, RUN).await?;
         match run.phase() {
             Phase::Finished(_) => {
                 let output = Value::Object((*run.state().unwrap()).clone()).to_string();
@@ -151,8 +168,8 @@ impl Life {
 
     async fn note_settled(&mut self) {
         let begun = self.world.begun();
-        for run in standings(&self.store).await.into_keys() {
-            for record in told(&self.store, &run).await.unwrap().0 {
+        for run in standings(&*self.store).await.into_keys() {
+            for record in told(&*self.store, &run).await.unwrap().0 {
                 if let RecordKind::Result { effect, result: Ok(_), .. } = record.kind {
                     let key = format!("{run}/{effect}");
                     let times = begun.get(&key).copied().unwrap_or(0);
@@ -179,7 +196,7 @@ impl Life {
     /// Two processes that recover what they find, and a third that takes runs from them, children among them, and
     /// does nothing with them until its lease is over. Between two thefts the run is paused.
     async fn contested(&mut self, thefts: &[(u64, usize)]) -> Option<End> {
-        let mortal = Mortal::new(Arc::new(self.store.clone()), Death::After, u64::MAX);
+        let mortal = Mortal::new(self.store.clone(), Death::After, u64::MAX);
         let engines =
             [0, 1].map(|_| Engine::builder().durable_store(mortal.clone()).clock(self.clock).build());
         let graphs = engines.each_ref().map(|engine| self.world.graph(self.definition.clone(), engine));
@@ -215,7 +232,7 @@ impl Life {
     }
 
     async fn steal(&mut self, which: usize) {
-        let all = standings(&self.store).await;
+        let all = standings(&*self.store).await;
         let open: Vec<_> = all.iter().filter(|(_, status)| !status.is_final()).collect();
         let Some((run, _)) = open.get(which % open.len().max(1)) else { return };
         self.deaths += 1;
@@ -227,9 +244,9 @@ impl Life {
     }
 
     async fn check(&self) {
-        for (run, status) in standings(&self.store).await {
+        for (run, status) in standings(&*self.store).await {
             assert!(status.is_final(), "`{run}` is {status:?}");
-            let (records, _) = told(&self.store, &run).await.unwrap();
+            let (records, _) = told(&*self.store, &run).await.unwrap();
             let ends = records.iter().filter(|record| matches!(record.kind, RecordKind::Finished(_)));
             assert_eq!(ends.count(), 1, "`{run}` ends once");
         }
@@ -259,6 +276,33 @@ fn cases(cases: u32) -> ProptestConfig {
 fn deaths() -> impl Strategy<Value = Vec<(Death, u64)>> {
     let death = prop_oneof![Just(Death::After), Just(Death::Before)];
     prop::collection::vec((death, 1..40u64), 1..5)
+}
+
+/// With real threads and real time, of which nothing is measured.
+#[test]
+fn on_a_disk_too() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let mut died = 0;
+    for seed in 0..12 {
+        let definition = plans().new_tree(&mut runner).unwrap().current().definition();
+        let deaths = deaths().new_tree(&mut runner).unwrap().current();
+        let base = paused(Life::new(definition.clone(), seed).live(&[], false));
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { durability: Durability::None, ..SqliteOptions::default() };
+        let end = runtime.block_on(async {
+            let store = SqliteStore::open(folder.path().join("state.db"), options).await.unwrap();
+            let mut life = Life::on(Arc::new(store), definition, seed ^ 1);
+            let end = life.live(&deaths, seed % 2 == 0).await;
+            died += life.deaths;
+            end
+        });
+        assert_eq!(base, end, "{deaths:?}");
+    }
+    assert!(died > 8, "{died}");
 }
 
 proptest! {
@@ -353,8 +397,8 @@ async fn records(definition: GraphDefinition) -> u64 {
     let mut life = Life::new(definition, 7);
     life.live(&[], false).await;
     let mut records = 0;
-    for run in standings(&life.store).await.into_keys() {
-        records += told(&life.store, &run).await.unwrap().0.len() as u64;
+    for run in standings(&*life.store).await.into_keys() {
+        records += told(&*life.store, &run).await.unwrap().0.len() as u64;
     }
     records
 }
@@ -405,7 +449,7 @@ fn the_graphs_are_rich() {
         if !life.repeats.is_empty() {
             count("doubts");
         }
-        let runs = paused(standings(&life.store)).len();
+        let runs = paused(standings(&*life.store)).len();
         if runs > 1 {
             count("children");
         }

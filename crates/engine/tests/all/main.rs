@@ -31,6 +31,7 @@ mod late;
 mod leaks;
 mod limits;
 mod merge;
+mod mortal;
 mod nested;
 mod process;
 mod project;
