@@ -166,7 +166,8 @@ fn every_key_has_a_case_of_a_wrong_value() {
         use ConfigErrorKind::{InvalidValue, OutOfRange, PlainSecret, WrongType};
         if matches!(error.kind, WrongType | InvalidValue | OutOfRange | PlainSecret) {
             // Elements of lists have no names.
-            let key: String = error.key.split('[').map(|part| part.split_once(']').map_or(part, |it| it.1)).collect();
+            let key: String =
+                error.key.split('[').map(|part| part.split_once(']').map_or(part, |it| it.1)).collect();
             let mut parts: Vec<&str> = key.split('.').collect();
             let named = ["providers", "models", "routes", "tools", "agents", "workflows"];
             if parts.len() > 1 && named.contains(&parts[0]) {

@@ -59,7 +59,13 @@ fn the_page_on_workflows_names_every_key() {
     for definition in ["Workflow", "Step", "Each", "Choose", "Merge", "Human"] {
         let properties = schema["$defs"][definition]["properties"].as_object().expect(definition);
         for key in properties.keys() {
-            let is_named = [format!("`{key}`"), format!("{key}, "), format!("{key} }}"), format!("{key}:"), format!("{key} =")];
+            let is_named = [
+                format!("`{key}`"),
+                format!("{key}, "),
+                format!("{key} }}"),
+                format!("{key}:"),
+                format!("{key} ="),
+            ];
             assert!(is_named.iter().any(|named| text.contains(named.as_str())), "{definition}.{key}");
         }
     }

@@ -81,9 +81,15 @@ impl Expression {
 /// What the parser says, without the list of all that it would have taken.
 fn plainly(said: &str) -> String {
     let unexpected = ["mismatched input ", "extraneous input ", "no viable alternative at input "];
-    let Some(rest) = unexpected.iter().find_map(|start| said.strip_prefix(start)) else { return said.to_owned() };
+    let Some(rest) = unexpected.iter().find_map(|start| said.strip_prefix(start)) else {
+        return said.to_owned();
+    };
     let token = rest.split(" expecting").next().unwrap_or(rest).trim_matches('\'');
-    if token.ends_with("<EOF>") { "it ends too early".to_owned() } else { format!("`{token}` cannot stand there") }
+    if token.ends_with("<EOF>") {
+        "it ends too early".to_owned()
+    } else {
+        format!("`{token}` cannot stand there")
+    }
 }
 
 /// An operator or a function that takes no values of these types.

@@ -365,9 +365,7 @@ impl Prepared {
             (Some(template), _) => {
                 let (key, text) = (enter.key.as_deref(), enter.text.as_deref());
                 let filled = template.fill(scope).map(Value::String);
-                filled.map_err(|why| {
-                    self.spot.error(key.unwrap_or_default(), text.unwrap_or_default(), &why)
-                })
+                filled.map_err(|why| self.spot.error(key.unwrap_or_default(), text.unwrap_or_default(), &why))
             }
             (None, Some(arguments)) => {
                 arguments.fill(scope).map_err(|(text, why)| self.spot.error("args", &text, &why))

@@ -24,7 +24,8 @@ fn compare(path: &Path, found: &str, wrong: &mut Vec<String>) {
 
 #[test]
 fn every_flow_gives_its_faults_or_its_drawings() {
-    let mut names: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<PathBuf> =
+        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     names.sort();
     assert!(names.len() > 5);
@@ -40,7 +41,9 @@ fn every_flow_gives_its_faults_or_its_drawings() {
             Ok(loaded) => {
                 let name = loaded.flow.clone().unwrap();
                 let steps = &loaded.config.workflows[&name];
-                for (format, ending) in [(Format::Text, "txt"), (Format::Mermaid, "mmd"), (Format::Svg, "svg")] {
+                for (format, ending) in
+                    [(Format::Text, "txt"), (Format::Mermaid, "mmd"), (Format::Svg, "svg")]
+                {
                     compare(&path.with_extension(ending), &draw_steps(&name, steps, format), &mut wrong);
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 use ambidex_core::BoxFuture;
+use ambidex_core::around::Around;
 use ambidex_core::event::Event;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Record;
@@ -97,6 +98,12 @@ impl EventLog for Late {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Event>, StoreError>> {
         self.inner.events(run, after, limit)
+    }
+}
+
+impl Around for Late {
+    fn inner(&self) -> &dyn AnyStore {
+        &*self.inner
     }
 }
 

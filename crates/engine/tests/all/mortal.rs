@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use ambidex_core::BoxFuture;
+use ambidex_core::around::Around;
 use ambidex_core::event::Event;
 use ambidex_core::question::{Answer, AnswerError, Question, Questions, Standing};
 use ambidex_core::record::Record;
@@ -134,6 +135,12 @@ impl EventLog for Mortal {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Event>, StoreError>> {
         self.alive(|store| store.events(run, after, limit))
+    }
+}
+
+impl Around for Mortal {
+    fn inner(&self) -> &dyn AnyStore {
+        &*self.inner
     }
 }
 
