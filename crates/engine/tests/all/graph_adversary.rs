@@ -12,7 +12,7 @@ use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, Questions, Why};
 use ambidex_core::record::{Input, Outcome, Pause, RecordKind};
 use ambidex_core::run::Phase;
-use ambidex_core::store::{AnyStore, Lease, RunIndex, RunQuery, Store, StoreError};
+use ambidex_core::store::{AnyStore, Lease, RunIndex, RunQuery, StoreError};
 use ambidex_core::tool::EffectClass;
 use ambidex_engine::{Clock, Engine, Graph, RunOptions, Runnable};
 use ambidex_store::{Durability, SqliteOptions, SqliteStore};

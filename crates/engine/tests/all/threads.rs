@@ -127,10 +127,6 @@ impl Place {
             }
         }
     }
-
-    async fn engine(&self) -> Engine {
-        Engine::builder().durable_store(self.store().await).build()
-    }
 }
 
 fn on(thread: &str, on_busy: OnBusy) -> RunOptions {
