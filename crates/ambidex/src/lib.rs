@@ -121,6 +121,11 @@ pub mod tools {
     };
 }
 
+/// Runs done again from their records, for a look and for tests.
+pub mod replay {
+    pub use ambidex_engine::{Difference, Point, RecordedCall, Recording, Replay, Replayed};
+}
+
 /// Stores of runs.
 pub mod stores {
     pub use ambidex_core::memory::MemoryStore;

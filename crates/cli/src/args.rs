@@ -47,8 +47,10 @@ pub enum Verb {
     /// Check, draw and run workflows
     #[command(subcommand)]
     Flow(FlowVerb),
-    /// Look after stored runs: list, show, trace, resume, retry, cancel
+    /// Look after stored runs: list, show, trace, resume, retry, cancel, export, fork
     Runs(Box<RunsArgs>),
+    /// Do a run again from its records; nobody is asked and nothing is sent
+    Replay(Box<ReplayArgs>),
     /// Look after stored conversations: list, show, search, rename, fork, export, import, delete, compact
     Threads(Box<ThreadsArgs>),
     /// Look after sessions, which hold threads and state: list, create, show, delete
@@ -248,6 +250,72 @@ pub enum RunsVerb {
     },
     /// End a run that nobody drives
     Cancel { run: String },
+    /// Write a run with all it was given to a file, for `ambidex replay` and for tests
+    Export {
+        run: String,
+        /// The file; stdout where none is named
+        file: Option<PathBuf>,
+    },
+    /// Begin a new run with the past of another, and go on with it for real
+    #[command(after_help = POINTS)]
+    Fork(Box<ForkArgs>),
+}
+
+const POINTS: &str =
+    "POINT is where the past ends: the id of an effect that happens anew, such as m2 or t1.0, or the
+number of the last record that is kept. `ambidex runs trace` shows both. What had begun before it keeps
+what it gave.";
+
+#[derive(Debug, Args)]
+pub struct ForkArgs {
+    pub run: String,
+    /// Where its past ends
+    #[arg(long, value_name = "POINT")]
+    pub at: String,
+    /// Tell the model something before its next call
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print one JSON object at the end
+    #[arg(long, conflicts_with = "json")]
+    pub result_json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "RUN is an id as of `ambidex runs`, or a file that `ambidex runs export` wrote. Models, tools, people and
+code give back what they gave then. The agent is the one of that name as it is configured now; where there
+is none, the recorded one. What the run wants now and did not want then is shown on stderr.
+
+Exit codes: those of the run; 1 where --strict found a difference, or where nothing is recorded for what
+the run wants."
+)]
+pub struct ReplayArgs {
+    pub run: String,
+    /// Stop at the first difference from what was recorded
+    #[arg(long)]
+    pub strict: bool,
+    /// Replay the agent as it was, whatever it is now
+    #[arg(long)]
+    pub as_recorded: bool,
+    /// Do not count differences there: model, instructions, tools.NAME, messages[0], arguments.date
+    #[arg(long, value_name = "PLACE")]
+    pub ignore: Vec<String>,
+    /// From there on everything happens for real, as a new run: an effect such as m2 or t1.0, or the number of the
+    /// last record that is kept
+    #[arg(long, value_name = "POINT")]
+    pub live_from: Option<String>,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print one JSON object at the end
+    #[arg(long, conflicts_with = "json")]
+    pub result_json: bool,
+    /// The store: sqlite:PATH or postgres://USER@HOST/DATABASE
+    #[arg(long, value_name = "URL")]
+    pub db: Option<String>,
 }
 
 #[derive(Debug, Args)]

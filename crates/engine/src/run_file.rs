@@ -89,32 +89,11 @@ impl RunFile {
     /// Writes it, whole or not at all, for its owner's eyes: it holds the conversation. It is on the disk
     /// when this returns.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let text = self.to_text()?;
-        let failed = |error: std::io::Error| {
-            let text = format!("cannot write the run to {}: {error}", path.display());
-            Error::new(ErrorKind::StoreFailed, text)
-        };
-        let beside = path.with_extension("tmp");
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-        let written = || {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, path)?;
-            // The name, too, must outlive a power cut.
-            File::open(folder)?.sync_all()
-        };
-        written().map_err(failed)
+        write(path, &self.to_text()?)
     }
 
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            let text = format!("cannot read {}: {error}", path.display());
-            Error::new(ErrorKind::StoreFailed, text).retryable(false)
-        })?;
-        Self::parse(&text).map_err(|error| error.context(path.display()))
+        Self::parse(&text(path)?).map_err(|error| error.context(path.display()))
     }
 
     /// Puts the run into a store in memory, its open questions too.
@@ -123,4 +102,32 @@ impl RunFile {
         let run = run.map_err(|refused| Error::new(ErrorKind::StoreFailed, refused.to_string()))?;
         store.restore(&self.run, &self.stored, run.questions().collect()).map_err(crate::engine::store_error)
     }
+}
+
+/// Writes a text, whole or not at all, for its owner's eyes. It is on the disk when this returns.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let failed = |error: std::io::Error| {
+        let text = format!("cannot write the run to {}: {error}", path.display());
+        Error::new(ErrorKind::StoreFailed, text)
+    };
+    let beside = path.with_extension("tmp");
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    let written = || {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        // The name, too, must outlive a power cut.
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(failed)
+}
+
+pub(crate) fn text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|error| {
+        let text = format!("cannot read {}: {error}", path.display());
+        Error::new(ErrorKind::StoreFailed, text).retryable(false)
+    })
 }

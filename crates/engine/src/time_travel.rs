@@ -1,8 +1,9 @@
 //! Runs that go on from what another was, and runs whose state was changed.
 
+use ambidex_core::definition::Pinned;
 use ambidex_core::graph::State;
 use ambidex_core::message::Message;
-use ambidex_core::record::{Input, Refused, Stamp};
+use ambidex_core::record::{Input, Record, Refused, Stamp};
 use ambidex_core::run::{Patch, Run};
 use ambidex_core::store::{Batch, RunStanding};
 use ambidex_core::{Error, ErrorKind};
@@ -71,18 +72,30 @@ async fn fork(
     patch: Option<Patch>,
     options: &RunOptions,
 ) -> Result<RunHandle, Error> {
-    const EPOCH: u64 = 1;
-    let engine = carrier.engine();
-    let (definition, records) = engine.history(run, Some(seq)).await?;
+    let (definition, records) = carrier.engine().history(run, Some(seq)).await?;
     if records.last().is_none_or(|last| last.seq != seq) {
         let text = format!("the run `{run}` has {} records, and none is number {seq}", records.len());
         return Err(Error::new(ErrorKind::InvalidRequest, text));
     }
+    fork_of(carrier, run, definition, &records, patch, options).await
+}
+
+/// A new run with this past of another.
+pub(crate) async fn fork_of(
+    carrier: &Carrier,
+    run: &str,
+    definition: Pinned,
+    records: &[Record],
+    patch: Option<Patch>,
+    options: &RunOptions,
+) -> Result<RunHandle, Error> {
+    const EPOCH: u64 = 1;
+    let engine = carrier.engine();
     let carrier = carrier.pinned_as(&definition)?;
     let id = options.id.clone().unwrap_or_else(new_run_id);
     let now = engine.clock().now();
     let stamp = Stamp { at: now, epoch: EPOCH };
-    let forked = Run::fork(id.as_str(), definition.clone(), &records, patch, stamp);
+    let forked = Run::fork(id.as_str(), definition.clone(), records, patch, stamp);
     let (fork, records) = forked.map_err(|refused| {
         let kind = if matches!(refused, Refused::Corrupt(_)) {
             ErrorKind::StoreFailed

@@ -63,7 +63,7 @@ mod _core {
     #[pymodule_export]
     use super::hook::Hook;
     #[pymodule_export]
-    use super::model::{Model, Reply};
+    use super::model::{Model, Reply, recorded_calls};
     #[pymodule_export]
     use super::probe::{_call, _sleep, _yielded, acall, asleep, ayielded};
     #[pymodule_export]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from .. import models
+from .. import _core, models
 from ..errors import ModelError, UsageError
 from ..model import Model, as_model
 from .difference import differences
@@ -43,6 +43,9 @@ def record(path: str | PathLike[str], model: Model | str) -> ObservedModel:
 def replay(path: str | PathLike[str], *, match: Match | None = None) -> ObservedModel:
     """A model that answers as it was recorded: no key, no network.
 
+    The file is one that `record` wrote, or the recording of a whole run (`ambidex runs export RUN FILE`), of which all
+    calls of models are taken.
+
     A request is answered by a call that was recorded with the same request, each at most once, in the order of the
     recording. One that was not recorded fails with `ReplayError`, which says what differs. `match` is given a request
     as plain data (`instructions`, `messages`, `tools`, `tool_choice`, `output_schema`, `settings`) and gives what of
@@ -69,7 +72,10 @@ def plain_request(request: Request) -> dict[str, Any]:
 def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            recording = json.load(file)
+            text = file.read()
+        if text.startswith('{"ambidex_run"'):
+            return _of_run(path)
+        recording = json.loads(text)
     except FileNotFoundError:
         raise UsageError(
             f"there is no recording {path!r}; make one with ax.testing.record({path!r}, model), or with"
@@ -85,6 +91,19 @@ def _read(path: str) -> dict[str, Any]:
             " anew"
         )
     return recording
+
+
+def _of_run(path: str) -> dict[str, Any]:
+    """The calls of models in the recording of a run."""
+    model, recorded = _core.recorded_calls(path)
+    calls = []
+    for request, chunks, error in recorded:
+        # As it would have been read from a file.
+        entry = {"request": json.loads(json.dumps(plain_request(request))), "chunks": chunks}
+        if error is not None:
+            entry["error"] = error
+        calls.append(entry)
+    return {"version": VERSION, "model": model or "recorded", "calls": calls}
 
 
 class _Recorder(Observer):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -223,3 +225,64 @@ def test_a_provider_is_recorded_and_not_needed_any_more(path: Path) -> None:
     assert again.name == "openai:any"
     assert [call.id for call in again.calls[0].tool_calls] == ["call_abc"]
     assert "sk-secret" not in path.read_text()
+
+
+RUN = """
+[store]
+url = "sqlite:state.db"
+
+[models.calm]
+kind = "scripted"
+script = "script.toml"
+
+[agents.desk]
+model = "calm"
+instructions = "You are kind."
+tools = ["read_file"]
+"""
+SCRIPT = """
+[[turns]]
+calls = [{ name = "read_file", args = { path = "note.txt" } }]
+[[turns]]
+text = "The note says: {{ result.read_file }}"
+"""
+
+
+def exported(place: Path) -> Path:
+    """The recording of a run of the command line."""
+    (place / "ambidex.toml").write_text(RUN)
+    (place / "script.toml").write_text(SCRIPT)
+    (place / "note.txt").write_text("milk")
+    for words in (["run", "--quiet", "What is in the note?"], ["runs", "export", "@last", "run.jsonl"]):
+        subprocess.run([sys.executable, "-m", "ambidex", *words], cwd=place, check=True, capture_output=True, timeout=60)
+    return place / "run.jsonl"
+
+
+def test_a_whole_run_serves_as_a_recording_of_its_models(tmp_path: Path) -> None:
+    path = exported(tmp_path)
+    whole = json.loads(path.read_text().splitlines()[0])
+    spec = whole["definition"]["agent"]["tools"][0]["spec"]
+
+    def only_words(request: dict[str, Any]) -> Any:
+        return request["instructions"], request["messages"][0], len(request["messages"])
+
+    def read_file(path: str) -> str:
+        return (tmp_path / path).read_text()
+
+    tool = ax.tool(read_file, name=spec["name"], description=spec["description"])
+    model = replay(path, match=only_words)
+    agent = ax.Agent("desk", model=model, tools=[tool], instructions="You are kind.")
+    first = agent.run("What is in the note?")
+    assert first.text.startswith("The note says:") and "milk" in first.text
+    model.assert_asked(2)
+    other = ax.Agent("desk", model=replay(path, match=only_words), tools=[tool], instructions="You are rude.")
+    with pytest.raises(ReplayError, match="rude"):
+        other.run("What is in the note?")
+
+
+def test_a_recording_of_a_run_that_was_damaged_is_refused(tmp_path: Path) -> None:
+    path = exported(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[2:]]))
+    with pytest.raises(ax.UsageError, match="line"):
+        replay(path)

@@ -10,6 +10,7 @@ mod flow;
 mod help;
 mod keep;
 mod models;
+mod replay;
 mod resume;
 mod run;
 mod runs;
@@ -31,7 +32,7 @@ use crate::failure::Failure;
 use crate::interrupts::GRACE;
 
 /// Verbs of the public surface that this version does not have.
-const LATER: [&str; 9] = ["serve", "worker", "attach", "replay", "approve", "relay", "mcp", "keys", "status"];
+const LATER: [&str; 8] = ["serve", "worker", "attach", "approve", "relay", "mcp", "keys", "status"];
 
 pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
     let common = &cli.common;
@@ -56,6 +57,7 @@ pub fn carry_out(cli: Cli, console: &mut Console) -> Result<Exit, Failure> {
         Some(Verb::Sessions(args)) => {
             asynchronously(|at_once| sessions::sessions(&args, common, console, at_once))
         }
+        Some(Verb::Replay(args)) => asynchronously(|at_once| replay::replay(&args, common, console, at_once)),
         Some(Verb::Chat(args)) => asynchronously(|at_once| chat::chat(&args, common, console, at_once)),
         Some(Verb::Models(verb)) => asynchronously(|at_once| models::models(&verb, common, console, at_once)),
         Some(Verb::Tools(verb)) => asynchronously(|at_once| tools::tools(&verb, common, console, at_once)),

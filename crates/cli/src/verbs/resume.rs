@@ -11,7 +11,7 @@ use ambidex_core::record::{Input, Pause};
 use ambidex_core::run::{Phase, Run};
 use ambidex_core::store::Stored;
 use ambidex_engine::project::{AgentChanges, Project};
-use ambidex_engine::{Graph, OnWaiting, RunFile, RunHandle, RunOptions};
+use ambidex_engine::{Graph, OnWaiting, RunFile, RunHandle, RunOptions, Runnable};
 
 use crate::approvals::{self, Asked};
 use crate::args::{AgentArgs, AnswerArgs, Common, RunArgs};
@@ -94,6 +94,21 @@ pub enum Runner {
 }
 
 impl Runner {
+    pub fn runnable(&self) -> Runnable {
+        match self {
+            Self::Agent(chosen) => chosen.agent.clone().into(),
+            Self::Graph(graph) => graph.clone().into(),
+        }
+    }
+
+    /// Whether its answer is data.
+    pub fn gives_data(&self) -> bool {
+        match self {
+            Self::Agent(chosen) => chosen.agent.definition().output.is_some(),
+            Self::Graph(_) => true,
+        }
+    }
+
     pub async fn resume(
         &self,
         run: &str,

@@ -1,19 +1,22 @@
 //! `ambidex runs`: stored runs, listed, shown, resumed, retried, ended.
 
+use std::path::Path;
+
 use ambidex_config::Environment;
 use ambidex_core::definition::Definition;
 use ambidex_core::event::{Status, Timestamp};
+use ambidex_core::message::Message;
 use ambidex_core::record::{Input, Outcome, Record, RecordKind, RunInput};
-use ambidex_core::run::Run;
+use ambidex_core::run::{Patch, Run};
 use ambidex_core::store::{AnyStore, RunQuery, RunSummary, Stored};
 use ambidex_engine::project::Project;
-use ambidex_engine::{Earlier, OnWaiting, Owner, RunOptions, RunResult};
+use ambidex_engine::{Earlier, OnWaiting, Owner, Recording, Replay, RunOptions, RunResult};
 use ambidex_store::OpenStore;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::{Asked, describe};
-use crate::args::{Common, ResumeArgs, RunArgs, RunsArgs, RunsVerb};
+use crate::args::{Common, ForkArgs, ResumeArgs, RunArgs, RunsArgs, RunsVerb};
 use crate::console::{Console, one_line};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -24,6 +27,7 @@ use crate::store;
 use crate::table::table;
 
 use super::keep::{self, Kept, settle};
+use super::replay;
 use super::resume::{self, Resting};
 use super::run;
 use super::watch::{Watcher, watch};
@@ -73,7 +77,10 @@ pub async fn runs(
 
 /// Those that drive a run heed signals themselves.
 fn reads_only(verb: &RunsVerb) -> bool {
-    matches!(verb, RunsVerb::List { .. } | RunsVerb::Show { .. } | RunsVerb::Trace { .. })
+    matches!(
+        verb,
+        RunsVerb::List { .. } | RunsVerb::Show { .. } | RunsVerb::Trace { .. } | RunsVerb::Export { .. }
+    )
 }
 
 impl Place {
@@ -106,6 +113,8 @@ impl Place {
                 self.retry(run, &args, console, interrupts).await
             }
             RunsVerb::Cancel { run } => self.cancel(run, console).await,
+            RunsVerb::Export { run, file } => self.export(run, file.as_deref(), console).await,
+            RunsVerb::Fork(args) => self.fork(args, console, interrupts).await,
         }
     }
 
@@ -345,43 +354,78 @@ impl Place {
 
     /// The one run that a text means.
     async fn find(&self, text: &str) -> Result<RunSummary, Failure> {
-        if text == LAST {
-            let mut query = RunQuery { limit: PAGE, ..RunQuery::default() };
-            loop {
-                let page = self.store.runs(query.clone()).await.map_err(store::failed)?;
-                // The runs of a workflow's steps are part of its own.
-                if let Some(newest) = page.runs.into_iter().find(|run| !run.id.contains('/')) {
-                    return Ok(newest);
-                }
-                if page.next.is_none() {
-                    return Err(Failure::usage("the store has no runs yet"));
-                }
-                query.cursor = page.next;
-            }
-        }
-        let exact = RunQuery { run: Some(text.to_owned()), ..RunQuery::default() };
-        if let Some(run) = self.store.runs(exact).await.map_err(store::failed)?.runs.into_iter().next() {
-            return Ok(run);
-        }
+        find(&*self.store, text).await
+    }
+
+    async fn export(&self, run: &str, file: Option<&Path>, console: &mut Console) -> Result<Exit, Failure> {
+        let found = self.find(run).await?;
+        let recording = Recording::of(&*self.store, &found.id).await;
+        let recording = recording.map_err(|error| Failure::building(&error))?;
+        let Some(file) = file else {
+            let text = recording.to_text().map_err(|error| Failure::building(&error))?;
+            return super::print(console, text.trim_end());
+        };
+        recording.write(file).map_err(|error| Failure::building(&error))?;
+        console.say(&format!("{} is in {}", found.id, file.display()));
+        Ok(Exit::Done)
+    }
+
+    async fn fork(
+        &mut self,
+        args: &ForkArgs,
+        console: &mut Console,
+        interrupts: &Interrupts,
+    ) -> Result<Exit, Failure> {
+        let found = self.find(&args.run).await?;
+        let recording = Recording::of(&*self.store, &found.id).await;
+        let recording = recording.map_err(|error| Failure::building(&error))?;
+        let definition = &recording.run().stored.definition.definition;
+        let runner = resume::runner(&mut self.project, definition, &RunArgs::default())?;
+        let past = replay::until(Replay::of(&recording), &args.at)?;
+        let patch = args.message.as_ref().map(|text| Patch::Message(Message::user(text.as_str())));
+        let format = run::format(args.json, args.result_json);
+        let driven = replay::Live { past, patch, runner, format, before: None };
+        let ended = driven.go_on(console, interrupts, &mut self.project).await?;
+        Ok(settle(&ended, &self.project, &self.common, Kept::Stored, console).await)
+    }
+}
+
+/// The one run that a text means.
+pub async fn find(store: &dyn AnyStore, text: &str) -> Result<RunSummary, Failure> {
+    if text == LAST {
         let mut query = RunQuery { limit: PAGE, ..RunQuery::default() };
-        let mut found: Vec<RunSummary> = Vec::new();
         loop {
-            let page = self.store.runs(query.clone()).await.map_err(store::failed)?;
-            found.extend(page.runs.into_iter().filter(|run| means(text, &run.id)));
-            if found.len() > 1 || page.next.is_none() {
-                break;
+            let page = store.runs(query.clone()).await.map_err(store::failed)?;
+            // The runs of a workflow's steps are part of its own.
+            if let Some(newest) = page.runs.into_iter().find(|run| !run.id.contains('/')) {
+                return Ok(newest);
+            }
+            if page.next.is_none() {
+                return Err(Failure::usage("the store has no runs yet"));
             }
             query.cursor = page.next;
         }
-        let list = "`ambidex runs list` shows the ids";
-        match found.len() {
-            0 => Err(Failure::usage(format!("there is no run `{text}`")).help(list)),
-            1 => Ok(found.remove(0)),
-            _ => {
-                Err(Failure::usage(format!("`{text}` may be several runs: {}, {}", found[0].id, found[1].id))
-                    .help("write more of it, or its end"))
-            }
+    }
+    let exact = RunQuery { run: Some(text.to_owned()), ..RunQuery::default() };
+    if let Some(run) = store.runs(exact).await.map_err(store::failed)?.runs.into_iter().next() {
+        return Ok(run);
+    }
+    let mut query = RunQuery { limit: PAGE, ..RunQuery::default() };
+    let mut found: Vec<RunSummary> = Vec::new();
+    loop {
+        let page = store.runs(query.clone()).await.map_err(store::failed)?;
+        found.extend(page.runs.into_iter().filter(|run| means(text, &run.id)));
+        if found.len() > 1 || page.next.is_none() {
+            break;
         }
+        query.cursor = page.next;
+    }
+    let list = "`ambidex runs list` shows the ids";
+    match found.len() {
+        0 => Err(Failure::usage(format!("there is no run `{text}`")).help(list)),
+        1 => Ok(found.remove(0)),
+        _ => Err(Failure::usage(format!("`{text}` may be several runs: {}, {}", found[0].id, found[1].id))
+            .help("write more of it, or its end")),
     }
 }
 

@@ -12,6 +12,7 @@ mod interrupts;
 mod manual;
 mod misuse;
 mod people;
+mod replay;
 mod run;
 mod support;
 mod terminal;

@@ -37,6 +37,7 @@ mod process;
 mod project;
 mod project_routes;
 mod questions;
+mod replay;
 mod routes;
 mod slow_store;
 mod support;

@@ -4,6 +4,7 @@ mod call;
 mod function;
 mod observed;
 mod provider;
+mod recorded;
 mod reply;
 mod route;
 mod scripted;
@@ -25,6 +26,7 @@ use crate::process::{Process, process};
 use crate::stream::{EventStream, Start};
 
 pub(crate) use call::{CallStart, timely, too_long};
+pub(crate) use recorded::recorded_calls;
 pub(crate) use reply::Reply;
 
 /// What `ambidex.Model` holds. Made for each generation of the process when it is first needed.

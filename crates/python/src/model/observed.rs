@@ -92,7 +92,7 @@ struct Breach {
 /// A chunk as plain data. Notes of routes are no part of a reply.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum PlainChunk {
+pub(super) enum PlainChunk {
     Start { request_id: Option<String>, model: Option<String> },
     Text { part: u32, text: String },
     Reasoning { part: u32, text: String },
@@ -249,7 +249,7 @@ impl Observing {
 }
 
 impl PlainChunk {
-    fn of(chunk: &Chunk) -> Option<Self> {
+    pub(super) fn of(chunk: &Chunk) -> Option<Self> {
         Some(match chunk.clone() {
             Chunk::Start { request_id, model } => Self::Start { request_id, model },
             Chunk::Text { part, text } => Self::Text { part, text },
