@@ -23,7 +23,18 @@ const PAGE: usize = 64;
 /// Runs under way above which none is taken.
 const AT_ONCE: usize = 256;
 
-type Runnables = Arc<dyn Fn(&Definition) -> Option<Runnable> + Send + Sync>;
+/// What runs are carried out by, and with which options.
+#[derive(Clone)]
+struct Runnables {
+    find: Arc<dyn Fn(&Definition) -> Option<Runnable> + Send + Sync>,
+    options: Arc<dyn Fn() -> RunOptions + Send + Sync>,
+}
+
+impl Runnables {
+    fn new(find: impl Fn(&Definition) -> Option<Runnable> + Send + Sync + 'static) -> Self {
+        Self { find: Arc::new(find), options: Arc::new(RunOptions::default) }
+    }
+}
 
 /// Drives on what is claimable, until it is dropped. Runs it has taken go on.
 #[must_use = "recovery ends when this is dropped"]
@@ -59,10 +70,26 @@ impl Engine {
         &self,
         runnables: impl Fn(&Definition) -> Option<Runnable> + Send + Sync + 'static,
     ) -> Result<Recovery, Error> {
+        self.begin_recovery(Runnables::new(runnables))
+    }
+
+    /// Like [`Engine::recover`]; `options` are those of each run that is taken, such as its caller.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn recover_with(
+        &self,
+        runnables: impl Fn(&Definition) -> Option<Runnable> + Send + Sync + 'static,
+        options: impl Fn() -> RunOptions + Send + Sync + 'static,
+    ) -> Result<Recovery, Error> {
+        self.begin_recovery(Runnables { options: Arc::new(options), ..Runnables::new(runnables) })
+    }
+
+    fn begin_recovery(&self, runnables: Runnables) -> Result<Recovery, Error> {
         if self.durable().is_none() {
             return Err(no_store());
         }
-        let (engine, runnables): (_, Runnables) = (self.clone(), Arc::new(runnables));
+        let engine = self.clone();
         let task = tokio::spawn(async move { engine.keep_sweeping(runnables).await });
         Ok(Recovery { _task: AbortOnDropHandle::new(task) })
     }
@@ -75,7 +102,7 @@ impl Engine {
         &self,
         runnables: impl Fn(&Definition) -> Option<Runnable> + Send + Sync + 'static,
     ) -> Result<Swept, Error> {
-        self.sweep(&mut Sweep::default(), &(Arc::new(runnables) as Runnables)).await
+        self.sweep(&mut Sweep::default(), &Runnables::new(runnables)).await
     }
 
     async fn keep_sweeping(&self, runnables: Runnables) {
@@ -145,12 +172,12 @@ impl Engine {
         }
         let stored = durable.store.load(&root).await.map_err(store_error)?;
         let definition = &*stored.definition.definition;
-        let runnable = runnables(definition).ok_or_else(|| {
+        let runnable = (runnables.find)(definition).ok_or_else(|| {
             let kind = if definition.graph().is_some() { "graph" } else { "agent" };
             let text = format!("there is no {kind} `{}` here", definition.name());
             Error::new(ErrorKind::ConfigInvalid, text)
         })?;
-        let options = RunOptions { on_waiting: OnWaiting::Rest, ..RunOptions::default() };
+        let options = RunOptions { on_waiting: OnWaiting::Rest, ..(runnables.options)() };
         let mut handle = resume::go_on(&runnable.carrier(), &root, vec![], &options, false).await?;
         handle.detach();
         Ok(true)

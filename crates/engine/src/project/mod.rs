@@ -90,15 +90,15 @@ impl Project {
         Self::assembled(loaded, environment, engine, None, None)
     }
 
-    /// Over an engine and a client that others use too. `store` is the engine's.
+    /// Over an engine and a client that others use too. `store` is the engine's, where that is one in memory.
     pub fn over(
         loaded: Loaded,
         environment: Environment,
         engine: Engine,
-        store: Arc<MemoryStore>,
+        store: Option<Arc<MemoryStore>>,
         client: Client,
     ) -> Self {
-        Self::assembled(loaded, environment, engine, Some(store), Some(client))
+        Self::assembled(loaded, environment, engine, store, Some(client))
     }
 
     fn assembled(

@@ -10,7 +10,7 @@ use ambidex_core::{Context, Error, ErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use super::Threads;
-use crate::agent::{Agent, new_run_id};
+use crate::agent::{Agent, RunOptions, new_run_id};
 use crate::perform::{self, Ended};
 
 impl Threads {
@@ -29,6 +29,20 @@ impl Threads {
         keep: u64,
         token: CancellationToken,
     ) -> Result<Thread, Error> {
+        self.compact_with(id, agent, keep, RunOptions { token: Some(token), ..RunOptions::default() }).await
+    }
+
+    /// Like [`compact`](Self::compact). Of the options those count that say who asks, and what stops it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn compact_with(
+        &self,
+        id: &str,
+        agent: &Agent,
+        keep: u64,
+        options: RunOptions,
+    ) -> Result<Thread, Error> {
         let thread = self.load(id).await?;
         let limit = usize::try_from(thread.messages).unwrap_or(usize::MAX);
         let messages = self.messages(id, 0, limit).await?;
@@ -43,7 +57,10 @@ impl Threads {
         let earlier = thread.summary.iter().map(Summary::message);
         let part = messages.iter().filter(|it| (from..until).contains(&it.number));
         let part = earlier.chain(part.map(|it| it.message.clone())).collect();
-        let scope = RunScope { run: new_run_id().into(), ..RunScope::default() };
+        let threads = Some(self.engine.blocking_threads().clone());
+        let caller = options.caller;
+        let scope = RunScope { run: new_run_id().into(), threads, caller, ..RunScope::default() };
+        let token = options.token.unwrap_or_default();
         let context = Context::new(Arc::new(scope), "compact".into(), 1, token, None);
         let text = match perform::summary(agent.runtime.clone(), Arc::new(part), context).await {
             Ended::Result(result) => match *result {
