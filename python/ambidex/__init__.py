@@ -51,6 +51,12 @@ if TYPE_CHECKING:
     from .errors import ToolError as ToolError
     from .errors import ToolTimeoutError as ToolTimeoutError
     from .errors import UsageError as UsageError
+    from .graphs import END as END
+    from .graphs import START as START
+    from .graphs import Command as Command
+    from .graphs import CompiledGraph as CompiledGraph
+    from .graphs import Graph as Graph
+    from .graphs import Send as Send
     from .messages import Image as Image
     from .messages import Message as Message
     from .messages import ToolCall as ToolCall
@@ -61,8 +67,12 @@ if TYPE_CHECKING:
     from .models import hedge as hedge
     from .models import race as race
     from .results import Result as Result
+    from .store import Store as Store
+    from .store import open as open
     from .streams import Stream as Stream
+    from .team import Team as Team
     from .tools import tool as tool
+    from .workflow import Workflow as Workflow
 
 if not TYPE_CHECKING:
     Event = _core.Event
@@ -76,9 +86,14 @@ _HOMES = {
     "Agent": "agent",
     "Model": "model",
     "Result": "results",
+    "Store": "store",
+    "open": "store",
+    "Team": "team",
+    "Workflow": "workflow",
     "Stream": "streams",
     "tool": "tools",
     "SyncCallUnderLoopWarning": "_bridge",
+    **dict.fromkeys(("END", "START", "Command", "CompiledGraph", "Graph", "Send"), "graphs"),
     **dict.fromkeys(("balance", "fallback", "hedge", "race"), "models"),
     **dict.fromkeys(("Image", "Message", "ToolCall", "ToolResult"), "messages"),
     **dict.fromkeys(
@@ -103,13 +118,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "END",
+    "START",
     "Agent",
     "AmbidexError",
     "BudgetError",
     "BusyError",
     "CancelledError",
+    "Command",
+    "CompiledGraph",
     "ConfigError",
     "Event",
+    "Graph",
     "HookError",
     "Image",
     "InternalError",
@@ -120,9 +140,12 @@ __all__ = [
     "Reply",
     "Request",
     "Result",
+    "Send",
+    "Store",
     "StoreError",
     "Stream",
     "SyncCallUnderLoopWarning",
+    "Team",
     "TimeoutError",
     "ToolCall",
     "ToolContext",
@@ -131,6 +154,7 @@ __all__ = [
     "ToolTimeoutError",
     "Usage",
     "UsageError",
+    "Workflow",
     "aio",
     "balance",
     "errors",
@@ -138,6 +162,7 @@ __all__ = [
     "hedge",
     "hooks",
     "models",
+    "open",
     "race",
     "testing",
     "tool",

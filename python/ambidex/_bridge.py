@@ -122,9 +122,12 @@ def sync_call_under_loop(name: str | None = None, instead: str | None = None, wa
         inner, frame = frame, frame.f_back
     method = inner.f_code.co_name if inner is not None else "run"
     if instead is None:
-        instead = {"stream": "async for ... in astream(...)", "__next__": "async for"}.get(
-            method, f"await a{method}(...)"
-        )
+        instead = {
+            "stream": "async for ... in astream(...)",
+            "__next__": "async for",
+            "__enter__": "async with",
+            "__exit__": "async with",
+        }.get(method, f"await a{method}(...)")
     if frame is not None and "get_ipython" in frame.f_builtins:
         # A notebook's loop belongs to the kernel, and a cell that blocks it is what its author meant.
         return

@@ -56,7 +56,18 @@ def build(
     if len(tools) > 1:
         _distinct(where, config["tools"])
     hooks = [_hook(where, hook) for hook in config["hooks"]]
-    return _core.Agent(settings, model._core, tools, hooks, summariser, before), convert
+    store = config["store"]
+    if store is not None:
+        store = core_store(where, store)
+    return _core.Agent(settings, model._core, tools, hooks, summariser, before, store), convert
+
+
+def core_store(where: str, given: Any) -> _core.Store:
+    """What the core takes of a store."""
+    core = getattr(given, "_core", None)
+    if not isinstance(core, _core.Store):
+        raise UsageError(f"{where}: store is {given!r}; give it ax.open('sqlite:state.db') or the like")
+    return core
 
 
 def listed(name: str, given: Any) -> tuple[Any, ...]:

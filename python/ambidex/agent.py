@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from . import _bridge, _core
-from ._checks import duration, number, sendable, spoken, unknown
+from ._checks import choice, duration, number, sendable, spoken, unknown
 from ._conversation import SUMMARY, NothingRan, answer_plain, question_id, summary_request
 from ._definition import budget_plain, build, listed, tool_name
 from .errors import AmbidexError, UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .messages import Message
     from .model import Conversation, Model
+    from .store import Store
     from .streams import Stream
 
     Attachment = str | bytes | PathLike[str]
@@ -53,9 +54,11 @@ _ARGUMENTS = (
     "tool_choice",
     "stop",
     "timeout",
+    "store",
 )
 
-_RUN = ("task", "thread", "max_iterations", "timeout", "files", "images")
+_RUN = ("task", "thread", "max_iterations", "timeout", "on_busy", "files", "images")
+_ON_BUSY = ("enqueue", "reject", "interrupt", "rollback", "steer")
 _BATCH = ("tasks", "concurrency", "sequential", "max_iterations", "timeout")
 _RESUME = ("run", "iterations", "budget", "timeout")
 
@@ -84,6 +87,8 @@ class Agent(Generic[T]):
     - ``tool_choice``: ``auto``, ``none``, ``required``, or the name of a tool.
     - ``stop``: ``{"after_tools": [...], "text": "..."}``: ends a run before the model says so.
     - ``timeout``: seconds of active time of each run; 1 h where it is not given.
+    - ``store``: where runs are kept, ``ax.open(...)``; where it is not given, as ``[store]`` of ``ambidex.toml`` said
+      when the process first ran anything, which is in memory if it says nothing.
     """
 
     __slots__ = (
@@ -114,6 +119,7 @@ class Agent(Generic[T]):
         tool_choice: str | None = ...,
         stop: Mapping[str, Any] | None = ...,
         timeout: float | None = ...,
+        store: Store | None = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -135,6 +141,7 @@ class Agent(Generic[T]):
         tool_choice: str | None = ...,
         stop: Mapping[str, Any] | None = ...,
         timeout: float | None = ...,
+        store: Store | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -156,6 +163,7 @@ class Agent(Generic[T]):
         tool_choice: str | None = None,
         stop: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        store: Store | None = None,
         **unknown_arguments: NoReturn,
     ) -> None:
         if unknown_arguments:
@@ -177,6 +185,7 @@ class Agent(Generic[T]):
             "tool_choice": tool_choice,
             "stop": stop,
             "timeout": timeout,
+            "store": store,
         }
         self.name = name
         self._build()
@@ -193,19 +202,22 @@ class Agent(Generic[T]):
         thread: str | None = None,
         max_iterations: int | None = None,
         timeout: float | None = None,
+        on_busy: str | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
         **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Runs a task to its end, on any thread.
 
-        ``thread`` names a conversation that goes on: what was said on it stands before the task, and this agent
-        remembers what is said now. ``timeout`` is in seconds of active time. ``files`` (texts) and ``images`` are
-        paths, bytes or URLs.
+        ``thread`` names a conversation that goes on: what was said on it stands before the task, and what is said now
+        is remembered, in the agent's store where it has one, else in this agent. ``on_busy`` says what to do where
+        another run has a thread of the store: ``enqueue`` (wait; where nothing is said), ``reject``, ``interrupt``,
+        ``rollback``, ``steer``. ``timeout`` is in seconds of active time. ``files`` (texts) and ``images`` are paths,
+        bytes or URLs.
 
         A failed run raises; the error has ``.result``. A run that pauses or waits for a person is no error.
         """
-        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
+        call = self._call(task, thread, max_iterations, timeout, on_busy, files, images, unknown_arguments)
         return self._result(self._core.run, call)
 
     async def arun(
@@ -215,12 +227,13 @@ class Agent(Generic[T]):
         thread: str | None = None,
         max_iterations: int | None = None,
         timeout: float | None = None,
+        on_busy: str | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
         **unknown_arguments: NoReturn,
     ) -> Result[T]:
         """Like :meth:`run`, awaited on any loop: asyncio, uvloop, trio. Cancelling the task stops the run."""
-        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
+        call = self._call(task, thread, max_iterations, timeout, on_busy, files, images, unknown_arguments)
         return await self._aresult(self._core.arun, call)
 
     def stream(
@@ -230,6 +243,7 @@ class Agent(Generic[T]):
         thread: str | None = None,
         max_iterations: int | None = None,
         timeout: float | None = None,
+        on_busy: str | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
         **unknown_arguments: NoReturn,
@@ -240,7 +254,7 @@ class Agent(Generic[T]):
         ``break``, ``close()`` and dropping the stream end the run; ``stream.result`` is what it came to. A run
         that waits for a person goes on when the question is answered (:meth:`answer`).
         """
-        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
+        call = self._call(task, thread, max_iterations, timeout, on_busy, files, images, unknown_arguments)
         return self._stream("stream", call)
 
     def astream(
@@ -250,12 +264,13 @@ class Agent(Generic[T]):
         thread: str | None = None,
         max_iterations: int | None = None,
         timeout: float | None = None,
+        on_busy: str | None = None,
         files: Iterable[Attachment] = (),
         images: Iterable[Attachment] = (),
         **unknown_arguments: NoReturn,
     ) -> Stream[Result[T]]:
         """Like :meth:`stream`, for ``async for`` on any loop."""
-        call = self._call(task, thread, max_iterations, timeout, files, images, unknown_arguments)
+        call = self._call(task, thread, max_iterations, timeout, on_busy, files, images, unknown_arguments)
         return self._stream("astream", call)
 
     def _stream(self, door: str, call: tuple[Any, ...]) -> Stream[Result[T]]:
@@ -270,6 +285,7 @@ class Agent(Generic[T]):
         thread: str | None,
         max_iterations: int | None,
         timeout: float | None,
+        on_busy: str | None,
         files: Iterable[Attachment],
         images: Iterable[Attachment],
         unknown_arguments: Mapping[str, Any],
@@ -290,7 +306,10 @@ class Agent(Generic[T]):
             from ._attachments import attached
 
             task = attached(task, files, images)
-        return (task, thread, max_iterations, self._config["timeout"] if timeout is None else timeout)
+        if on_busy is not None:
+            choice("a run", "on_busy", on_busy, _ON_BUSY)
+        timeout = self._config["timeout"] if timeout is None else timeout
+        return (task, thread, max_iterations, timeout, on_busy)
 
     def _result(self, run: Callable[..., Any], call: tuple[Any, ...]) -> Result[T]:
         try:
@@ -359,7 +378,7 @@ class Agent(Generic[T]):
             )
         if unknown_arguments:
             raise unknown("chat()", unknown_arguments, [name for name in _RUN if name != "thread"])
-        return self._call(task, self._core.chat_thread(), max_iterations, timeout, files, images, {})
+        return self._call(task, self._core.chat_thread(), max_iterations, timeout, None, files, images, {})
 
     def messages(self, thread: str | None = None) -> list[Message]:
         """What was said on a thread; without one, in the chat."""
@@ -367,13 +386,20 @@ class Agent(Generic[T]):
 
         return of_plain(self._core.messages(self._core.chat_thread() if thread is None else thread))
 
+    async def amessages(self, thread: str | None = None) -> list[Message]:
+        """Like :meth:`messages`, awaited on any loop."""
+        from .messages import of_plain
+
+        thread = self._core.chat_thread() if thread is None else thread
+        return of_plain(await _bridge.awaited(self._core.amessages, thread))
+
     def clear(self, thread: str | None = None) -> None:
-        """Forgets what was said on a thread; without one, in the chat."""
+        """Forgets what was said on a thread, also in a store; without one, in the chat."""
         self._core.clear(thread)
 
     async def aclear(self, thread: str | None = None) -> None:
-        """Like :meth:`clear`."""
-        self._core.clear(thread)
+        """Like :meth:`clear`, awaited on any loop."""
+        await _bridge.awaited(self._core.aclear, thread)
 
     def summary(self, thread: str | None = None, *, timeout: float = 120) -> str:
         """What was said on a thread (without one, in the chat), summarised by the agent's model. Empty where nothing
@@ -385,7 +411,7 @@ class Agent(Generic[T]):
 
     async def asummary(self, thread: str | None = None, *, timeout: float = 120) -> str:
         """Like :meth:`summary`, awaited on any loop."""
-        request = summary_request(self.messages(thread))
+        request = summary_request(await self.amessages(thread))
         if request is None:
             return ""
         return (await self._summariser().achat(request, system=SUMMARY, timeout=timeout)).text
@@ -508,11 +534,11 @@ class Agent(Generic[T]):
         timeout: float | None = None,
         **unknown_arguments: NoReturn,
     ) -> Result[T]:
-        """Goes on with a run of this agent that waits or is paused; ``run`` is its result or id.
+        """Goes on with a run of this agent that waits, is paused, or lost its process; ``run`` is its result or id.
 
         A run that is paused is granted something: ``iterations`` (as many as before, where nothing is said) or
-        more of its ``budget``. This process remembers the latest 1,024 runs
-        that rest, another one does not.
+        more of its ``budget``. A run in a store (``store=``, ``[store]``) can be gone on with by any process; of
+        those in memory the process remembers the latest 1,024 that rest.
         """
         call = self._resume_call(run, iterations, budget, timeout, unknown_arguments)
         return self._result(self._core.resume, call)
@@ -529,6 +555,19 @@ class Agent(Generic[T]):
         """Like :meth:`resume`, awaited on any loop."""
         call = self._resume_call(run, iterations, budget, timeout, unknown_arguments)
         return await self._aresult(self._core.aresume, call)
+
+    def _resume_in(
+        self, store: _core.Store, run: str, iterations: Any, budget: Any, timeout: Any
+    ) -> Result[T]:
+        """For a store that goes on with a run of this agent."""
+        call = self._resume_call(run, iterations, budget, timeout, {})
+        return self._result(self._core.resume, (*call, store))
+
+    async def _aresume_in(
+        self, store: _core.Store, run: str, iterations: Any, budget: Any, timeout: Any
+    ) -> Result[T]:
+        call = self._resume_call(run, iterations, budget, timeout, {})
+        return await self._aresult(self._core.aresume, (*call, store))
 
     def _resume_call(
         self,

@@ -5,21 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ambidex_core::Message;
-use ambidex_core::budget::{Budget, Grant};
-use ambidex_core::definition::{Approval, Compaction, Mode, StopConditions};
-use ambidex_core::model::{Settings, ToolChoice};
+use ambidex_core::budget::Grant;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_engine::{
-    Agent as Engine, ApprovalPolicy, OnWaiting, RunError, RunHandle, RunOptions, RunResult as CoreResult,
-    Task,
+    Agent as Engine, ApprovalPolicy, Engine as CoreEngine, OnWaiting, RunError, RunHandle, RunOptions,
+    RunResult as CoreResult, Task,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
-use serde::Deserialize;
-use serde_json::Value;
 
+use crate::agent_settings::{Plain, PlainApprovals, filled};
 use crate::asked::Asked;
 use crate::batch::BatchStart;
 use crate::bridge::{self, Caller, Failure};
@@ -29,9 +26,10 @@ use crate::model::Model;
 use crate::process::{Process, process};
 use crate::request::read;
 use crate::result::RunResult;
+use crate::store::Store;
 use crate::stream::{EventStream, Start};
 use crate::tool::Tool;
-use crate::{convert, failure, message, result, resume};
+use crate::{conversation, convert, failure, message, result, resume};
 
 /// Variants of an agent that differ in the limit of a run alone; older ones are made again.
 const VARIANTS: usize = 4;
@@ -46,6 +44,8 @@ pub(crate) struct Agent {
     summariser: Option<Py<Model>>,
     tools: Vec<Py<Tool>>,
     hooks: Vec<Py<Hook>>,
+    /// Where its runs are kept; without one, where `[store]` says.
+    store: Option<Py<Store>>,
     conversations: Arc<Conversations>,
     closed: AtomicBool,
 }
@@ -53,43 +53,13 @@ pub(crate) struct Agent {
 #[derive(Default)]
 struct Made {
     generation: u64,
-    /// By their limit of iterations, where a run sets its own.
+    /// By their limit of iterations, where a run sets its own, and by the store they are for.
     agents: Vec<(Option<u32>, Engine)>,
 }
 
-/// As `ambidex.agent` writes them.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Plain {
-    name: String,
-    mode: Mode,
-    instructions: String,
-    max_iterations: Option<u32>,
-    tool_concurrency: Option<u32>,
-    output: Option<PlainOutput>,
-    budget: Option<Budget>,
-    context: Option<Compaction>,
-    approvals: Option<PlainApprovals>,
-    tool_choice: Option<ToolChoice>,
-    settings: Option<Settings>,
-    stop: Option<StopConditions>,
-}
-
-#[derive(Deserialize)]
-struct PlainOutput {
-    name: String,
-    schema: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlainApprovals {
-    #[serde(default)]
-    read: Approval,
-    #[serde(default)]
-    idempotent: Approval,
-    #[serde(default)]
-    once: Approval,
+/// Whether agents keep their runs in the same store.
+fn is_over(agent: &Engine, core: &CoreEngine) -> bool {
+    Arc::ptr_eq(agent.engine().store(), core.store())
 }
 
 /// A run that is about to begin.
@@ -134,7 +104,7 @@ impl RunStart {
 impl Agent {
     /// `before` is the agent whose conversations this one goes on with.
     #[new]
-    #[pyo3(signature = (settings, model, tools, hooks, summariser=None, before=None))]
+    #[pyo3(signature = (settings, model, tools, hooks, summariser=None, before=None, store=None))]
     fn new(
         settings: Py<PyDict>,
         model: Py<Model>,
@@ -142,6 +112,7 @@ impl Agent {
         hooks: Vec<Py<Hook>>,
         summariser: Option<Py<Model>>,
         before: Option<&Bound<'_, Self>>,
+        store: Option<Py<Store>>,
     ) -> Self {
         let conversations = before.map(|before| before.get().conversations.clone()).unwrap_or_default();
         Self {
@@ -151,46 +122,50 @@ impl Agent {
             summariser,
             tools,
             hooks,
+            store,
             conversations,
             closed: AtomicBool::new(false),
         }
     }
 
-    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None))]
+    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None, on_busy=None))]
     fn run<'py>(
         &self,
         input: &Bound<'py, PyAny>,
         thread: Option<String>,
         max_iterations: Option<u32>,
         timeout: Option<f64>,
+        on_busy: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let start = self.start(input, thread, max_iterations, timeout)?;
+        let start = self.start(input, thread, max_iterations, timeout, on_busy)?;
         bridge::wait(input.py(), |caller| start.result(caller))
     }
 
-    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None, host=None))]
+    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None, on_busy=None, host=None))]
     fn arun<'py>(
         &self,
         input: &Bound<'py, PyAny>,
         thread: Option<String>,
         max_iterations: Option<u32>,
         timeout: Option<f64>,
+        on_busy: Option<&str>,
         host: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let start = self.start(input, thread, max_iterations, timeout)?;
+        let start = self.start(input, thread, max_iterations, timeout, on_busy)?;
         bridge::start(input.py(), host, |caller| start.result(caller))
     }
 
     /// The events of a run, for either door. One that waits for a person stays: its reader sees the question.
-    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None))]
+    #[pyo3(signature = (input, thread=None, max_iterations=None, timeout=None, on_busy=None))]
     fn stream(
         &self,
         input: &Bound<'_, PyAny>,
         thread: Option<String>,
         max_iterations: Option<u32>,
         timeout: Option<f64>,
+        on_busy: Option<&str>,
     ) -> PyResult<EventStream> {
-        let mut start = self.start(input, thread, max_iterations, timeout)?;
+        let mut start = self.start(input, thread, max_iterations, timeout, on_busy)?;
         start.options.on_waiting = OnWaiting::Stay;
         Ok(EventStream::new(Start::Run(Box::new(start))))
     }
@@ -233,7 +208,7 @@ impl Agent {
         question: String,
         answer: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (engine, answer) = (process()?.engine().clone(), read(answer, "the answer")?);
+        let (engine, answer) = (self.over(py, process()?, None)?, read(answer, "the answer")?);
         bridge::wait(py, |_| resume::answer(engine, question, answer))
     }
 
@@ -245,33 +220,36 @@ impl Agent {
         answer: &Bound<'_, PyAny>,
         host: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (engine, answer) = (process()?.engine().clone(), read(answer, "the answer")?);
+        let (engine, answer) = (self.over(py, process()?, None)?, read(answer, "the answer")?);
         bridge::start(py, host, |_| resume::answer(engine, question, answer))
     }
 
-    /// Goes on with a run that waits, or that is paused and is granted something.
-    #[pyo3(signature = (run, grant=None, timeout=None))]
+    /// Goes on with a run that waits, or that is paused and is granted something: what is said, else as many iterations
+    /// as before. `store` is where the run is, if not where the agent keeps its own.
+    #[pyo3(signature = (run, grant=None, timeout=None, store=None))]
     fn resume<'py>(
         &self,
         py: Python<'py>,
         run: String,
         grant: Option<&Bound<'_, PyAny>>,
         timeout: Option<f64>,
+        store: Option<&Bound<'_, Store>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (agent, grant, options) = self.begin_resume(py, grant, timeout)?;
+        let (agent, grant, options) = self.begin_resume(py, grant, timeout, store)?;
         bridge::wait(py, |caller| resume::resume(agent, run, grant, options, caller))
     }
 
-    #[pyo3(signature = (run, grant=None, timeout=None, host=None))]
+    #[pyo3(signature = (run, grant=None, timeout=None, store=None, host=None))]
     fn aresume<'py>(
         &self,
         py: Python<'py>,
         run: String,
         grant: Option<&Bound<'_, PyAny>>,
         timeout: Option<f64>,
+        store: Option<&Bound<'_, Store>>,
         host: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (agent, grant, options) = self.begin_resume(py, grant, timeout)?;
+        let (agent, grant, options) = self.begin_resume(py, grant, timeout, store)?;
         bridge::start(py, host, |caller| resume::resume(agent, run, grant, options, caller))
     }
 
@@ -281,22 +259,82 @@ impl Agent {
     }
 
     /// What was said on a thread, as plain data.
-    fn messages<'py>(&self, py: Python<'py>, thread: &str) -> PyResult<Bound<'py, PyList>> {
-        result::plain(py, self.conversations.messages(thread).iter().map(|it| -> &Message { it }))
+    fn messages<'py>(&self, py: Python<'py>, thread: String) -> PyResult<Bound<'py, PyAny>> {
+        match self.stored(py)? {
+            Some(engine) => bridge::wait(py, |_| conversation::said(engine, thread)),
+            None => self.remembered(py, &thread),
+        }
+    }
+
+    #[pyo3(signature = (thread, host=None))]
+    fn amessages<'py>(
+        &self,
+        py: Python<'py>,
+        thread: String,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.stored(py)? {
+            Some(engine) => bridge::start(py, host, |_| conversation::said(engine, thread)),
+            None => {
+                let said = self.remembered(py, &thread)?.unbind();
+                bridge::start(py, host, |_| async move { Ok(said) })
+            }
+        }
     }
 
     /// Forgets a thread; without one, the chat.
     #[pyo3(signature = (thread=None))]
-    fn clear(&self, thread: Option<&str>) {
-        match thread {
-            Some(thread) => self.conversations.forget(thread),
-            None => self.conversations.clear_chat(),
+    fn clear<'py>(&self, py: Python<'py>, thread: Option<String>) -> PyResult<Bound<'py, PyAny>> {
+        match self.forgets(py, thread)? {
+            Some((engine, thread)) => bridge::wait(py, |_| conversation::forget(engine, thread)),
+            None => Ok(py.None().into_bound(py)),
         }
+    }
+
+    #[pyo3(signature = (thread=None, host=None))]
+    fn aclear<'py>(
+        &self,
+        py: Python<'py>,
+        thread: Option<String>,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let stored = self.forgets(py, thread)?;
+        bridge::start(py, host, |_| async move {
+            match stored {
+                Some((engine, thread)) => conversation::forget(engine, thread).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Has this agent's model summarise the older messages of a thread of a store.
+    fn compact<'py>(
+        &self,
+        py: Python<'py>,
+        store: &Bound<'_, Store>,
+        thread: String,
+        keep: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let agent = self.variant(py, process()?, None, Some(store))?;
+        bridge::wait(py, |caller| conversation::compact(agent, thread, keep, caller))
+    }
+
+    #[pyo3(signature = (store, thread, keep, host=None))]
+    fn acompact<'py>(
+        &self,
+        py: Python<'py>,
+        store: &Bound<'_, Store>,
+        thread: String,
+        keep: u64,
+        host: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let agent = self.variant(py, process()?, None, Some(store))?;
+        bridge::start(py, host, |caller| conversation::compact(agent, thread, keep, caller))
     }
 
     /// Builds the agent for this process, to find what is wrong with it.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.engine(py, process()?, None).map(drop).map_err(|failed| failure::raised(py, failed, None))
+        self.variant(py, process()?, None, None).map(drop)
     }
 
     /// Takes no more runs. Those under way end by themselves.
@@ -314,6 +352,7 @@ impl Agent {
         visit.call(&self.settings)?;
         visit.call(&self.model)?;
         visit.call(&self.summariser)?;
+        visit.call(&self.store)?;
         self.tools.iter().try_for_each(|tool| visit.call(tool))?;
         self.hooks.iter().try_for_each(|hook| visit.call(hook))
     }
@@ -324,6 +363,30 @@ impl Agent {
 }
 
 impl Agent {
+    /// The engine, where it stores threads.
+    fn stored(&self, py: Python<'_>) -> PyResult<Option<CoreEngine>> {
+        let engine = self.over(py, process()?, None)?;
+        Ok(engine.durable_store().is_some().then_some(engine))
+    }
+
+    fn remembered<'py>(&self, py: Python<'py>, thread: &str) -> PyResult<Bound<'py, PyAny>> {
+        let said = self.conversations.messages(thread);
+        result::plain(py, said.iter().map(|it| -> &Message { it })).map(Bound::into_any)
+    }
+
+    /// Forgets what is remembered of a thread, and gives what a store has to forget of it.
+    fn forgets(&self, py: Python<'_>, thread: Option<String>) -> PyResult<Option<(CoreEngine, String)>> {
+        let stored = self.stored(py)?;
+        let thread = match thread {
+            Some(thread) => {
+                self.conversations.forget(&thread);
+                Some(thread)
+            }
+            None => self.conversations.clear_chat(),
+        };
+        Ok(stored.zip(thread))
+    }
+
     /// Everything of a run that can be wrong before it begins.
     pub(crate) fn start(
         &self,
@@ -331,11 +394,22 @@ impl Agent {
         thread: Option<String>,
         max_iterations: Option<u32>,
         timeout: Option<f64>,
+        on_busy: Option<&str>,
     ) -> PyResult<RunStart> {
         let py = input.py();
         let (process, agent) = self.ready(py, max_iterations)?;
-        let turn = thread.map(|thread| self.conversations.turn(process.generation(), thread));
-        let options = options(timeout)?;
+        let mut options = options(timeout)?;
+        let turn = match thread {
+            // Where threads are stored, the run finds what was said there, and its turn.
+            Some(thread) if agent.engine().durable_store().is_some() => {
+                options.thread = Some(thread);
+                if let Some(policy) = on_busy {
+                    options.on_busy = policy.parse().map_err(|error| failure::of_core(py, &error))?;
+                }
+                None
+            }
+            thread => thread.map(|thread| self.conversations.turn(process.generation(), thread)),
+        };
         Ok(RunStart { agent, task: message::messages(input)?.into(), options, turn })
     }
 
@@ -359,8 +433,10 @@ impl Agent {
         py: Python<'_>,
         grant: Option<&Bound<'_, PyAny>>,
         timeout: Option<f64>,
+        store: Option<&Bound<'_, Store>>,
     ) -> PyResult<(Engine, Option<Grant>, RunOptions)> {
-        let (_, agent) = self.ready(py, None)?;
+        self.check_open(py)?;
+        let agent = self.variant(py, process()?, None, store)?;
         Ok((agent, grant.map(|grant| read(grant, "the grant")).transpose()?, options(timeout)?))
     }
 
@@ -370,32 +446,69 @@ impl Agent {
         py: Python<'_>,
         max_iterations: Option<u32>,
     ) -> PyResult<(&'static Process, Engine)> {
-        if self.closed.load(SeqCst) {
-            let name =
-                self.settings.bind(py).get_item("name")?.map_or_else(String::new, |it| format!(" {it}"));
-            return Err(failure::usage(&format!(
-                "the agent{name} is closed and takes no more runs; make a new one, or close it later"
-            )));
-        }
+        self.check_open(py)?;
         if max_iterations == Some(0) {
             return Err(PyValueError::new_err("max_iterations is 0; give it at least 1"));
         }
         let process = process()?;
-        let agent = self.engine(py, process, max_iterations);
-        Ok((process, agent.map_err(|failed| failure::raised(py, failed, None))?))
+        Ok((process, self.variant(py, process, max_iterations, None)?))
     }
 
-    fn engine(&self, py: Python<'_>, process: &Process, iterations: Option<u32>) -> Result<Engine, Failure> {
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.closed.load(SeqCst) {
+            return Ok(());
+        }
+        let name = self.settings.bind(py).get_item("name")?.map_or_else(String::new, |it| format!(" {it}"));
+        Err(failure::usage(&format!(
+            "the agent{name} is closed and takes no more runs; make a new one, or close it later"
+        )))
+    }
+
+    /// The engine over this store; without one, over the agent's own.
+    fn over(
+        &self,
+        py: Python<'_>,
+        process: &Process,
+        store: Option<&Bound<'_, Store>>,
+    ) -> PyResult<CoreEngine> {
+        match store.map(Bound::get).or_else(|| self.store.as_ref().map(Py::get)) {
+            Some(store) => store.engine(py, process),
+            None => Ok(process.engine().clone()),
+        }
+    }
+
+    /// The agent with a limit of iterations, over a store; without these, its own.
+    pub(crate) fn variant(
+        &self,
+        py: Python<'_>,
+        process: &Process,
+        iterations: Option<u32>,
+        store: Option<&Bound<'_, Store>>,
+    ) -> PyResult<Engine> {
+        let core = self.over(py, process, store)?;
+        self.engine(py, process, iterations, &core).map_err(|failed| failure::raised(py, failed, None))
+    }
+
+    pub(crate) fn engine(
+        &self,
+        py: Python<'_>,
+        process: &Process,
+        iterations: Option<u32>,
+        core: &CoreEngine,
+    ) -> Result<Engine, Failure> {
         let known = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let find = |made: &Made| {
             let current = made.generation == process.generation();
-            let found = made.agents.iter().find(|(limit, _)| current && *limit == iterations);
+            let meant = |(limit, agent): &&(Option<u32>, Engine)| {
+                current && *limit == iterations && is_over(agent, core)
+            };
+            let found = made.agents.iter().find(meant);
             found.map(|(_, agent)| agent.clone())
         };
         if let Some(agent) = find(&known()) {
             return Ok(agent);
         }
-        let new = self.make(py, process, iterations)?;
+        let new = self.make(py, process, iterations, core)?;
         let mut made = known();
         let mut old = Vec::new();
         if made.generation != process.generation() {
@@ -410,7 +523,13 @@ impl Agent {
         Ok(new)
     }
 
-    fn make(&self, py: Python<'_>, process: &Process, iterations: Option<u32>) -> Result<Engine, Failure> {
+    fn make(
+        &self,
+        py: Python<'_>,
+        process: &Process,
+        iterations: Option<u32>,
+        core: &CoreEngine,
+    ) -> Result<Engine, Failure> {
         let plain = convert::from_python(self.settings.bind(py))?;
         let plain: Plain = serde_json::from_value(plain).map_err(|error| {
             Error::new(ErrorKind::ConfigInvalid, format!("the agent's settings: {error}"))
@@ -418,7 +537,7 @@ impl Agent {
         let model = self.model.get().made(py, process)?;
         let settings = plain.settings.unwrap_or_default();
         let mut builder = Engine::builder()
-            .engine(process.engine())
+            .engine(core)
             .name(plain.name)
             .mode(plain.mode)
             .instructions(plain.instructions)
@@ -463,23 +582,4 @@ pub(crate) fn options(timeout: Option<f64>) -> PyResult<RunOptions> {
         _ => Err(PyValueError::new_err(format!("timeout is {seconds}; give it seconds, more than 0"))),
     });
     Ok(RunOptions { timeout: timeout.transpose()?, on_waiting: OnWaiting::Return, ..RunOptions::default() })
-}
-
-/// What the agent leaves open is as the model has it.
-fn filled(agent: Settings, model: Settings) -> Settings {
-    let mut extra = model.extra;
-    extra.extend(agent.extra);
-    let stop_sequences =
-        if agent.stop_sequences.is_empty() { model.stop_sequences } else { agent.stop_sequences };
-    Settings {
-        max_tokens: agent.max_tokens.or(model.max_tokens),
-        temperature: agent.temperature.or(model.temperature),
-        top_p: agent.top_p.or(model.top_p),
-        seed: agent.seed.or(model.seed),
-        stop_sequences,
-        reasoning: agent.reasoning.or(model.reasoning),
-        parallel_tool_calls: agent.parallel_tool_calls.or(model.parallel_tool_calls),
-        prompt_cache: agent.prompt_cache.or(model.prompt_cache),
-        extra,
-    }
 }

@@ -123,7 +123,7 @@ impl Asked {
         self.settle(ended)
     }
 
-    fn settle<T>(&self, ended: Result<T, RunError>) -> Result<T, Failure> {
+    pub(crate) fn settle<T>(&self, ended: Result<T, RunError>) -> Result<T, Failure> {
         if let Some(raised) = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Failure::Python(raised));
         }

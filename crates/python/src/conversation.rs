@@ -1,13 +1,19 @@
-//! Threads of conversation that an agent keeps in memory. Runs on one thread take turns.
+//! Threads of conversation: those that an agent keeps in memory, whose runs take turns, and those of a store.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambidex_core::message::History;
-use ambidex_core::{Error, Message};
-use ambidex_engine::{Agent, Conversation, RunError, RunOptions, RunResult, Task};
+use ambidex_core::{Error, ErrorKind, Message};
+use ambidex_engine::{Agent, Conversation, Engine, RunError, RunOptions, RunResult, Task};
+use pyo3::prelude::*;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::asked::Asked;
+use crate::bridge::{Answer, Caller, Failure};
+use crate::{convert, store};
 
 /// The conversations of one agent.
 #[derive(Default)]
@@ -55,11 +61,12 @@ impl Conversations {
     }
 
     /// What the chat said is forgotten, and it begins anew on another thread.
-    pub(crate) fn clear_chat(&self) {
+    pub(crate) fn clear_chat(&self) -> Option<String> {
         let thread = self.chat.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            self.forget(&thread);
+        if let Some(thread) = &thread {
+            self.forget(thread);
         }
+        thread
     }
 
     /// What was said on a thread.
@@ -77,6 +84,60 @@ impl Conversations {
     pub(crate) fn clear(&self) {
         let forgotten = std::mem::take(&mut *self.lock());
         drop(forgotten);
+    }
+}
+
+/// Messages asked for at a time.
+const PAGE: usize = 1000;
+
+/// What was said on a stored thread; nothing where there is none.
+pub(crate) async fn said(engine: Engine, thread: String) -> Result<Plain, Failure> {
+    let mut said: Vec<Value> = Vec::new();
+    loop {
+        let page = match engine.threads().messages(&thread, said.len() as u64, PAGE).await {
+            Ok(page) => page,
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) => return Err(error.into()),
+        };
+        let is_last = page.len() < PAGE;
+        let plain = page.iter().map(|it| serde_json::to_value(&*it.message));
+        let plain = plain.collect::<Result<Vec<_>, _>>();
+        said.extend(plain.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?);
+        if is_last {
+            break;
+        }
+    }
+    Ok(Plain(Value::Array(said)))
+}
+
+/// Forgets a stored thread, if there is one.
+pub(crate) async fn forget(engine: Engine, thread: String) -> Result<(), Failure> {
+    match engine.threads().delete(&thread).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Has an agent's model summarise the older messages of a thread.
+pub(crate) async fn compact(
+    agent: Agent,
+    thread: String,
+    keep: u64,
+    caller: Arc<Caller>,
+) -> Result<Plain, Failure> {
+    let threads = agent.engine().threads();
+    let asked = Asked::new(&caller);
+    let options = asked.options(RunOptions::default());
+    let compacted = asked.settle_call(threads.compact_with(&thread, &agent, keep, options).await)?;
+    Ok(Plain(store::thread_line(&compacted)))
+}
+
+/// Plain data that an operation gives.
+pub(crate) struct Plain(pub(crate) Value);
+
+impl Answer for Plain {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        convert::to_python(py, &self.0).map(Bound::unbind)
     }
 }
 

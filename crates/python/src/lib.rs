@@ -5,6 +5,7 @@
 //! core. The package in `python/ambidex` is what users see.
 
 mod agent;
+mod agent_settings;
 mod aio;
 mod asked;
 mod batch;
@@ -16,6 +17,7 @@ mod event;
 mod failure;
 mod fork;
 mod gate;
+mod graph;
 mod health;
 mod held;
 mod hook;
@@ -33,13 +35,16 @@ mod result;
 mod resume;
 mod seam;
 mod slot;
+mod store;
 mod stream;
+mod team;
 mod threads;
 mod toml_text;
 mod tool;
 mod tool_context;
 mod usage;
 mod watch;
+mod workflow;
 
 use pyo3::prelude::*;
 
@@ -59,6 +64,8 @@ mod _core {
     #[pymodule_export]
     use super::gate::_at_exit;
     #[pymodule_export]
+    use super::graph::Graph;
+    #[pymodule_export]
     use super::health::{LoopWatch, health, watch_running_loop};
     #[pymodule_export]
     use super::hook::Hook;
@@ -75,7 +82,11 @@ mod _core {
     #[pymodule_export]
     use super::seam::{Call, CallResult, Finish};
     #[pymodule_export]
+    use super::store::{Recovery, Store};
+    #[pymodule_export]
     use super::stream::EventStream;
+    #[pymodule_export]
+    use super::team::Team;
     #[pymodule_export]
     use super::threads::Worker;
     #[pymodule_export]
@@ -84,6 +95,8 @@ mod _core {
     use super::tool_context::ToolContext;
     #[pymodule_export]
     use super::usage::Usage;
+    #[pymodule_export]
+    use super::workflow::Workflow;
     use super::{Bound, PyModule, PyResult, fork, process};
 
     #[pymodule_init]

@@ -18,6 +18,7 @@ use crate::bridge::Background;
 use crate::held::Releases;
 use crate::project::Projects;
 use crate::resting::Resting;
+use crate::store::{LazyStore, Location};
 use crate::threads::PythonThreads;
 use crate::watch::Watch;
 use crate::{failure, fork, project};
@@ -28,7 +29,8 @@ const RUNTIME_THREADS: usize = 2;
 pub(crate) struct Process {
     runtime: Runtime,
     engine: Engine,
-    store: Arc<MemoryStore>,
+    /// The engine's, where it is one in memory.
+    memory: Option<Arc<MemoryStore>>,
     projects: Projects,
     resting: Resting,
     threads: BlockingPool,
@@ -48,7 +50,7 @@ impl Process {
     fn make() -> PyResult<Self> {
         // Its exit hook stands before any thread of ours can be inside of Python.
         Python::attach(|py| py.import("ambidex._bridge").map(drop))?;
-        let settings = settings()?;
+        let (settings, location) = settings()?;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             PyRuntimeError::new_err(format!("Ambidex cannot start: {what}: {error}"))
         };
@@ -61,11 +63,18 @@ impl Process {
             .map_err(|error| failed("its threads cannot be started", &error))?;
         let threads = BlockingPool::with_starter(settings.sync_workers as usize, Arc::new(PythonThreads));
         let client = Client::builder().build().map_err(|error| failed("the HTTP client", &error))?;
-        let store = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
+        let builder = Engine::builder().threads(Arc::new(threads.clone()));
+        let (engine, memory) = match location {
+            Some(location) => (builder.durable_store(Arc::new(LazyStore::new(location))).build(), None),
+            None => {
+                let memory = Arc::new(MemoryStore::keeping(Engine::FINISHED_RUNS));
+                (builder.store(memory.clone()).build(), Some(memory))
+            }
+        };
         Ok(Self {
             runtime,
-            engine: Engine::builder().store(store.clone()).threads(Arc::new(threads.clone())).build(),
-            store,
+            engine,
+            memory,
             projects: Projects::default(),
             resting: Resting::default(),
             threads,
@@ -88,9 +97,14 @@ impl Process {
         &self.engine
     }
 
-    /// The engine's store.
-    pub(crate) fn store(&self) -> &Arc<MemoryStore> {
-        &self.store
+    /// The engine's store, where it is one in memory.
+    pub(crate) fn memory(&self) -> Option<&Arc<MemoryStore>> {
+        self.memory.as_ref()
+    }
+
+    /// An engine of this process over another store.
+    pub(crate) fn engine_over(&self, store: LazyStore) -> Engine {
+        Engine::builder().threads(Arc::new(self.threads.clone())).durable_store(Arc::new(store)).build()
     }
 
     /// Runs that wait or are paused, of which the store keeps so many.
@@ -209,13 +223,14 @@ pub(crate) fn block_signals() {
     }
 }
 
-/// `[runtime]` as it is configured where this process works.
-fn settings() -> PyResult<Settings> {
+/// `[runtime]` as it is configured where this process works, and where `[store]` keeps runs, if not in memory.
+fn settings() -> PyResult<(Settings, Option<Location>)> {
     // A folder that is gone configures nothing.
-    let Ok(options) = project::options() else { return Ok(Settings::default()) };
-    let loaded =
-        project::load(&options).map_err(|error| Python::attach(|py| failure::of_core(py, &error)))?;
-    Ok(loaded.config.runtime)
+    let Ok(options) = project::options() else { return Ok((Settings::default(), None)) };
+    let raised = |error| Python::attach(|py| failure::of_core(py, &error));
+    let loaded = project::load(&options).map_err(raised)?;
+    let location = Location::configured(&loaded, &options.environment).map_err(raised)?;
+    Ok((loaded.config.runtime, location.place.is_some().then_some(location)))
 }
 
 /// Whether sync calls under a running loop are errors, and whether blocked loops are told of.

@@ -83,8 +83,8 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Loaded, Error> {
 }
 
 pub(crate) fn over(loaded: Loaded, environment: Environment, process: &Process) -> Project {
-    let (engine, store) = (process.engine().clone(), process.store().clone());
-    Project::over(loaded, environment, engine, store, process.client().clone())
+    let (engine, memory) = (process.engine().clone(), process.memory().cloned());
+    Project::over(loaded, environment, engine, memory, process.client().clone())
 }
 
 /// Faults of a configuration as one error. Those of what was given in Python, whose place is `below`, stand nowhere

@@ -42,7 +42,9 @@ impl Resting {
 
 /// Takes note of how a run came to rest.
 pub(crate) fn heard(result: &RunResult) {
-    if let Some(process) = process::existing() {
-        process.resting().heard(result, process.store());
+    if let Some(process) = process::existing()
+        && let Some(memory) = process.memory()
+    {
+        process.resting().heard(result, memory);
     }
 }

@@ -130,6 +130,18 @@ impl RunResult {
         })
     }
 
+    /// The state of a graph: where the run stands, or how it ended.
+    #[getter]
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let state = self.0.state.as_ref().map(|state| convert::object_to_python(py, state));
+        state.map(|state| state.map(Bound::into_any)).transpose()
+    }
+
+    /// What a run of a team says beside its result.
+    fn team<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        convert::to_python(py, &crate::team::details((*self.0).clone()))
+    }
+
     fn messages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         plain(py, self.0.messages.iter().map(|it| -> &Message { it }))
     }

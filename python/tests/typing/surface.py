@@ -152,3 +152,35 @@ def errors() -> None:
         assert_type(error.retryable, bool)
         assert_type(error.retry_after, float | None)
         assert_type(error.provider, str | None)
+
+
+class _Trip(TypedDict):
+    topic: str
+
+
+@dataclass
+class _Journey:
+    topic: str
+
+
+def stores() -> None:
+    with ax.open("sqlite:state.db") as store:
+        agent = ax.Agent("a", model="demo", store=store)
+        graph = ax.Graph(_Journey, {"topic": "last"})
+        graph.node("a", agent, input="topic", output="topic")
+        compiled = graph.compile(store)
+        assert_type(compiled.run({"topic": "x"}).state, _Journey)
+        assert_type(compiled.run(_Journey("x")).output, _Journey)
+        assert_type(store.runs.get("run").status, str)
+        assert_type(store.threads.search("x")[0].title, str)
+        store.resume("run", [agent, compiled, ax.Workflow({}), ax.Team([agent])])
+
+
+async def stores_awaited() -> None:
+    async with ax.open("memory:") as store:
+        compiled = ax.Graph(_Trip).node("a", lambda state: None).compile()
+        assert_type((await compiled.arun({"topic": "x"})).output, _Trip)
+        assert_type((await store.sessions.aload("s")).version, int)
+        assert_type((await ax.Workflow({}).arun("x")).status, str)
+        async with store.recover([compiled]):
+            pass

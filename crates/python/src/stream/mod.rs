@@ -17,8 +17,10 @@ use crate::agent::RunStart;
 use crate::asked::Asked;
 use crate::bridge::{self, Answer, Caller, Failure, LoopBridge, Standing};
 use crate::event::Event;
+use crate::graph::GraphStart;
 use crate::model::{CallStart, Reply};
 use crate::result::RunResult;
+use crate::team::TeamStart;
 use crate::watch::Holding;
 use crate::{failure, fork, gate, loop_warning};
 
@@ -72,6 +74,8 @@ enum State {
 /// What is begun with the first read.
 pub(crate) enum Start {
     Run(Box<RunStart>),
+    Graph(Box<GraphStart>),
+    Team(Box<TeamStart>),
     Call(Box<CallStart>),
 }
 
@@ -234,7 +238,9 @@ impl Shared {
             State::New(start) => {
                 let asked = Asked::within(of, &self.token);
                 let source: Box<dyn Source> = match start {
-                    Start::Run(start) => Box::new(RunStream::new(*start, asked)),
+                    Start::Run(start) => Box::new(RunStream::of_agent(*start, asked)),
+                    Start::Graph(start) => Box::new(RunStream::of_graph(|asked| start.begin(asked), asked)),
+                    Start::Team(start) => Box::new(RunStream::of_graph(|asked| start.begin(asked), asked)),
                     Start::Call(start) => Box::new(CallEvents::new(*start, asked)),
                 };
                 Ok(Some(Box::new(Open::new(source)?)))

@@ -30,8 +30,18 @@ enum RunState {
 }
 
 impl RunStream {
-    pub(super) fn new(start: RunStart, asked: Arc<Asked>) -> Self {
+    pub(super) fn of_agent(start: RunStart, asked: Arc<Asked>) -> Self {
         let beginning = start.begin(asked.clone()).boxed();
+        Self { asked, state: RunState::Beginning(beginning) }
+    }
+
+    pub(super) fn of_graph(
+        begin: impl FnOnce(&Arc<Asked>) -> Result<RunHandle, RunError> + Send + 'static,
+        asked: Arc<Asked>,
+    ) -> Self {
+        let again = asked.clone();
+        // On the runtime, which the first poll is within.
+        let beginning = async move { begin(&again).map(|handle| (handle, None)) }.boxed();
         Self { asked, state: RunState::Beginning(beginning) }
     }
 }
