@@ -24,8 +24,8 @@ fn graph(engine: &Engine) -> std::result::Result<Graph, Error> {
     Graph::builder("waits")
         .engine(engine)
         .ask("go", Source::Value(json!("Go on?")))
-        .node("end", |_: NodeCall, _: Context| async { Ok::<_, Error>(json!({"done": true})) })
-        .edge("go", "end")
+        .node("after", |_: NodeCall, _: Context| async { Ok::<_, Error>(json!({"done": true})) })
+        .edge("go", "after")
         .build()
 }
 
