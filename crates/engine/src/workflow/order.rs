@@ -68,9 +68,9 @@ impl Order {
             choosers,
             reaches: vec![],
         };
-        for at in 0..count {
+        for (at, needed) in needs.iter().enumerate() {
             let choosers = &order.choosers[at];
-            if needs[at].is_empty() {
+            if needed.is_empty() {
                 if choosers.is_empty() || at == 0 {
                     order.starts.push(at);
                 } else {
@@ -81,7 +81,7 @@ impl Order {
             let leads_back = |chooser: &usize| *chooser == at || order.before[*chooser].contains(&at);
             order.chosen[at] = !choosers.is_empty() && !choosers.iter().all(leads_back);
             if !order.chosen[at] {
-                needs[at].iter().for_each(|need| order.follows[*need].push(at));
+                needed.iter().for_each(|need| order.follows[*need].push(at));
             }
         }
         order.reaches = (0..count).map(|at| order.reached(at)).collect();

@@ -85,7 +85,7 @@ impl Key<'_> {
         match self {
             Self::One(key) => fault.key(key),
             Self::Two(key, inner) => fault.key(key).key(inner),
-            Self::Listed(key, index, inner) if inner.is_empty() => fault.key(key).index(index),
+            Self::Listed(key, index, "") => fault.key(key).index(index),
             Self::Listed(key, index, inner) => fault.key(key).index(index).key(inner),
         }
     }

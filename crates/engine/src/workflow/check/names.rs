@@ -147,9 +147,8 @@ impl Names<'_> {
 
     /// What an agent gives, besides its text.
     fn agent(&self, name: &str) -> Table {
-        match self.facts.agents.get(name) {
-            Some(schema) => return schema.as_ref().map_or_else(Table::default, fields_of),
-            None => {}
+        if let Some(schema) = self.facts.agents.get(name) {
+            return schema.as_ref().map_or_else(Table::default, fields_of);
         }
         match self.config.agents.get(name) {
             Some(agent) if agent.workflow.is_some() => open(),

@@ -244,7 +244,7 @@ fn down(
     let class = if edge.chosen { "edge chosen" } else { "edge" };
     let _ = writeln!(out, "<path class=\"{class}\" d=\"{path}\"/>");
     if let Some(text) = &edge.label {
-        let stagger = if own as usize % 2 == 0 { 18.0 } else { 34.0 };
+        let stagger = if (own as usize).is_multiple_of(2) { 18.0 } else { 34.0 };
         let toward = x + (goal(edge) - x) * if stagger > 20.0 { 0.65 } else { 0.25 };
         label(labels, toward, from.y + from.h + stagger, text);
     }
