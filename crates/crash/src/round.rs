@@ -12,6 +12,7 @@ use ambidex_core::store::{AnyStore, RunQuery, RunSummary, StoreError};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::facts::{Facts, RunFacts};
@@ -35,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub enum Kill {
     /// Somebody else kills it, so long after it was started.
     After(Duration),
+    /// The same, so long after it has opened its store.
+    Working(Duration),
     /// It comes by this place for the nth time.
     At(Failpoint, u32),
 }
@@ -134,11 +137,23 @@ impl Arena {
             return Err("a worker has no pipes".into());
         };
         let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let opened = Notify::new();
+        let listening = async {
+            while let Ok(1..) = out.read_buf(&mut said).await {
+                if said.windows(6).any(|six| six == b"ready\n") {
+                    opened.notify_one();
+                }
+            }
+        };
         let patience = match kill {
-            Kill::After(moment) => moment,
+            Kill::After(moment) | Kill::Working(moment) => moment,
             Kill::At(..) => PATIENCE,
         };
         let end = async {
+            if let Kill::Working(_) = kill {
+                // One that does not open its store is killed, too.
+                drop(timeout(PATIENCE, opened.notified()).await);
+            }
             let ended = timeout(patience, child.wait()).await;
             if ended.is_err() {
                 // It may have ended this very moment.
@@ -146,8 +161,7 @@ impl Arena {
             }
             (ended.is_ok(), child.wait().await)
         };
-        let ((by_itself, status), _, _) =
-            tokio::join!(end, out.read_to_end(&mut said), err.read_to_end(&mut complained));
+        let ((by_itself, status), _, _) = tokio::join!(end, listening, err.read_to_end(&mut complained));
         let complained = String::from_utf8_lossy(&complained);
         let status = status.map_err(|error| error.to_string())?;
         if std::os::unix::process::ExitStatusExt::signal(&status) != Some(libc::SIGKILL) {
@@ -295,14 +309,18 @@ pub fn honest(question: &Question, ledger: &Path) -> Result<Answer, String> {
 }
 
 impl Round {
-    /// A kill at any moment of a process that starts and does its work.
+    /// A kill at any moment of a process that does its work; one in five while it starts.
     pub fn any_moment(random: &mut Random) -> Kill {
-        Kill::After(random.millis(0, 800))
+        if random.one_in(5) {
+            Kill::After(random.millis(0, 300))
+        } else {
+            Kill::Working(random.millis(0, 500))
+        }
     }
 
     /// A kill about when it takes over what the one before left: when that one's lease is over.
     pub fn in_recovery(random: &mut Random) -> Kill {
         let lease = u64::try_from(crate::table::LEASE.as_millis()).unwrap_or(0);
-        Kill::After(random.millis(lease * 9 / 10, lease * 15 / 10))
+        Kill::Working(random.millis(lease * 8 / 10, lease * 14 / 10))
     }
 }

@@ -67,7 +67,9 @@ impl Table {
         };
         if extent.only.is_none() {
             let once: &dyn Fn(&mut Random) -> Vec<Kill> = &|random| vec![Round::any_moment(random)];
-            line("any moment, the engine's own lease".into(), extent.default_lease, once, None);
+            let working: &dyn Fn(&mut Random) -> Vec<Kill> =
+                &|random| vec![Kill::Working(random.millis(50, 250))];
+            line("any moment, the engine's own lease".into(), extent.default_lease, working, None);
             line("any moment".into(), extent.moments, once, Some(LEASE));
             let twice: &dyn Fn(&mut Random) -> Vec<Kill> = &|random| {
                 vec![Round::any_moment(random), Round::in_recovery(random), Round::in_recovery(random)]
