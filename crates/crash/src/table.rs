@@ -40,7 +40,6 @@ pub struct Extent {
 pub struct Line {
     pub store: Kind,
     pub what: String,
-    /// None: nothing that there is comes by here.
     pub rounds: usize,
     pub seen: Seen,
 }
