@@ -47,5 +47,6 @@ mod team_merges;
 mod team_upstream;
 mod team_world;
 mod threads;
+mod threads_at_once;
 mod watching;
 mod workflows;

@@ -9,3 +9,4 @@ mod disk;
 mod postgres;
 mod sqlite;
 mod support;
+mod turns;
