@@ -29,7 +29,7 @@ fn a_thread_goes_on_from_process_to_process() {
     let lines = place.ambidex(&["threads", "show", "talk", "--json"]).ends(0).json_lines();
     assert_eq!((lines.len(), &lines[0]["messages"]), (7, &json!(6)));
     assert_eq!(lines[1]["message"]["parts"][0]["text"], "my name is Ada");
-    place.ambidex(&["doctor"]).prints("nothing is wrong");
+    place.ambidex(&["doctor"]).prints("state.db: sound");
 }
 
 #[test]
