@@ -140,16 +140,16 @@ impl SubRun {
                 Status::Succeeded | Status::Failed | Status::Cancelled => {
                     return Ok(result);
                 }
-                Status::Paused if !self.context.is_cancelled() => {
+                // It came to rest while it was told to stop.
+                _ if self.context.is_cancelled() || left == Some(Duration::ZERO) => {}
+                Status::Paused => {
                     let why = result.pause.map_or_else(String::new, |pause| format!("{pause:?}"));
                     return Err(Stopped::Paused(format!("its run `{}` is paused ({why})", self.run)));
                 }
-                _ => {}
+                _ => self.answered(&result.questions).await,
             }
-            if !self.context.is_cancelled() {
-                self.answered(&result.questions).await;
-            }
-            let inputs = if self.context.is_cancelled() { vec![Input::Cancel] } else { vec![] };
+            let stops = self.context.is_cancelled() || left == Some(Duration::ZERO);
+            let inputs = if stops { vec![Input::Cancel] } else { vec![] };
             driven = self.go_on(&carrier, inputs, &options).await?;
         }
     }

@@ -306,7 +306,7 @@ fn on_a_disk_too() {
 }
 
 proptest! {
-    #![proptest_config(cases(32))]
+    #![proptest_config(cases(20))]
 
     #[test]
     fn whatever_completes_first_the_run_ends_the_same(plan in plans(), seeds in any::<[u64; 2]>()) {

@@ -11,6 +11,7 @@ use ambidex_core::graph::{
 };
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::model::{Model, ModelInfo, Request};
+use ambidex_core::question::Questions;
 use ambidex_core::store::Store;
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{BoxFuture, BoxStream, Context, Error, ErrorKind, Usage};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::graph_world::standings;
+use crate::mortal::Mortal;
 
 /// Calls that were begun, that are under way, and the most that were.
 #[derive(Clone, Default)]
@@ -517,4 +519,20 @@ async fn a_result_that_comes_beside_a_failure_does_not_make_the_run_go_on() {
     }
     assert_eq!(order.lock().unwrap().len(), 4);
     assert!(after.begun() <= 1, "what was good may have led on before the failure was heard of, never after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_is_not_waited_for_whose_answer_would_come_too_late() {
+    let memory = MemoryStore::new();
+    // The time of the node is over while its run, which waits, is let go of.
+    let slow = Mortal::slow_to_release(Arc::new(memory.clone()), Duration::from_millis(100));
+    let engine = Engine::builder().durable_store(slow).build();
+    let inner = Graph::builder("inner").engine(&engine).ask("sure", Source::Value(json!("Sure?")));
+    let graph = Graph::builder("outer").engine(&engine);
+    let graph = graph.graph_node("inner", inner.build().unwrap(), Source::State);
+    let graph = graph.with("inner", |node| node.timeout_ms = Some(50)).build().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), graph.run(json!({}))).await;
+    assert_eq!(ended.expect("nobody answers").unwrap_err().error.code(), "timeout");
+    all_ended(&memory).await;
+    assert!(memory.open(None).await.unwrap().is_empty());
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use ambidex_core::BoxFuture;
 use ambidex_core::around::Around;
@@ -29,12 +30,20 @@ pub struct Mortal {
     left: AtomicU64,
     is_dead: AtomicBool,
     pub died: Notify,
+    release_takes: Duration,
 }
 
 impl Mortal {
     pub fn new(inner: Arc<dyn AnyStore>, death: Death, at: u64) -> Arc<Self> {
         let (left, is_dead) = (AtomicU64::new(at), AtomicBool::new(false));
-        Arc::new(Self { inner, death, left, is_dead, died: Notify::new() })
+        Arc::new(Self { inner, death, left, is_dead, died: Notify::new(), release_takes: Duration::ZERO })
+    }
+
+    /// Lives for ever, and takes its time to let go of a run.
+    pub fn slow_to_release(inner: Arc<dyn AnyStore>, release_takes: Duration) -> Arc<Self> {
+        let (left, is_dead) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+        let death = Death::After;
+        Arc::new(Self { inner, death, left, is_dead, died: Notify::new(), release_takes })
     }
 
     pub fn is_dead(&self) -> bool {
@@ -63,7 +72,13 @@ impl Store for Mortal {
     }
 
     fn release(&self, run: &str, epoch: u64) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.alive(|store| store.release(run, epoch))
+        let (released, takes) = (self.alive(|store| store.release(run, epoch)), self.release_takes);
+        Box::pin(async move {
+            if takes > Duration::ZERO {
+                tokio::time::sleep(takes).await;
+            }
+            released.await
+        })
     }
 
     fn load(&self, run: &str) -> BoxFuture<'static, Result<Stored, StoreError>> {
