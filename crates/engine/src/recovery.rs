@@ -23,10 +23,12 @@ const PAGE: usize = 64;
 /// Runs under way above which none is taken.
 const AT_ONCE: usize = 256;
 
+type Find = dyn Fn(&Definition) -> Option<Runnable> + Send + Sync;
+
 /// What runs are carried out by, and with which options.
 #[derive(Clone)]
 struct Runnables {
-    find: Arc<dyn Fn(&Definition) -> Option<Runnable> + Send + Sync>,
+    find: Arc<Find>,
     options: Arc<dyn Fn() -> RunOptions + Send + Sync>,
 }
 
