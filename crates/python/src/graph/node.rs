@@ -36,6 +36,9 @@ pub(super) struct PythonNode {
     fields: Option<Arc<HashSet<String>>>,
 }
 
+/// An update or a value, items that are sent, targets that are chosen.
+type Said<'py> = (Bound<'py, PyAny>, Vec<(String, Bound<'py, PyAny>)>, Vec<String>);
+
 /// What a function gave.
 enum Given {
     Output(NodeOutput),
@@ -192,8 +195,7 @@ impl PythonNode {
             }
         }
         let made = self.slot.get(py)?.call_method1(pyo3::intern!(py, "output"), (value,))?;
-        let (update, sends, goes): (Bound<'_, PyAny>, Vec<(String, Bound<'_, PyAny>)>, Vec<String>) =
-            made.extract()?;
+        let (update, sends, goes): Said<'_> = made.extract()?;
         let sends =
             sends.into_iter().map(|(to, item)| Ok(Sent { to, item: Arc::new(convert::from_python(&item)?) }));
         let value = Arc::new(self.checked(convert::from_python(&update)?)?);
