@@ -179,7 +179,7 @@ impl StepRow {
 
     /// Whether others may have to look again after it. One that does nothing else is there for that.
     pub(crate) fn stirs(&self) -> bool {
-        self.waits || self.ends || !(self.begins || !self.heard.is_empty())
+        self.waits || self.ends || (!self.begins && self.heard.is_empty())
     }
 }
 

@@ -250,7 +250,7 @@ async fn those_who_wait_hear_of_other_processes(place: Place) {
 async fn many_who_come_at_once_have_it_one_after_another(place: Place) {
     let (store, other) = (place.open().await, place.open().await);
     let turn = |n: usize| {
-        let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+        let store = if n.is_multiple_of(2) { store.clone() } else { other.clone() };
         async move {
             let mut driver = driver(&store, &format!("r{n}"));
             waits(&mut driver, "t", None).await.unwrap();
