@@ -100,6 +100,11 @@ bench-python: ## what a run costs in Python, beside other libraries; under ten m
 	benches/python/install.sh
 	benches/python/run.py --python $(TARGET)/python/bench-venv/bin/python --upstream $(TARGET)/release/ambidex-benches $(BENCH)
 
+.PHONY: bench-steps
+bench-steps: ## what a step of a graph costs in Python, beside LangGraph with its stores; needs a Postgres server
+	benches/python/install.sh
+	benches/python/steps.py --python $(TARGET)/python/bench-venv/bin/python $(STEPS)
+
 .PHONY: docs
 docs: ## write the tables in docs/ that come from the code
 	UPDATE_DOCS=1 $(CARGO) test --locked --quiet -p ambidex-config -p ambidex-core manual

@@ -1,0 +1,1 @@
+"""What a step of a graph costs, beside LangGraph. `../steps.py` runs it."""
