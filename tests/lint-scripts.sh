@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-mapfile -t shell < <(git ls-files '*.sh' .ci/run)
+# What examples look at is data, and broken where they say so.
+mapfile -t shell < <(git ls-files '*.sh' .ci/run ':!examples/codereview')
 mapfile -t python < <(git ls-files '*.py')
 mapfile -t node < <(git ls-files '*.mjs')
 for file in "${shell[@]}"; do bash -n "$file"; done
