@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, is_typeddict
 
 from .errors import UsageError
 from .tools.arguments import Convert, Mismatch
@@ -31,6 +31,8 @@ class StateType:
         self.fields: list[str] | None = None
         self.reducers: dict[str, str] = {}
         self.hints: dict[str, Any] = {}
+        # Whether there are objects of it: what a TypedDict describes are dicts.
+        self._is_class = isinstance(kind, type) and kind is not dict and not is_typeddict(kind)
         self._converters: dict[str, Convert] = {}
         self._defaults: dict[str, Any] = {}
         if kind is None or kind is dict or getattr(kind, "__origin__", None) is dict:
@@ -125,7 +127,7 @@ class StateType:
             self.check_names("the state", given)
             if self.make is not None and not self._is_open:
                 given = self.make(self._plain("the state", dict(given)))
-        elif self.kind is None or not isinstance(self.kind, type) or not isinstance(given, self.kind):
+        elif not self._is_class or not isinstance(given, self.kind):
             raise UsageError(
                 f"a graph's run begins with a {self.name} or a dict of its fields, not {given!r}"
             )

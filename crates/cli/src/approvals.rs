@@ -234,7 +234,10 @@ pub fn describe(question: &Asked, paint: Paint, width: usize) -> String {
     let head = match question.why {
         Why::Reply => "A model's reply is wanted.".to_owned(),
         Why::Approval => format!("May `{}` run?", question.tool),
-        Why::InDoubt => format!("Did `{}` happen? It was under way when its process ended.", question.tool),
+        Why::InDoubt => format!(
+            "May `{}` run again? It was under way when its process ended, and may have happened.",
+            question.tool
+        ),
     };
     let bar = paint.yellow("│");
     let mut out = format!("{} {}\n", paint.yellow("╭─"), paint.bold(&printable(&head)));

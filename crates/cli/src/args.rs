@@ -529,7 +529,10 @@ pub enum SchemaOf {
 
 fn status(text: &str) -> Result<ambidex_core::event::Status, String> {
     let value = serde_json::Value::String(text.to_owned());
-    serde_json::from_value(value).map_err(|_| "see `ambidex runs list --help`".into())
+    serde_json::from_value(value).map_err(|_| {
+        let all = "queued, running, waiting, paused, succeeded, failed, cancelled";
+        format!("it is one of {all} (a run that is listed as interrupted is running: nobody drives it)")
+    })
 }
 
 fn dollars(text: &str) -> Result<f64, String> {

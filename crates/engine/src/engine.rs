@@ -213,10 +213,15 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such question, it is closed, or (`Invalid`) this is no answer to it and it stays open: a
-    /// reply that calls a tool that is not there, or does not match a schema; an answer that does not fit a form.
+    /// reply that calls a tool that is not there, or does not match a schema; an answer that does not fit a form, or
+    /// comes after the question's time.
     pub async fn answer(&self, id: &str, mut answer: Answer) -> Result<(), AnswerError> {
         let open = self.questions().open(None).await?;
         if let Some(question) = open.iter().find(|question| question.id == id) {
+            if let Some(due) = question.due.filter(|due| *due <= self.clock().now()) {
+                let text = format!("its time was over at {}", ambidex_core::event::Timestamp(due));
+                return Err(AnswerError::Invalid(text));
+            }
             ambidex_models::human::check(question, &answer).map_err(AnswerError::Invalid)?;
             decides(question, &answer).map_err(AnswerError::Invalid)?;
             answer = crate::form::answer(question, answer).map_err(AnswerError::Invalid)?;

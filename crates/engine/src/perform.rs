@@ -247,11 +247,17 @@ pub(crate) async fn question_until(
     clock: Clock,
     context: Context,
 ) -> Ended {
-    let left = Duration::from_millis(due.saturating_sub(clock.now()));
+    let over = async {
+        // What was due while nobody was there is over at once, and not with the next tick of a timer.
+        let left = Duration::from_millis(due.saturating_sub(clock.now()));
+        if left > Duration::ZERO {
+            tokio::time::sleep(left).await;
+        }
+    };
     tokio::select! {
         biased;
         ended = question(answered, context) => ended,
-        () = tokio::time::sleep(left) => {
+        () = over => {
             let at = ambidex_core::event::Timestamp(due);
             Err(Error::new(ErrorKind::Timeout, format!("nobody answered until {at}"))).into()
         }

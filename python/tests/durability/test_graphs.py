@@ -85,6 +85,17 @@ def test_nodes_of_both_kinds_change_a_state_of_any_type(door: Door, kind: Any) -
     assert result.state == out
 
 
+@pytest.mark.parametrize("given", [[1], "words", 5, None])
+def test_a_run_begins_with_a_state_and_nothing_else(given: Any, door: Door) -> None:
+    class Simple(TypedDict):
+        words: str
+
+    g = ax.Graph(Simple)
+    g.node("one", lambda state: {"words": "some"})
+    with pytest.raises(ax.UsageError, match="a dict of its fields"):
+        door(g.compile(), "run", given)
+
+
 def test_an_object_of_the_states_type_is_an_update(door: Door) -> None:
     g = ax.Graph(Journey)
 

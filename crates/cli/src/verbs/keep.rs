@@ -143,6 +143,13 @@ pub fn what_next(result: &RunResult, place: &str, command: &str, console: &Conso
         ));
         return text;
     }
+    if result.questions.iter().all(|question| question.why == Why::InDoubt) {
+        text.push_str(&format!(
+            "the run waits for a person; it is kept {place}\nIf it happened, say what it gave with --answer JSON; --yes lets it run again, --no REASON leaves it at that:\n  {}",
+            paint.bold(&format!("{command} --answer JSON")),
+        ));
+        return text;
+    }
     text.push_str(&format!(
         "the run waits for a person; it is kept {place}\nAnswer with one of --yes, --no REASON, --edit JSON, --answer JSON:\n  {}",
         paint.bold(&format!("{command} --yes")),

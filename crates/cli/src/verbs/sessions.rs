@@ -3,6 +3,7 @@
 use ambidex_core::event::Timestamp;
 use ambidex_core::session::Session;
 use ambidex_core::thread::ThreadQuery;
+use ambidex_core::{Error, ErrorKind};
 use ambidex_engine::Engine;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,12 @@ pub async fn sessions(
 
 async fn carry_out(verb: &SessionsVerb, engine: &Engine, console: &mut Console) -> Result<Exit, Failure> {
     let sessions = engine.sessions();
-    let failed = |error| Failure::building(&error);
+    let failed = |error: Error| match error.kind() {
+        ErrorKind::NotFound => {
+            Failure::usage(error.message().to_owned()).help("`ambidex sessions list` shows the ids")
+        }
+        _ => Failure::building(&error),
+    };
     match verb {
         SessionsVerb::List { limit, json } => {
             let page = sessions.list(*limit as usize, None).await.map_err(failed)?;

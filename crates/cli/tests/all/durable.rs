@@ -156,10 +156,14 @@ fn a_call_that_may_happen_once_is_put_before_a_person() {
     let child = place.command(&["run", "Go"]).spawn().expect("started");
     desk.keys(1);
     kill(child);
-    place.ambidex(&["runs", "resume", "@last"]).ends(3).says("Did `desk` happen?").says("runs resume run_");
+    place
+        .ambidex(&["runs", "resume", "@last"])
+        .ends(3)
+        .says("May `desk` run again?")
+        .says("runs resume run_");
     assert_eq!(desk.keys(1).len(), 1, "it was repeated without a word");
     assert_eq!(only_run(&place)["status"], "waiting");
-    place.ambidex(&["runs", "show", "@last"]).ends(0).prints("Did `desk` happen?");
+    place.ambidex(&["runs", "show", "@last"]).ends(0).prints("May `desk` run again?");
     let edit = ["runs", "resume", "@last", "--edit", "{\"id\": \"8\"}"];
     place.ambidex(&edit).ends(2).says("the run asks whether a call happened");
     place.ambidex(&["runs", "resume", "@last", "--answer", "it did"]).ends(0).prints("it did");
