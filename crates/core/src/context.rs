@@ -55,17 +55,22 @@ pub struct RunScope {
     pub caller: Option<Caller>,
     /// How many runs this one is inside of.
     pub depth: u32,
-    /// What runs that effects started have used.
-    pub spent: Arc<Spent>,
+    /// What effects say of runs that they started.
+    pub reports: Arc<Reports>,
 }
 
-/// What runs have used that effects of a run started, until those end.
+/// What effects of a run tell its driver beside their results.
 #[derive(Default)]
-pub struct Spent(Mutex<Vec<(Arc<str>, Usage)>>);
+pub struct Reports {
+    /// What runs have used that effects started, until those end.
+    spent: Mutex<Vec<(Arc<str>, Usage)>>,
+    /// Why a run that an effect started cannot be driven on.
+    stuck: Mutex<Option<Error>>,
+}
 
-impl Spent {
+impl Reports {
     fn add(&self, effect: &Arc<str>, usage: &Usage) {
-        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         match spent.iter_mut().find(|(of, _)| of == effect) {
             Some((_, sum)) => sum.add(usage),
             None => spent.push((effect.clone(), *usage)),
@@ -73,10 +78,15 @@ impl Spent {
     }
 
     /// What those of this effect used, which is over.
-    pub fn take(&self, effect: &str) -> Option<Usage> {
-        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn take_usage(&self, effect: &str) -> Option<Usage> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let at = spent.iter().position(|(of, _)| **of == *effect)?;
         Some(spent.swap_remove(at).1)
+    }
+
+    /// Why the driver must not go on with what its effects end with.
+    pub fn take_stuck(&self) -> Option<Error> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -114,7 +124,7 @@ impl RunScope {
             threads: self.threads.clone(),
             caller: self.caller.clone(),
             depth: self.depth,
-            spent: self.spent.clone(),
+            reports: self.reports.clone(),
         }
     }
 }
@@ -264,7 +274,13 @@ impl Context {
 
     /// Counts what a run has used that this effect started, as used by this one's.
     pub fn spend(&self, usage: &Usage) {
-        self.scope.run.spent.add(&self.scope.effect, usage);
+        self.scope.run.reports.add(&self.scope.effect, usage);
+    }
+
+    /// Says that a run which this effect started cannot be driven on. That is no result of the effect: it ends the
+    /// driver of this one's run, whatever the effect ends with.
+    pub fn stuck(&self, why: Error) {
+        *self.scope.run.reports.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
     /// How many runs this one's is inside of.

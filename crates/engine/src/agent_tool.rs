@@ -84,7 +84,8 @@ impl Tool for AgentTool {
             grant: None,
         };
         Box::pin(async move {
-            let result = run.succeeded().await?;
+            // Called again, it would find the same run, which has ended.
+            let result = run.succeeded().await.map_err(|error| error.retryable(false))?;
             Ok(result.output.map_or(ToolOutput::Text(result.text), ToolOutput::Json))
         })
     }

@@ -99,7 +99,7 @@ impl RunHandle {
             threads: Some(engine.blocking_threads().clone()),
             caller: options.caller.clone(),
             depth,
-            spent: Arc::default(),
+            reports: Arc::default(),
         });
         let mailbox = Arc::new(Mailbox::default());
         let above = options.token.as_ref().or_else(|| options.parent.as_ref().map(Context::token));

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambidex_core::store::{AnyStore, Lease, StoreError};
+use ambidex_core::store::{AnyStore, Lease, RunQuery, StoreError};
 use ambidex_core::{BoxFuture, Error, ErrorKind};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -51,11 +51,19 @@ pub(crate) struct Durable {
     term: Term,
     /// A run of this engine was let go of.
     pub(crate) released: Arc<Notify>,
+    /// A run of this engine came to rest or to its end: there is room for another.
+    pub(crate) ended: Notify,
 }
 
 impl Durable {
     pub(crate) fn new(store: Arc<dyn AnyStore>, term: Term) -> Self {
-        Self { store, owner: Owner::here().to_string().into(), term, released: Arc::default() }
+        Self {
+            store,
+            owner: Owner::here().to_string().into(),
+            term,
+            released: Arc::default(),
+            ended: Notify::new(),
+        }
     }
 
     pub(crate) fn lease(&self, now: u64) -> Lease {
@@ -136,6 +144,13 @@ impl HeldLease {
         }
     }
 
+    /// The batch was not stored, as far as is known.
+    pub(crate) fn refused(&mut self, error: &StoreError) {
+        if !matches!(error, StoreError::Unavailable(_) | StoreError::Broken(_)) {
+            self.committing = None;
+        }
+    }
+
     /// Renews the lease for as long as it is polled, and resolves when the run is no longer ours. Dropping the future
     /// loses nothing.
     pub(crate) async fn lost(&mut self) -> Error {
@@ -207,15 +222,25 @@ impl HeldLease {
     }
 
     /// Lets go of a run that rests. Where that fails, the lease runs out by itself.
-    pub(crate) async fn release(self, rests: bool) {
-        drop(self.renewing);
-        if self.is_held {
+    pub(crate) async fn release(mut self, rests: bool) {
+        self.renewing = None;
+        if self.is_held || self.is_stored().await {
             drop(self.store.release(&self.run, self.epoch).await);
             if rests {
                 // Answered at the last moment, it was not to be had for who heard of that.
                 self.released.notify_one();
             }
         }
+    }
+
+    /// Whether a first batch was written although its commit failed. The lease it carried tells: the epoch alone may be
+    /// that of another, who has begun a run of the same name.
+    async fn is_stored(&mut self) -> bool {
+        let Some(until) = self.committing else { return false };
+        let query = RunQuery { run: Some(self.run.to_string()), ..RunQuery::default() };
+        let Ok(page) = self.store.runs(query).await else { return false };
+        let own = Lease { owner: self.owner.clone(), until };
+        page.runs.iter().any(|row| row.epoch == self.epoch && row.lease.as_ref() == Some(&own))
     }
 }
 

@@ -8,6 +8,9 @@ use ambidex_core::definition::Definition;
 use ambidex_core::record::RecordKind;
 use ambidex_core::store::RunQuery;
 use ambidex_core::{Error, ErrorKind};
+use futures_util::stream::{self, StreamExt};
+use indexmap::IndexMap;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{OnWaiting, RunOptions};
@@ -18,10 +21,14 @@ use crate::resume;
 
 /// From one look at the store to the next, where nothing calls for one earlier.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Runs taken at a time.
-const PAGE: usize = 64;
 /// Runs under way above which none is taken.
 const AT_ONCE: usize = 256;
+/// Runs looked up and claimed beside each other: a store writes what is claimed together together.
+const BESIDE: usize = 64;
+/// Of a kind tidied at a time: whoever writes meanwhile does not wait for long.
+const TIDIED: usize = 64;
+/// From one time to the next, where there is little to tidy.
+const TIDY: Duration = Duration::from_secs(1);
 
 type Find = dyn Fn(&Definition) -> Option<Runnable> + Send + Sync;
 
@@ -59,6 +66,21 @@ pub struct Swept {
 #[derive(Default)]
 struct Sweep {
     left: HashSet<String>,
+    /// There may be more than the last look took.
+    more: bool,
+}
+
+impl Sweep {
+    fn leave(&mut self, runs: Vec<String>, error: &Error, swept: &mut Swept) {
+        // Somebody was faster, or the store is busy with something else.
+        if error.is_retryable() {
+            return;
+        }
+        for run in runs {
+            self.left.insert(run.clone());
+            swept.left.push((run, error.message().to_owned()));
+        }
+    }
 }
 
 impl Engine {
@@ -109,16 +131,20 @@ impl Engine {
 
     async fn keep_sweeping(&self, runnables: Runnables) {
         let Some(durable) = self.durable() else { return };
-        let (mut sweep, mut seen) = (Sweep::default(), 0);
+        let (mut sweep, mut seen, mut tidy) = (Sweep::default(), 0, Instant::now());
         loop {
-            // In small portions: whoever writes meanwhile does not wait for long.
-            if let Err(error) = self.tidy(PAGE).await {
-                tracing::warn!(%error, "the store cannot be tidied");
+            if Instant::now() >= tidy {
+                match self.tidy(TIDIED).await {
+                    Ok(tidied) if tidied >= TIDIED as u64 => {}
+                    Ok(_) => tidy = Instant::now() + TIDY,
+                    Err(error) => {
+                        tidy = Instant::now() + TIDY;
+                        tracing::warn!(%error, "the store cannot be tidied");
+                    }
+                }
             }
             let mut wait = SWEEP;
             match self.sweep(&mut sweep, &runnables).await {
-                // There may be more.
-                Ok(swept) if swept.taken.len() >= PAGE => continue,
                 Ok(swept) => {
                     if let Some(next) = swept.next {
                         let left = Duration::from_millis(next.saturating_sub(self.clock().now()));
@@ -130,7 +156,11 @@ impl Engine {
                 }
                 Err(error) => tracing::warn!(%error, "the store cannot be swept"),
             }
+            if sweep.more && self.room() > 0 {
+                continue;
+            }
             tokio::select! {
+                () = durable.ended.notified(), if sweep.more => {}
                 () = tokio::time::sleep(wait) => {}
                 now = durable.store.answers_after(seen) => seen = now,
                 () = durable.released.notified() => {}
@@ -138,41 +168,86 @@ impl Engine {
         }
     }
 
+    /// Runs that may be taken now.
+    fn room(&self) -> usize {
+        AT_ONCE.saturating_sub(self.active_runs())
+    }
+
     async fn sweep(&self, sweep: &mut Sweep, runnables: &Runnables) -> Result<Swept, Error> {
         let durable = self.durable().ok_or_else(no_store)?;
-        let room = PAGE.min(AT_ONCE.saturating_sub(self.active_runs()));
-        let limit = room + sweep.left.len();
-        let found = durable.store.claimable(self.clock().now(), limit.max(1)).await.map_err(store_error)?;
+        sweep.more = false;
+        let room = self.room();
+        let limit = (room + sweep.left.len()).max(1);
+        let found = durable.store.claimable(self.clock().now(), limit).await.map_err(store_error)?;
+        let is_cut = found.runs.len() >= limit;
         let mut swept = Swept { next: found.next, ..Swept::default() };
-        for run in found.runs {
-            if swept.taken.len() >= room {
-                break;
-            }
-            if sweep.left.contains(&run) {
-                continue;
-            }
-            match self.take_over(&run, runnables).await {
-                Ok(true) => swept.taken.push(run),
-                Ok(false) => {}
-                // Somebody was faster, or the store is busy with something else.
-                Err(error) if error.is_retryable() => {}
-                Err(error) => {
-                    sweep.left.insert(run.clone());
-                    swept.left.push((run, error.message().to_owned()));
+        let mut ready = found.runs;
+        ready.retain(|run| !sweep.left.contains(run));
+        if room > 0 {
+            let mut families = self.families(ready, sweep, &mut swept).await.into_iter();
+            while swept.taken.len() < room {
+                let some: Vec<_> = families.by_ref().take(room - swept.taken.len()).collect();
+                if some.is_empty() {
+                    break;
                 }
+                self.take_over_all(some, runnables, sweep, &mut swept).await;
             }
         }
+        // Where none could be taken, it is in vain to look at the same again at once.
+        sweep.more = is_cut && (room == 0 || !swept.taken.is_empty());
         Ok(swept)
     }
 
-    /// False where somebody drives the run already.
-    async fn take_over(&self, run: &str, runnables: &Runnables) -> Result<bool, Error> {
+    /// Runs by the root whose driver drives them on, in their order: it is to be taken over once.
+    async fn families(
+        &self,
+        runs: Vec<String>,
+        sweep: &mut Sweep,
+        swept: &mut Swept,
+    ) -> IndexMap<String, Vec<String>> {
+        let looked_up = runs.into_iter().map(|run| {
+            let engine = self.clone();
+            Box::pin(async move { (engine.root(&run).await, run) })
+        });
+        let mut looked_up = stream::iter(looked_up).buffered(BESIDE);
+        let mut families: IndexMap<_, Vec<_>> = IndexMap::new();
+        while let Some((root, run)) = looked_up.next().await {
+            match root {
+                Ok(root) => families.entry(root).or_default().push(run),
+                Err(error) => sweep.leave(vec![run], &error, swept),
+            }
+        }
+        families
+    }
+
+    async fn take_over_all(
+        &self,
+        families: Vec<(String, Vec<String>)>,
+        runnables: &Runnables,
+        sweep: &mut Sweep,
+        swept: &mut Swept,
+    ) {
+        let taken = families.into_iter().map(|(root, runs)| {
+            let (engine, runnables) = (self.clone(), runnables.clone());
+            Box::pin(async move { (engine.take_over(&root, runs.contains(&root), &runnables).await, runs) })
+        });
+        let mut taken = stream::iter(taken).buffer_unordered(BESIDE);
+        while let Some((taken, mut runs)) = taken.next().await {
+            match taken {
+                Ok(true) => swept.taken.push(runs.swap_remove(0)),
+                Ok(false) => {}
+                Err(error) => sweep.leave(runs, &error, swept),
+            }
+        }
+    }
+
+    /// False where somebody drives the run already. `is_ready`: the store has said that it is to be had.
+    async fn take_over(&self, root: &str, is_ready: bool, runnables: &Runnables) -> Result<bool, Error> {
         let durable = self.durable().ok_or_else(no_store)?;
-        let root = self.root(run).await?;
-        if root != run && self.is_driven(&root).await? {
+        if !is_ready && self.is_driven(root).await? {
             return Ok(false);
         }
-        let stored = durable.store.load(&root).await.map_err(store_error)?;
+        let stored = durable.store.load(root).await.map_err(store_error)?;
         let definition = &*stored.definition.definition;
         let runnable = (runnables.find)(definition).ok_or_else(|| {
             let kind = if definition.graph().is_some() { "graph" } else { "agent" };
@@ -180,8 +255,10 @@ impl Engine {
             Error::new(ErrorKind::ConfigInvalid, text)
         })?;
         let options = RunOptions { on_waiting: OnWaiting::Rest, ..(runnables.options)() };
-        let mut handle = resume::go_on(&runnable.carrier(), &root, vec![], &options, false).await?;
-        handle.detach();
+        let prepared =
+            resume::prepare_loaded(&runnable.carrier(), root, stored, vec![], &options, false).await?;
+        let (handle, run_loop, inputs) = prepared;
+        handle.driven(run_loop, inputs).detach();
         Ok(true)
     }
 

@@ -4,6 +4,7 @@ use ambidex_core::record::{Input, Refused};
 use ambidex_core::run::Run;
 use ambidex_core::store::{Lease, Stored};
 use ambidex_core::{Error, ErrorKind};
+use tokio::runtime::Handle;
 
 use crate::agent::RunOptions;
 use crate::carrier::Carrier;
@@ -40,9 +41,24 @@ pub(crate) async fn prepare(
     options: &RunOptions,
     watched: bool,
 ) -> Result<(RunHandle, Box<RunLoop>, Vec<Input>), Error> {
+    let stored = carrier.engine().store().load(run).await.map_err(store_error)?;
+    prepare_loaded(carrier, run, stored, inputs, options, watched).await
+}
+
+/// The same of a run that was loaded just now.
+///
+/// # Errors
+/// As [`go_on`].
+pub(crate) async fn prepare_loaded(
+    carrier: &Carrier,
+    run: &str,
+    stored: Stored,
+    inputs: Vec<Input>,
+    options: &RunOptions,
+    watched: bool,
+) -> Result<(RunHandle, Box<RunLoop>, Vec<Input>), Error> {
     let engine = carrier.engine();
     let (store, now) = (engine.store(), engine.clock().now());
-    let stored = store.load(run).await.map_err(store_error)?;
     let carrier = carrier.pinned_as(&stored.definition)?;
     let epoch = match engine.durable() {
         Some(durable) => durable.claim(run, now).await,
@@ -50,14 +66,51 @@ pub(crate) async fn prepare(
         None => store.claim(run, Lease { owner: "".into(), until: 0 }, now).await,
     };
     let epoch = epoch.map_err(store_error)?;
-    // Again: the run may have gone on until it was claimed.
-    let stored = store.load(run).await.map_err(store_error)?;
-    let stored = run_of(carrier.engine(), run, stored).await?;
+    let mut claimed = Claimed { engine, run, epoch, is_driven: false };
+    let stored = run_of(engine, run, whole(engine, run, stored).await?).await?;
     let (handle, run_loop) =
         RunHandle::prepare(carrier, run.into(), Some((stored, epoch)), options, watched)?;
+    claimed.is_driven = true;
     let mut all = vec![Input::Claim];
     all.extend(inputs);
     Ok((handle, run_loop, all))
+}
+
+/// Of nobody who drives it yet. Dropped before, it is let go of, so that others need not wait for its lease.
+struct Claimed<'a> {
+    engine: &'a Engine,
+    run: &'a str,
+    epoch: u64,
+    is_driven: bool,
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if !self.is_driven
+            && let Some(durable) = self.engine.durable()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let released = durable.store.release(self.run, self.epoch);
+            self.engine.runs().spawn_on(async move { drop(released.await) }, &runtime);
+        }
+    }
+}
+
+/// With what was stored until the run was claimed.
+async fn whole(engine: &Engine, run: &str, mut stored: Stored) -> Result<Stored, Error> {
+    let Some(durable) = engine.durable() else {
+        return engine.store().load(run).await.map_err(store_error);
+    };
+    let covered = stored.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+    loop {
+        let next = stored.records.last().map_or(covered, |record| record.seq + 1);
+        let records = durable.store.records(run, next, PAGE).await.map_err(store_error)?;
+        let is_last = records.len() < PAGE;
+        stored.records.extend(records);
+        if is_last {
+            return Ok(stored);
+        }
+    }
 }
 
 /// The run that was stored. A snapshot that is of no use is done without: the records are the truth.

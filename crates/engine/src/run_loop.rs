@@ -139,7 +139,11 @@ impl RunLoop {
         self.in_flight.clear();
         self.tools.shutdown().await;
         if let Some(lease) = self.lease.take() {
-            lease.release(driven.is_ok()).await;
+            // Boxed: runs without a lease are not to be bigger for it.
+            Box::pin(lease.release(driven.is_ok())).await;
+        }
+        if let Some(durable) = self.carrier.engine().durable() {
+            durable.ended.notify_one();
         }
         self.mailbox.close();
         driven.map_err(|error| self.stored_still(error))?;
@@ -277,10 +281,14 @@ impl RunLoop {
         self.note_fresh(&records);
         let saved = self.events.as_ref().and_then(|_| self.checkpoint(&records));
         let batch = self.batch(records);
-        self.store(expected, batch).await.map_err(Unstored::Store)?;
+        let stored = self.store(expected, batch).await;
         if let Some(lease) = &mut self.lease {
-            lease.stored();
+            match &stored {
+                Ok(()) => lease.stored(),
+                Err(error) => lease.refused(error),
+            }
         }
+        stored.map_err(Unstored::Store)?;
         if matches!(self.run.phase(), Phase::Finished(_)) {
             // Let go of with its end.
             self.lease = None;
@@ -557,9 +565,12 @@ impl RunLoop {
     /// What an effect's end means for the run.
     fn take(&mut self, done: Done, inputs: &mut Vec<Input>) -> Result<(), Error> {
         let Done { effect, attempt, ended } = done;
+        if let Some(error) = self.scope.reports.take_stuck() {
+            return Err(error);
+        }
         inputs.push(match ended {
             Ended::Result(result) => {
-                let result = match self.scope.spent.take(effect.as_str()) {
+                let result = match self.scope.reports.take_usage(effect.as_str()) {
                     None => *result,
                     Some(usage) => (*result)
                         .map(|output| Output::Spent { output: Box::new(output), usage: Box::new(usage) })

@@ -89,6 +89,7 @@ impl Drop for Driven {
 
 impl SubRun {
     /// As an effect that cannot pause its run has it: whatever is no success is an error. What the run used counts.
+    /// Where it cannot be driven on, what the effect makes of that is not recorded.
     pub(crate) async fn succeeded(self) -> Result<RunResult, Error> {
         let (context, run) = (self.context.clone(), self.run.clone());
         match Box::pin(self.ended()).await {
@@ -100,7 +101,12 @@ impl SubRun {
                     None => Ok(result),
                 }
             }
-            Err(Stopped::Failed(error) | Stopped::Driver(error)) => Err(error),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(Stopped::Driver(error)) => {
+                context.stuck(error.clone().context(format!("the run `{run}`")));
+                // Nothing comes of trying again: the driver of this effect is to end with it.
+                Err(error.retryable(false))
+            }
             Err(Stopped::Paused(why)) => {
                 let text = format!("{why}; raise what it may use, or resume `{run}` by itself");
                 Err(Error::new(ErrorKind::BudgetReached, text))
@@ -132,7 +138,10 @@ impl SubRun {
         };
         let mut left = self.limit;
         loop {
-            let result = self.rested(driven, &own, &mut left).await?;
+            let result = match self.rested(driven, &own, &mut left).await {
+                Err(Stopped::Driver(error)) => return self.ended_before(&carrier, error).await,
+                rested => rested?,
+            };
             match result.status {
                 Status::Succeeded | Status::Failed | Status::Cancelled if left == Some(Duration::ZERO) => {
                     return Err(Stopped::Failed(self.timed_out().with_usage(result.usage)));
@@ -152,6 +161,16 @@ impl SubRun {
             let inputs = if stops { vec![Input::Cancel] } else { vec![] };
             driven = self.go_on(&carrier, inputs, &options).await?;
         }
+    }
+
+    /// A child that was begun by an earlier call of the same effect, in this process: it came to what it came to then.
+    async fn ended_before(&mut self, carrier: &Carrier, error: Error) -> Result<RunResult, Stopped> {
+        if !std::mem::replace(&mut self.known, true)
+            && let Ok(Some(Found::Ended(result))) = self.found(carrier).await
+        {
+            return Ok(*result);
+        }
+        Err(Stopped::Driver(error))
     }
 
     /// The child as an earlier process, or this one, left it.

@@ -7,16 +7,18 @@ use ambidex_core::definition::Approval;
 use ambidex_core::event::Status;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::{Answer, Questions};
+use ambidex_core::record::{Record, RecordKind};
 use ambidex_core::run::Run;
-use ambidex_core::store::Store;
+use ambidex_core::store::{RunIndex, RunQuery, Store};
 use ambidex_core::tool::EffectClass;
 use ambidex_core::{Error, ErrorKind};
 use ambidex_engine::merge::Actor;
-use ambidex_engine::{Agent, ApprovalPolicy, Engine, RunOptions, Team};
+use ambidex_engine::{Agent, ApprovalPolicy, Clock, Engine, RunOptions, Team};
 use serde_json::json;
 
 use crate::support::{Planned, World, call, until};
 use crate::team_world::{Says, agent, judge};
+use crate::watched_store::Watched;
 
 fn options() -> RunOptions {
     RunOptions { id: Some("run".into()), ..RunOptions::default() }
@@ -60,6 +62,52 @@ async fn an_agent_that_fails_is_a_call_that_failed_and_costs_what_it_cost() {
     let result = boss.run("go").await.unwrap();
     assert!(result.text.contains("not this") && result.text.contains("fine"), "{}", result.text);
     assert_eq!(result.usage.input_tokens, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_failure_may_be_tried_again_is_called_once() {
+    let engine = Engine::default();
+    let failing = Says::new(|_, _| Err(Error::new(ErrorKind::ToolFailed, "not now").retryable(true)));
+    let boss =
+        supervisor(&engine, [agent(&engine, "ann", &failing), agent(&engine, "ben", &Says::text("fine"))]);
+    let result = boss.run("go").await.unwrap();
+    assert!(result.text.contains("not now") && result.text.contains("fine"), "{}", result.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_befalls_the_driver_of_an_agent_is_no_result_of_the_call() {
+    for commits in 0..4 {
+        let store = MemoryStore::new();
+        let watched = Watched::around(Arc::new(store.clone()));
+        let engine = Engine::builder().durable_store(watched.clone()).clock(Clock::system()).build();
+        let (ann, ben) = (Says::text("from ann"), Says::text("from ben"));
+        let boss = supervisor(&engine, [agent(&engine, "ann", &ann), agent(&engine, "ben", &ben)]);
+        *watched.fails.lock().unwrap() = Some(("run/t0.0".to_owned(), commits));
+        let ran = boss.run_with("go", options()).await;
+        engine.idle().await;
+        if let Ok(result) = ran {
+            assert!(commits > 1 && result.text.contains("from ann"), "{commits}: {}", result.text);
+            return;
+        }
+        assert_eq!(ran.unwrap_err().error.code(), "store_failed", "{commits}");
+        let records = store.records("run", 0, 100).await.unwrap();
+        let of_ann = |record: &&Record| matches!(&record.kind, RecordKind::Result { effect, .. } if effect.as_str() == "t0.0");
+        assert_eq!(records.iter().filter(of_ann).count(), 0, "{commits}: {records:?}");
+        for row in store.runs(RunQuery::default()).await.unwrap().runs {
+            assert_eq!(row.lease, None, "{commits}: {}", row.id);
+        }
+        *watched.fails.lock().unwrap() = None;
+        let known = boss.clone();
+        let swept = engine.recover_once(move |of| (of.name() == "boss").then(|| known.clone().into())).await;
+        assert_eq!(swept.unwrap().left, vec![], "{commits}");
+        engine.idle().await;
+        for run in ["run", "run/t0.0", "run/t0.1"] {
+            let stored = store.load(run).await.unwrap();
+            let run = Run::fold(run, stored.definition, &stored.records).unwrap();
+            assert_eq!(run.status(), Status::Succeeded, "{commits}: {}", run.id());
+        }
+    }
+    panic!("the agent never came to its end");
 }
 
 #[tokio::test(start_paused = true)]

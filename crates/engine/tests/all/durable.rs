@@ -15,6 +15,7 @@ use ambidex_engine::{Agent, ApprovalPolicy, Clock, Engine, OnWaiting, Owner, Run
 use ambidex_tools::FunctionTool;
 use serde_json::json;
 
+use crate::breaking::Breaking;
 use crate::late::Late;
 use crate::support::{Planned, call};
 
@@ -130,6 +131,36 @@ async fn who_starts_a_run_that_is_there_takes_nothing_from_its_driver() {
     assert_eq!(world.row("r").await.lease, lease);
     assert_eq!(handle.outcome().await.unwrap().status, Status::Succeeded);
     assert_eq!(world.begun.load(SeqCst), 1);
+}
+
+/// Starts a run through a store that breaks at its first commit.
+async fn begun_in_vain(world: &World, writes_it: bool) {
+    let store = Breaking::after(Arc::new(world.store.clone()), 0, writes_it);
+    let engine = Engine::builder().durable_store(store).clock(world.clock).build();
+    let agent = world.agent(&engine, "a", MINUTE, Approval::Allow);
+    assert_eq!(agent.run_with("go", named("r")).await.unwrap_err().error.code(), "store_failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_commit_that_failed_and_was_written_leaves_no_lease() {
+    let world = World::new();
+    begun_in_vain(&world, true).await;
+    assert_eq!((world.row("r").await.lease, world.row("r").await.status), (None, Status::Running));
+    assert_eq!(world.store.claimable(world.clock.now(), 10).await.unwrap().runs, ["r"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_commit_that_failed_takes_nothing_from_who_has_a_run_of_that_name() {
+    let world = World::new();
+    let engine = world.engine();
+    let agent = world.agent(&engine, "a", MINUTE, Approval::Allow);
+    let handle = agent.start_unwatched("go", named("r")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lease = world.row("r").await.lease;
+    assert!(lease.is_some());
+    begun_in_vain(&world, false).await;
+    assert_eq!(world.row("r").await.lease, lease);
+    assert_eq!(handle.outcome().await.unwrap().status, Status::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,16 @@
 //! Agents that hand a conversation on.
 
+use std::sync::Arc;
+
 use ambidex_core::ErrorKind;
+use ambidex_core::memory::MemoryStore;
 use ambidex_core::message::{Part, Role};
-use ambidex_engine::{Agent, Engine, Handoff, Passed, RunOptions};
+use ambidex_engine::{Agent, Engine, Handoff, HandoffResult, Passed, RunOptions};
 use ambidex_models::scripted::{ScriptedModel, Turn, When};
 use serde_json::json;
 
 use crate::support::heard;
+use crate::watched_store::Watched;
 
 fn scripted(engine: &Engine, name: &str, model: ScriptedModel) -> Agent {
     Agent::builder()
@@ -58,6 +62,21 @@ async fn the_conversation_goes_on_with_another_agent() {
         assert_eq!(child.parent(), Some(&*run.run));
         assert!(child.usage().output_tokens > 0 && child.usage().output_tokens < run.usage.output_tokens);
     }
+}
+
+#[tokio::test]
+async fn what_befalls_the_driver_of_an_agent_is_no_end_of_the_conversation() {
+    let watched = Watched::around(Arc::new(MemoryStore::new()));
+    let engine = Engine::builder().durable_store(watched.clone()).build();
+    let desk = desk(&engine, Passed::All);
+    *watched.fails.lock().unwrap() = Some(("r/talk#1".to_owned(), 1));
+    let options = RunOptions { id: Some("r".into()), ..RunOptions::default() };
+    let error = desk.run_with("I paid twice", None, options).await.unwrap_err();
+    assert_eq!((error.error.code(), error.error.is_retryable()), ("store_failed", true), "{}", error.error);
+    *watched.fails.lock().unwrap() = None;
+    let resumed = desk.resume("r", vec![], RunOptions::default()).await.unwrap();
+    let result = HandoffResult::of(resumed.outcome().await.unwrap());
+    assert_eq!((&*result.agent, &*result.text), ("billing", "You said: I paid twice"));
 }
 
 #[tokio::test]
