@@ -45,7 +45,7 @@ impl Town {
             .name("a")
             .model(Planned::new(vec![vec![call("work", json!({ "ms": ms }))]]))
             .approvals(ApprovalPolicy { idempotent: Approval::Ask, ..ApprovalPolicy::default() })
-            .tool(self.world.tool("work", EffectClass::Idempotent))
+            .tool(self.world.tool("work", EffectClass::Idempotent).concurrency(1000))
             .build()
             .unwrap()
     }
@@ -110,6 +110,7 @@ async fn children_that_can_go_on_drive_their_root_once() {
         .engine(&town.engine)
         .graph_node("one", asks("one"), Source::State)
         .graph_node("two", asks("two"), Source::State)
+        .start(["one", "two"])
         .build()
         .unwrap();
     let waiting = graph.run_with(json!({}), named("r")).await.unwrap();
