@@ -77,7 +77,8 @@ impl Tool for AgentTool {
             carrier: Carrier::Agent(self.agent.runtime.clone()),
             run,
             input: vec![Message::user(task)].into(),
-            known: context.attempt() > 1,
+            // Another attempt of the call, in this process too, goes on with what there is.
+            known: !context.is_detached(),
             context,
             budget: Budget::default(),
             limit: None,

@@ -133,9 +133,10 @@ impl Engine {
         let Some(durable) = self.durable() else { return };
         let (mut sweep, mut seen, mut tidy) = (Sweep::default(), 0, Instant::now());
         loop {
+            let mut is_behind = false;
             if Instant::now() >= tidy {
                 match self.tidy(TIDIED).await {
-                    Ok(tidied) if tidied >= TIDIED as u64 => {}
+                    Ok(tidied) if tidied >= TIDIED as u64 => is_behind = true,
                     Ok(_) => tidy = Instant::now() + TIDY,
                     Err(error) => {
                         tidy = Instant::now() + TIDY;
@@ -156,7 +157,7 @@ impl Engine {
                 }
                 Err(error) => tracing::warn!(%error, "the store cannot be swept"),
             }
-            if sweep.more && self.room() > 0 {
+            if is_behind || (sweep.more && self.room() > 0) {
                 continue;
             }
             tokio::select! {

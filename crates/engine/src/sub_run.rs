@@ -97,7 +97,8 @@ impl SubRun {
                 context.spend(&result.usage);
                 match &result.error {
                     Some(_) if context.is_cancelled() => Err(Error::cancelled()),
-                    Some(error) => Err(error.clone()),
+                    // It has ended: another attempt would find it as it is.
+                    Some(error) => Err(error.clone().retryable(false)),
                     None => Ok(result),
                 }
             }
