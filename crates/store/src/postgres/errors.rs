@@ -9,8 +9,11 @@ use crate::rows::{Reading, damaged, newer};
 /// Whether an error ends the connection, or there is none.
 pub(super) fn is_of_the_connection(error: &Error) -> bool {
     match error.code() {
-        // Class 57P: the server is going down, or coming up.
-        Some(state) => state.code().starts_with("57P") || state.code().starts_with("08"),
+        // Class 57P: the server is going down, or coming up. 25P03: it did not wait for the rest of a transaction.
+        Some(state) => {
+            let code = state.code();
+            code.starts_with("57P") || code.starts_with("08") || code == "25P03"
+        }
         None => true,
     }
 }
@@ -31,7 +34,7 @@ pub(super) fn of_postgres(reading: &Reading, error: &Error) -> StoreError {
         return unreachable(reading, said);
     };
     let (kind, problem, remedy) = match (&state[..2], state) {
-        ("08", _) | (_, "57P01" | "57P02" | "57P03") => return unreachable(reading, said),
+        ("08", _) | (_, "25P03" | "57P01" | "57P02" | "57P03") => return unreachable(reading, said),
         (_, "53100") => {
             let remedy = "Nothing of it was stored. Make room there; the store goes on by itself then";
             (FailureKind::Full, format!("the server's disk is full ({said})"), remedy.into())

@@ -41,6 +41,10 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("forget_runs", 2),
 ];
 
+/// How long the server waits for the rest of a transaction, which is sent without waiting for anything. Who stands still
+/// in the middle of it would keep his runs locked from those who take them over. Less than a lease should be.
+const STILL: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Copy)]
 pub(super) enum Function {
     CommitBatch,
@@ -140,7 +144,9 @@ impl Address {
             }
         });
         let schema = &self.schema;
-        client.batch_execute(&format!("SET search_path = {schema}")).await.map_err(failed)?;
+        let still = STILL.as_millis();
+        let set_up = format!("SET search_path = {schema}; SET idle_in_transaction_session_timeout = {still}");
+        client.batch_execute(&set_up).await.map_err(failed)?;
         let mut functions = Vec::new();
         if let Role::Writer { waits_for_disk, .. } = role {
             self.migrate(&client).await?;

@@ -8,6 +8,10 @@ use ambidex_core::record::RecordKind;
 use ambidex_core::store::{AnyStore, FailureKind, Lease, RunQuery, StoreError, StoreFailure};
 use ambidex_store::{Durability, PostgresOptions, PostgresStore};
 use futures_util::FutureExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::cluster::{Cluster, fresh_schema, shared};
 use crate::support::*;
@@ -323,7 +327,7 @@ async fn an_answer_is_heard_though_the_look_for_it_failed() {
     let waiting = tokio::spawn(any.answered("a/ask:1"));
     assert_eq!(failure(any.load("a").await).kind, FailureKind::Unreachable);
     drop(lock);
-    let heard = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    let heard = timeout(Duration::from_secs(30), waiting).await;
     assert_eq!(heard.expect("nobody told of it again").unwrap(), Answer::Approve);
 }
 
@@ -339,4 +343,65 @@ async fn who_makes_the_tables_of_one_schema_is_not_in_the_way_of_others() {
     assert_eq!(failed.kind, FailureKind::Busy, "{failed}");
     drop(client);
     connect(shared(), &held).await.close().await;
+}
+
+/// A way to the server that ends, once it is told so, before the first `COMMIT`: as if the process stood still there,
+/// with what it had written before on its way.
+async fn cut_before_commit(is_cut: watch::Receiver<bool>) -> u16 {
+    const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let server = format!("127.0.0.1:{}", shared().port());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let server = TcpStream::connect(&server).await.unwrap();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            let mut is_cut = is_cut.clone();
+            tokio::spawn(async move {
+                let mut buffer = Vec::new();
+                while let Ok(1..) = from_client.read_buf(&mut buffer).await {
+                    let at = buffer.windows(COMMIT.len()).position(|some| some == COMMIT);
+                    if let Some(at) = at.filter(|_| *is_cut.borrow()) {
+                        to_server.write_all(&buffer[..at]).await.unwrap();
+                        is_cut.wait_for(|is_cut| !is_cut).await.unwrap();
+                        buffer.drain(..at);
+                    }
+                    // The server may have ended it.
+                    drop(to_server.write_all(&buffer).await);
+                    buffer.clear();
+                }
+            });
+        }
+    });
+    own
+}
+
+#[tokio::test]
+async fn one_that_stands_still_within_a_transaction_holds_nobody_up_for_long() {
+    let options = options();
+    let schema = options.schema.clone();
+    let other: Arc<dyn AnyStore> = Arc::new(connect(shared(), &options).await);
+    let (cut, is_cut) = watch::channel(false);
+    let url = format!("postgres://tests@127.0.0.1:{}/postgres", cut_before_commit(is_cut).await);
+    let store = PostgresStore::connect(&url, options).await.unwrap();
+    let any: Arc<dyn AnyStore> = Arc::new(store.clone());
+    let mut driver = Driver::accept(&any, "a").await;
+    cut.send_replace(true);
+    let batch = driver.batch(vec![RecordKind::Claimed]);
+    let standing = tokio::spawn(any.commit("a", 1, driver.next, batch));
+    // Its batch has come, and its `COMMIT` has not: the run is locked.
+    let client = raw().await;
+    let free = format!("SELECT 1 FROM {schema}.runs WHERE id = 'a' FOR UPDATE SKIP LOCKED");
+    while !client.query(&free, &[]).await.unwrap().is_empty() && !standing.is_finished() {}
+    // Well before the store would give its server up.
+    let taken = timeout(Duration::from_secs(20), driver.taken_over(&other, lease("other", 9), 5)).await;
+    let mut taken = taken.expect("it was held up");
+    taken.step().await.unwrap();
+    cut.send_replace(false);
+    assert_eq!(failure(standing.await.unwrap()).kind, FailureKind::Unreachable);
+    // It connects again, and hears what happened.
+    assert!(matches!(driver.step().await, Err(StoreError::Fenced)));
+    assert_eq!(any.load("a").await.unwrap().records.len() as u64, taken.next);
 }
