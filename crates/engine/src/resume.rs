@@ -2,9 +2,10 @@
 
 use ambidex_core::record::{Input, Refused};
 use ambidex_core::run::Run;
-use ambidex_core::store::{Lease, Stored};
+use ambidex_core::store::{Lease, StoreError, Stored};
 use ambidex_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::agent::RunOptions;
 use crate::carrier::Carrier;
@@ -58,15 +59,10 @@ pub(crate) async fn prepare_loaded(
     watched: bool,
 ) -> Result<(RunHandle, Box<RunLoop>, Vec<Input>), Error> {
     let engine = carrier.engine();
-    let (store, now) = (engine.store(), engine.clock().now());
+    let now = engine.clock().now();
     let carrier = carrier.pinned_as(&stored.definition)?;
-    let epoch = match engine.durable() {
-        Some(durable) => durable.claim(run, now).await,
-        // Nobody else has this store: the run is held by its epoch alone.
-        None => store.claim(run, Lease { owner: "".into(), until: 0 }, now).await,
-    };
-    let epoch = epoch.map_err(store_error)?;
-    let mut claimed = Claimed { engine, run, epoch, is_driven: false };
+    let mut claimed = Claimed::new(engine, run, now).await.map_err(store_error)?;
+    let epoch = claimed.epoch;
     let stored = run_of(engine, run, whole(engine, run, stored).await?).await?;
     let (handle, run_loop) =
         RunHandle::prepare(carrier, run.into(), Some((stored, epoch)), options, watched)?;
@@ -77,20 +73,41 @@ pub(crate) async fn prepare_loaded(
 }
 
 /// Of nobody who drives it yet. Dropped before, it is let go of, so that others need not wait for its lease.
-struct Claimed<'a> {
-    engine: &'a Engine,
-    run: &'a str,
+struct Claimed {
+    engine: Engine,
+    run: String,
     epoch: u64,
     is_driven: bool,
 }
 
-impl Drop for Claimed<'_> {
+impl Claimed {
+    /// The claim comes to its end also where nobody waits for it any more: it may have been stored.
+    async fn new(engine: &Engine, run: &str, now: u64) -> Result<Self, StoreError> {
+        if engine.durable().is_none() {
+            // Nobody else has this store: the run is held by its epoch alone.
+            let epoch = engine.store().claim(run, Lease { owner: "".into(), until: 0 }, now).await?;
+            return Ok(Self { engine: engine.clone(), run: run.to_owned(), epoch, is_driven: false });
+        }
+        let (sender, receiver) = oneshot::channel();
+        let (engine, run) = (engine.clone(), run.to_owned());
+        engine.clone().runs().spawn(async move {
+            let Some(durable) = engine.durable() else { return };
+            let claimed = durable.claim(&run, now).await;
+            let claimed = claimed.map(|epoch| Self { engine: engine.clone(), run, epoch, is_driven: false });
+            drop(sender.send(claimed));
+        });
+        let gone = || StoreError::Broken("the claim was not waited for: its runtime was shut down".into());
+        receiver.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.is_driven
             && let Some(durable) = self.engine.durable()
             && let Ok(runtime) = Handle::try_current()
         {
-            let released = durable.store.release(self.run, self.epoch);
+            let released = durable.store.release(&self.run, self.epoch);
             self.engine.runs().spawn_on(async move { drop(released.await) }, &runtime);
         }
     }
