@@ -389,6 +389,8 @@ pub fn title(text: &str) -> String {
 
 /// Bytes of a message that are searched.
 const SEARCHED: usize = 64 * 1024;
+/// Bytes of a word that are searched: no index takes words of any length.
+const WORD: usize = 256;
 
 /// The words of a text as search knows them, in their order: runs of letters and digits in small letters; of scripts
 /// that do not part words, each character by itself.
@@ -407,7 +409,7 @@ pub fn words(text: &str) -> Vec<String> {
         }
         if alone {
             words.push(c.to_string());
-        } else if c.is_alphanumeric() {
+        } else if c.is_alphanumeric() && word.len() < WORD {
             word.extend(c.to_lowercase().filter(|c| c.is_alphanumeric()));
         }
     }

@@ -28,6 +28,7 @@ for_all_stores! {
     a_fork_does_not_part_a_call_from_its_result
     what_forks_share_outlives_its_thread
     whole_words_are_found_whatever_their_case
+    words_of_any_length_are_kept_and_found
     a_thread_whose_time_is_over_is_not_given_and_is_swept
     a_session_is_changed_where_it_has_the_version
     a_session_takes_its_threads_along
@@ -323,6 +324,31 @@ async fn whole_words_are_found_whatever_their_case(place: Place) {
 }
 
 async fn a_thread_whose_time_is_over_is_not_given_and_is_swept(place: Place) {
+async fn words_of_any_length_are_kept_and_found(place: Place) {
+    let store = place.open().await;
+    // Nothing in them repeats: compression does not make them short.
+    let mut die = 20_261_121_u64;
+    let mut long = |letters: &[u8; 4]| -> String {
+        let letter = |_| {
+            die = die.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(letters[(die >> 62) as usize])
+        };
+        (0..20_000).map(letter).collect()
+    };
+    let (first, second) = (long(b"acgt"), long(b"0f7b"));
+    let mut one = driver(&store, "r1");
+    begins(&mut one, "t", None, 10, None).await.unwrap();
+    store.tell("t", "r1", Signal::Message(said(&first))).await.unwrap();
+    let last = End { messages: vec![said(&second)], unheard: Unheard::Keep };
+    end(&mut one, "t", 12, vec![], last).await.unwrap();
+    assert_eq!(texts(&store, "t").await, [second.clone(), first.clone()]);
+    for (number, text) in [(0, second), (1, first)] {
+        let found = store.search_threads(&text, 9, 12).await.unwrap();
+        let numbers: Vec<_> = found.iter().map(|it| it.message.as_ref().unwrap().number).collect();
+        assert_eq!(numbers, [number]);
+    }
+}
+
     let store = place.open().await;
     let new = |id: &str, ttl| NewThread { ttl, ..NewThread::new(id) };
     store.create_thread(new("short", Some(10)), 100).await.unwrap();
