@@ -78,6 +78,23 @@ CREATE INDEX sessions_expiring ON sessions (expires) WHERE expires IS NOT NULL;
 ALTER TABLE runs ADD COLUMN shared_thread bigint, ADD COLUMN shared_place bigint,
   ADD COLUMN shared_from bigint, ADD COLUMN shared_until bigint;
 
+-- Version 1 renewed the lease of a run that was let go of.
+CREATE OR REPLACE FUNCTION renew_lease(_run text, _epoch bigint, _until bigint) RETURNS reply LANGUAGE plpgsql AS $$
+DECLARE
+  _row runs;
+BEGIN
+  SELECT * INTO _row FROM runs WHERE id = _run FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN ROW('unknown', NULL, NULL, NULL)::reply;
+  ELSIF _row.epoch <> _epoch OR (_row.owner IS NULL AND _until > 0) THEN
+    RETURN ROW('fenced', NULL, NULL, NULL)::reply;
+  ELSIF _row.owner IS NOT NULL THEN
+    UPDATE runs SET lease = _until, owner = CASE WHEN _until > 0 THEN owner END WHERE no = _row.no;
+  END IF;
+  RETURN ROW('done', NULL, NULL, NULL)::reply;
+END
+$$;
+
 -- The thread, locked, unless its time is over and nobody is at work on it.
 CREATE FUNCTION alive_thread(_id text, _now bigint) RETURNS threads LANGUAGE plpgsql AS $$
 DECLARE
