@@ -177,9 +177,10 @@ impl StepRow {
         })
     }
 
-    /// Whether others may have to look again after it. One that does nothing else is there for that.
+    /// Whether others may have to look again after it. One that does nothing else is there for that, and a run that
+    /// hears may come to rest with it.
     pub(crate) fn stirs(&self) -> bool {
-        self.waits || self.ends || (!self.begins && self.heard.is_empty())
+        self.waits || self.ends || !self.begins
     }
 }
 

@@ -198,7 +198,7 @@ impl Conversations {
     /// Carries out a step that was checked. Says whether lines or signals changed.
     pub(super) fn apply(&mut self, run: &str, step: ThreadStep) -> bool {
         let ThreadStep { thread: id, at, wait, begin, heard, end } = step;
-        let mut stirs = begin.is_none() && heard.is_empty();
+        let mut stirs = begin.is_none();
         for no in heard {
             self.signals.remove(&no);
         }

@@ -384,8 +384,8 @@ BEGIN
     END IF;
     DELETE FROM signals WHERE run = _run;
   END IF;
-  -- A step that does nothing of its own only wakes those who look on.
-  IF _waits OR _ends OR NOT (_begins OR cardinality(_heard) > 0) THEN
+  -- A run that hears may come to rest with it; a step that does nothing of its own only wakes those who look on.
+  IF _waits OR _ends OR NOT _begins THEN
     PERFORM stir();
   END IF;
   RETURN _reply;

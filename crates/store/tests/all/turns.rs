@@ -20,6 +20,7 @@ for_all_stores! {
     a_refused_step_leaves_nothing_behind
     what_the_thread_has_is_not_kept_twice
     a_run_is_told_things_as_long_as_it_has_the_thread
+    a_run_that_rests_with_what_it_heard_is_looked_at
     a_run_does_not_end_with_messages_it_has_not_heard_of
     messages_that_came_too_late_are_kept
     whoever_stops_the_run_before_gets_in_line
@@ -162,6 +163,20 @@ async fn a_run_is_told_things_as_long_as_it_has_the_thread(place: Place) {
     ends(&mut one, "t", 12, &[]).await.unwrap();
     assert_eq!(store.tell("t", "r1", Signal::Stop).await, Err(StoreError::ThreadChanged));
     assert_eq!(store.signals("r1", 0).await.unwrap(), []);
+}
+
+async fn a_run_that_rests_with_what_it_heard_is_looked_at(place: Place) {
+    let store = place.open().await;
+    let mut one = driver(&store, "r1");
+    begins(&mut one, "t", None, 10, None).await.unwrap();
+    let before = store.stirred(0);
+    let no = store.tell("t", "r1", Signal::Message(said("and this"))).await.unwrap();
+    let seen = before.await;
+    let step = ThreadStep { heard: vec![no], ..ThreadStep::new("t", 11) };
+    let standing = standing(Status::Waiting);
+    let batch = one.batch(vec![RecordKind::Message(said("and this"))]);
+    one.commit(Batch { standing, thread: Some(Box::new(step)), ..batch }).await.unwrap();
+    assert!(store.stirred(seen).await > seen);
 }
 
 async fn a_run_does_not_end_with_messages_it_has_not_heard_of(place: Place) {
