@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::{MemoryStore, Row, Tables};
 use crate::BoxFuture;
 use crate::event::{Event, Status};
-use crate::record::Record;
+use crate::record::{Record, RecordKind};
 use crate::store::{Claimable, EventLog, RunCursor, RunIndex, RunPage, RunQuery, RunSummary, StoreError};
 
 /// Events of one run.
@@ -96,6 +96,14 @@ impl RunIndex for MemoryStore {
     fn forget_runs(&self, before: u64, limit: usize) -> BoxFuture<'static, Result<u64, StoreError>> {
         let mut tables = self.tables();
         let ended = tables.runs.iter().filter(|(_, row)| row.standing.status.is_final());
+        // An open parent may have yet to take over what its child came to.
+        let ended = ended.filter(|(_, row)| {
+            let parent = row.records.iter().next().and_then(|first| match &first.kind {
+                RecordKind::Accepted { parent, .. } => tables.runs.get(parent.as_ref()?),
+                _ => None,
+            });
+            parent.is_none_or(|parent| parent.standing.status.is_final())
+        });
         let ended = ended.filter_map(|(id, row)| Some((row.records.last()?.at, row.number, id.clone())));
         let mut old: Vec<_> = ended.filter(|(at, ..)| *at < before).collect();
         old.sort_unstable();

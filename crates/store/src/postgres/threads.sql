@@ -470,6 +470,12 @@ DECLARE
 BEGIN
   FOR _row IN SELECT * FROM runs WHERE status IN ('succeeded', 'failed', 'cancelled') AND created < _before
       AND (SELECT at FROM records WHERE run = runs.no ORDER BY seq DESC LIMIT 1) < _before
+      -- An open parent may have yet to take over what its child came to. The database's JSON has no zeros.
+      AND NOT EXISTS (
+        SELECT 1 FROM records first JOIN runs parent
+          ON parent.id = replace(first.kind, '\u0000', '\u0020')::json->'accepted'->>'parent'
+        WHERE first.run = runs.no AND first.seq = 0
+          AND parent.status NOT IN ('succeeded', 'failed', 'cancelled'))
       ORDER BY created, id LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
     DELETE FROM events WHERE log IN (SELECT no FROM logs WHERE run = _row.id);
     DELETE FROM logs WHERE run = _row.id;

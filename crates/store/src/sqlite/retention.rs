@@ -7,9 +7,15 @@ use crate::rows::signed;
 
 /// Ids of runs whose last record is older, oldest first.
 pub(super) fn old(db: &Connection, before: u64, limit: usize) -> Done<Vec<String>> {
-    // A run that began later has not ended before: the index cuts off what is young.
+    // A run that began later has not ended before: the index cuts off what is young. An open parent may have yet to
+    // take over what its child came to.
     let sql = "SELECT id FROM runs WHERE status IN ('succeeded', 'failed', 'cancelled') AND created < ?1
                AND (SELECT at FROM records WHERE run = runs.no ORDER BY seq DESC LIMIT 1) < ?1
+               AND NOT EXISTS (
+                 SELECT 1 FROM records first JOIN runs parent
+                   ON parent.id = json_extract(first.kind, '$.accepted.parent')
+                 WHERE first.run = runs.no AND first.seq = 0
+                   AND parent.status NOT IN ('succeeded', 'failed', 'cancelled'))
                ORDER BY created, id LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

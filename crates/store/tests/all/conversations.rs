@@ -33,6 +33,7 @@ for_all_stores! {
     a_session_is_changed_where_it_has_the_version
     a_session_takes_its_threads_along
     runs_that_ended_long_ago_are_forgotten_and_what_they_said_stays
+    a_child_is_kept_as_long_as_its_parent_is_open
 }
 
 pub fn said(text: &str) -> Arc<Message> {
@@ -323,7 +324,6 @@ async fn whole_words_are_found_whatever_their_case(place: Place) {
     assert_eq!(found("quick").await, []);
 }
 
-async fn a_thread_whose_time_is_over_is_not_given_and_is_swept(place: Place) {
 async fn words_of_any_length_are_kept_and_found(place: Place) {
     let store = place.open().await;
     // Nothing in them repeats: compression does not make them short.
@@ -349,6 +349,7 @@ async fn words_of_any_length_are_kept_and_found(place: Place) {
     }
 }
 
+async fn a_thread_whose_time_is_over_is_not_given_and_is_swept(place: Place) {
     let store = place.open().await;
     let new = |id: &str, ttl| NewThread { ttl, ..NewThread::new(id) };
     store.create_thread(new("short", Some(10)), 100).await.unwrap();
@@ -507,4 +508,21 @@ async fn runs_that_ended_long_ago_are_forgotten_and_what_they_said_stays(place: 
         assert!(store.load(left).await.is_ok());
     }
     assert_eq!(store.open(None).await.unwrap().len(), 1);
+}
+
+async fn a_child_is_kept_as_long_as_its_parent_is_open(place: Place) {
+    let store = place.open().await;
+    let mut parent = Driver::accept_as(&store, "parent", "writer", None, 1).await;
+    for (id, of) in [("child", "parent"), ("orphan", "gone")] {
+        let mut child = Driver { at: 2, ..driver(&store, id) };
+        let mut batch = child.acceptance("writer", None);
+        let RecordKind::Accepted { parent, .. } = &mut batch.records[0].kind else { unreachable!() };
+        *parent = Some(of.into());
+        child.commit(batch).await.unwrap();
+        child.finish().await;
+    }
+    assert_eq!(store.forget_runs(50, 9).await, Ok(1));
+    assert!(store.load("child").await.is_ok() && store.load("orphan").await.is_err());
+    parent.finish().await;
+    assert_eq!(store.forget_runs(50, 9).await, Ok(2));
 }
