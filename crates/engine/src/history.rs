@@ -218,6 +218,7 @@ impl Engine {
             asked: state.asked(&records).collect(),
             withdrawn: state.withdrawn(&records).collect(),
             records,
+            thread: self.ended_step(&state, stamp.at).await.map_err(store_error)?,
             ..Batch::default()
         };
         self.store().commit(run, epoch, expected, batch).await.map_err(store_error)?;

@@ -43,26 +43,11 @@ impl Engine {
         let broken = |refused: Refused| StoreError::Broken(refused.to_string());
         let folded = resume::run_of(self, run, stored).await;
         let folded = folded.map_err(|error| StoreError::Broken(error.message().to_owned()))?;
-        let thread = folded.thread().map(str::to_owned);
         let expected = folded.next_seq();
         let Some((ended, records)) = give_up(folded, Stamp { at: now, epoch }).map_err(broken)? else {
             return Ok(None);
         };
-        let told = store.signals(run, 0).await?;
-        let rolled_back = told.iter().any(|(_, signal)| *signal == Signal::RollBack);
-        let step = match thread {
-            Some(thread) => {
-                let given = conversations.cache.view(store, &thread, now).await?.messages.len();
-                let messages = match ended.phase() {
-                    Phase::Finished(outcome) if !rolled_back => kept(&ended, given, outcome),
-                    _ => vec![],
-                };
-                let unheard = if rolled_back { Unheard::Drop } else { Unheard::Keep };
-                let end = Some(End { messages, unheard });
-                Some(Box::new(ThreadStep { end, ..ThreadStep::new(thread, now) }))
-            }
-            None => None,
-        };
+        let step = self.ended_step(&ended, now).await?;
         let batch = Batch {
             withdrawn: ended.withdrawn(&records).collect(),
             standing: Some(RunStanding { status: ended.status(), due: None }),
@@ -96,6 +81,37 @@ fn give_up(mut run: Run, stamp: Stamp) -> Result<Option<(Run, Vec<Record>)>, Ref
             let input = Input::Done { effect, attempt, result: Err(Error::cancelled()) };
             match run.advance(input, stamp, &mut Unlimited, None) {
                 Ok(more) => records.extend(more),
+
+    /// What the end of a run that nobody drove does with its thread: what it said stays, unless it was to be rolled
+    /// back, and the next has its turn.
+    pub(crate) async fn ended_step(
+        &self,
+        run: &Run,
+        now: u64,
+    ) -> Result<Option<Box<ThreadStep>>, StoreError> {
+        let (Some(conversations), Some(thread)) = (self.conversations(), run.thread()) else {
+            return Ok(None);
+        };
+        let store = &conversations.store;
+        let holder = match store.line(thread).await {
+            Ok(line) => line.holder,
+            Err(StoreError::UnknownThread(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let told = store.signals(run.id(), 0).await?;
+        let rolled_back = told.iter().any(|(_, signal)| *signal == Signal::RollBack);
+        let messages = match run.phase() {
+            // One in line leaves the line, and has said nothing.
+            Phase::Finished(outcome) if !rolled_back && holder.as_deref() == Some(&**run.id()) => {
+                let given = conversations.cache.view(store, thread, now).await?.messages.len();
+                kept(run, given, outcome)
+            }
+            _ => vec![],
+        };
+        let unheard = if rolled_back { Unheard::Drop } else { Unheard::Keep };
+        let end = Some(End { messages, unheard });
+        Ok(Some(Box::new(ThreadStep { end, ..ThreadStep::new(thread, now) })))
+    }
                 // Given up with another.
                 Err(Refused::NotOpen | Refused::Finished) => {}
                 Err(refused) => return Err(refused),

@@ -50,5 +50,6 @@ mod team_world;
 mod threads;
 mod threads_at_once;
 mod watched_store;
+mod threads_ended;
 mod watching;
 mod workflows;

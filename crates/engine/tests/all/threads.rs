@@ -27,13 +27,13 @@ use crate::support::{assert_answered, heard};
 
 /// Says `re: TASK` after some turns of the scheduler, and calls a tool first where the task wants it. Words in the
 /// task: `tool`, `hold` (waits for `go`), `fail`.
-struct Echo {
+pub struct Echo {
     info: ModelInfo,
     go: Arc<Notify>,
 }
 
 impl Echo {
-    fn new(go: &Arc<Notify>) -> Self {
+    pub fn new(go: &Arc<Notify>) -> Self {
         Self { info: ModelInfo::new("echo", "test"), go: go.clone() }
     }
 }
@@ -104,26 +104,26 @@ pub fn on(thread: &str, on_busy: OnBusy) -> RunOptions {
     }
 }
 
-async fn said(engine: &Engine, thread: &str) -> Vec<String> {
+pub async fn said(engine: &Engine, thread: &str) -> Vec<String> {
     let messages = engine.threads().messages(thread, 0, 10_000).await.unwrap();
     messages.iter().map(|it| it.message.text()).collect()
 }
 
 pub type Ended = Result<RunResult, RunError>;
 
-struct World {
-    engine: Engine,
-    agent: Agent,
-    go: Arc<Notify>,
-    store: MemoryStore,
+pub struct World {
+    pub engine: Engine,
+    pub agent: Agent,
+    pub go: Arc<Notify>,
+    pub store: MemoryStore,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::asking(Approval::Allow)
     }
 
-    fn asking(approval: Approval) -> Self {
+    pub fn asking(approval: Approval) -> Self {
         let store = MemoryStore::new();
         let engine = Engine::builder().durable_store(Arc::new(store.clone())).build();
         let go = Arc::new(Notify::new());
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// Until so many wait in line behind the one that has the thread.
-    async fn waiting(&self, count: usize) {
+    pub async fn waiting(&self, count: usize) {
         use ambidex_core::thread::Threads as _;
         let mut seen = 0;
         loop {
@@ -148,13 +148,13 @@ impl World {
     }
 
     /// Until a run has the thread.
-    async fn held(&self) {
+    pub async fn held(&self) {
         while !matches!(self.engine.threads().line("t").await, Ok(line) if line.holder.is_some()) {
             tokio::task::yield_now().await;
         }
     }
 
-    fn start(&self, task: &str, on_busy: OnBusy) -> tokio::task::JoinHandle<Ended> {
+    pub fn start(&self, task: &str, on_busy: OnBusy) -> tokio::task::JoinHandle<Ended> {
         let (agent, task) = (self.agent.clone(), task.to_owned());
         tokio::spawn(async move { agent.run_with(task, on("t", on_busy)).await })
     }
@@ -263,20 +263,17 @@ async fn who_stands_in_line_is_stored() {
     assert_eq!(said(&world.engine, "t").await, ["hold"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_queued_run_whose_process_is_gone_is_driven_on() {
-    let world = World::new();
-    let first = world.start("hold", OnBusy::Enqueue);
-    world.held().await;
+/// Somebody says `second`, and their process dies while they stand in line.
+pub async fn dies_in_line(store: &MemoryStore, run: &'static str) {
     // A process that dies is one whose engine is gone with its runtime.
-    let store = world.store.clone();
+    let store = store.clone();
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             use ambidex_core::thread::Threads as _;
             let engine = Engine::builder().durable_store(Arc::new(store.clone())).build();
             let agent = agent(&engine, &Arc::new(Notify::new()), Approval::Allow);
-            let options = RunOptions { id: Some("r2".into()), ..on("t", OnBusy::Enqueue) };
+            let options = RunOptions { id: Some(run.into()), ..on("t", OnBusy::Enqueue) };
             let handle = agent.start_unwatched("second", options).unwrap();
             let mut seen = 0;
             while store.line("t").await.unwrap().waiting.is_empty() {
@@ -287,6 +284,14 @@ async fn a_queued_run_whose_process_is_gone_is_driven_on() {
         runtime.shutdown_background();
     });
     tokio::task::spawn_blocking(move || process.join().unwrap()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_run_whose_process_is_gone_is_driven_on() {
+    let world = World::new();
+    let first = world.start("hold", OnBusy::Enqueue);
+    world.held().await;
+    dies_in_line(&world.store, "r2").await;
     world.go.notify_one();
     first.await.unwrap().unwrap();
     assert_eq!(world.engine.threads().line("t").await.unwrap().waiting, ["r2"]);

@@ -21,14 +21,14 @@ use crate::support::heard;
 use crate::threads::{Ended, agent, on};
 
 /// Where threads are kept; two engines on it are two processes.
-enum Place {
+pub enum Place {
     Memory(MemoryStore),
     Sqlite(TempDir),
     Postgres(String),
 }
 
 impl Place {
-    async fn store(&self) -> Arc<dyn AnyStore> {
+    pub async fn store(&self) -> Arc<dyn AnyStore> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
             Self::Sqlite(folder) => {

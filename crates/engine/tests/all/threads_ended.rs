@@ -1,0 +1,78 @@
+//! Runs on threads that others end, and those that come after them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ambidex_core::definition::Approval;
+use ambidex_core::event::Status;
+use ambidex_core::memory::MemoryStore;
+use ambidex_core::question::Answer;
+use ambidex_core::store::{AnyStore, RunQuery};
+use ambidex_core::thread::{Line, Signal};
+use ambidex_core::tool::{EffectClass, ToolSpec};
+use ambidex_core::{Context, Error, ErrorKind, ToolOutput};
+use ambidex_engine::{Agent, Engine, OnBusy, RunOptions};
+use ambidex_tools::FunctionTool;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use crate::cluster;
+use crate::threads::{Echo, World, agent, dies_in_line, on, said};
+use crate::threads_at_once::Place;
+
+fn engine(store: &Arc<dyn AnyStore>) -> Engine {
+    Engine::builder().durable_store(store.clone()).build()
+}
+
+fn asks(engine: &Engine) -> Agent {
+    agent(engine, &Arc::new(Notify::new()), Approval::Ask)
+}
+
+async fn status_of(store: &dyn AnyStore, run: &str) -> Status {
+    let query = RunQuery { run: Some(run.into()), ..RunQuery::default() };
+    store.runs(query).await.unwrap().runs[0].status
+}
+
+async fn a_cancelled_run_gives_its_thread_back(place: Place) {
+    let store = place.store().await;
+    let engine = engine(&store);
+    let agent = asks(&engine);
+    let first = agent.run_with("tool", on("t", OnBusy::Reject)).await.unwrap();
+    assert_eq!(first.status, Status::Waiting);
+    assert!(engine.cancel_run(&first.run).await.unwrap());
+    assert_eq!(store.line("t").await.unwrap(), Line::default());
+    let second = agent.run_with("second", on("t", OnBusy::Reject)).await.unwrap();
+    assert_eq!(second.text, "re: second");
+    // The call was answered.
+    assert_eq!(said(&engine, "t").await, ["tool", "", "", "second", "re: second"]);
+}
+
+#[tokio::test]
+async fn a_cancelled_run_gives_its_thread_back_in_memory() {
+    a_cancelled_run_gives_its_thread_back(Place::Memory(MemoryStore::new())).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_gives_its_thread_back_in_a_file() {
+    a_cancelled_run_gives_its_thread_back(Place::Sqlite(TempDir::new().unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_gives_its_thread_back_on_a_server() {
+    a_cancelled_run_gives_its_thread_back(Place::Postgres(cluster::fresh_schema())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_cancelled_in_line_leaves_it() {
+    let world = World::new();
+    let first = world.start("hold", OnBusy::Reject);
+    world.held().await;
+    dies_in_line(&world.store, "r2").await;
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert!(world.engine.cancel_run("r2").await.unwrap());
+    world.go.notify_one();
+    first.await.unwrap().unwrap();
+    world.agent.run_with("third", on("t", OnBusy::Reject)).await.unwrap();
+    assert_eq!(said(&world.engine, "t").await, ["hold", "re: hold", "third", "re: third"]);
+}
