@@ -288,7 +288,11 @@ impl RunLoop {
         }
         if !line.waiting.iter().any(|run| **run == *turn.run) {
             turn.stage = Stage::Off;
-            return Ok(Begun::Go(first));
+            // What it was told before, and did not come to hear or to heed.
+            let told = turn.store.signals(&turn.run, 0).await.map_err(store_error)?;
+            let mut inputs = first;
+            inputs.extend(turn.take(told));
+            return Ok(Begun::Go(inputs));
         }
         turn.stage = Stage::Waiting;
         self.try_step(vec![Input::Claim]).await?;

@@ -76,3 +76,21 @@ async fn a_run_that_is_cancelled_in_line_leaves_it() {
     world.agent.run_with("third", on("t", OnBusy::Reject)).await.unwrap();
     assert_eq!(said(&world.engine, "t").await, ["hold", "re: hold", "third", "re: third"]);
 }
+
+#[tokio::test]
+async fn what_a_run_was_told_before_it_is_taken_over_is_heard() {
+    let place = Place::Sqlite(TempDir::new().unwrap());
+    for (signal, left) in [(Signal::RollBack, 0), (Signal::Stop, 3)] {
+        let store = place.store().await;
+        let first = asks(&engine(&store)).run_with("tool", on("t", OnBusy::Reject)).await.unwrap();
+        store.tell("t", &first.run, signal).await.unwrap();
+        drop(store);
+        // Another process, in which nothing has stirred yet.
+        let store = place.store().await;
+        let engine = engine(&store);
+        engine.answer(&first.questions[0].id, Answer::Approve).await.unwrap();
+        let handle = asks(&engine).resume(&first.run, vec![], RunOptions::default()).await.unwrap();
+        assert_eq!(handle.outcome().await.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(said(&engine, "t").await.len(), left);
+    }
+}
