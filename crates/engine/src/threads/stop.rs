@@ -13,14 +13,34 @@ use crate::lease::Owner;
 use crate::resume;
 
 impl Engine {
-    /// Cancels the run if nobody drives it. It need not be carried out for that: what stands open is given up.
-    /// Where somebody has it, gives the time when its lease is over.
+    /// Cancels the run if nobody drives it and it was told to stop. Where somebody has it, gives the time when its
+    /// lease is over.
     pub(super) async fn stop_resting(&self, run: &str) -> Result<Option<u64>, StoreError> {
+        let Some(conversations) = self.conversations() else { return Ok(None) };
+        let told = conversations.store.signals(run, 0).await?;
+        // Whoever had the thread when somebody came was told; who got it since keeps it.
+        match told.iter().any(|(_, signal)| matches!(signal, Signal::Stop | Signal::RollBack)) {
+            true => self.end_undriven(run, |_| true).await,
+            false => Ok(None),
+        }
+    }
+
+    /// Cancels a run in line that nobody waits with. Where somebody does, gives the time when its lease is over.
+    pub(super) async fn stop_in_line(&self, run: &str) -> Result<Option<u64>, StoreError> {
+        self.end_undriven(run, |status| status == Status::Queued).await
+    }
+
+    /// It need not be carried out for that: what stands open is given up.
+    async fn end_undriven(
+        &self,
+        run: &str,
+        is_meant: impl Fn(Status) -> bool,
+    ) -> Result<Option<u64>, StoreError> {
         let Some(conversations) = self.conversations() else { return Ok(None) };
         let (store, now) = (&conversations.store, self.clock().now());
         let query = RunQuery { run: Some(run.to_owned()), ..RunQuery::default() };
         let Some(row) = store.runs(query).await?.runs.into_iter().next() else { return Ok(None) };
-        if row.status.is_final() || conversations.drives(run) {
+        if row.status.is_final() || !is_meant(row.status) || conversations.drives(run) {
             return Ok(None);
         }
         let epoch = match self.durable() {
@@ -61,26 +81,6 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The run cancelled, with everything that stood open given up. Nothing where it had ended.
-fn give_up(mut run: Run, stamp: Stamp) -> Result<Option<(Run, Vec<Record>)>, Refused> {
-    if matches!(run.phase(), Phase::Finished(_)) {
-        return Ok(None);
-    }
-    let mut records = Vec::new();
-    for input in [Input::Claim, Input::Cancel] {
-        records.extend(run.advance(input, stamp, &mut Unlimited, None)?);
-    }
-    while !matches!(run.phase(), Phase::Finished(_)) {
-        let open: Vec<_> = run.effects().map(|open| (open.intent.id.clone(), open.attempt)).collect();
-        if open.is_empty() {
-            return Err(Refused::Corrupt("the run does not end".into()));
-        }
-        for (effect, attempt) in open {
-            let input = Input::Done { effect, attempt, result: Err(Error::cancelled()) };
-            match run.advance(input, stamp, &mut Unlimited, None) {
-                Ok(more) => records.extend(more),
 
     /// What the end of a run that nobody drove does with its thread: what it said stays, unless it was to be rolled
     /// back, and the next has its turn.
@@ -112,6 +112,26 @@ fn give_up(mut run: Run, stamp: Stamp) -> Result<Option<(Run, Vec<Record>)>, Ref
         let end = Some(End { messages, unheard });
         Ok(Some(Box::new(ThreadStep { end, ..ThreadStep::new(thread, now) })))
     }
+}
+
+/// The run cancelled, with everything that stood open given up. Nothing where it had ended.
+fn give_up(mut run: Run, stamp: Stamp) -> Result<Option<(Run, Vec<Record>)>, Refused> {
+    if matches!(run.phase(), Phase::Finished(_)) {
+        return Ok(None);
+    }
+    let mut records = Vec::new();
+    for input in [Input::Claim, Input::Cancel] {
+        records.extend(run.advance(input, stamp, &mut Unlimited, None)?);
+    }
+    while !matches!(run.phase(), Phase::Finished(_)) {
+        let open: Vec<_> = run.effects().map(|open| (open.intent.id.clone(), open.attempt)).collect();
+        if open.is_empty() {
+            return Err(Refused::Corrupt("the run does not end".into()));
+        }
+        for (effect, attempt) in open {
+            let input = Input::Done { effect, attempt, result: Err(Error::cancelled()) };
+            match run.advance(input, stamp, &mut Unlimited, None) {
+                Ok(more) => records.extend(more),
                 // Given up with another.
                 Err(Refused::NotOpen | Refused::Finished) => {}
                 Err(refused) => return Err(refused),

@@ -435,9 +435,14 @@ impl RunLoop {
             // One that rests does not hear that it is to stop. Listened for before it is looked at.
             let undriven = turn.engine.conversations().map(Conversations::undriven);
             let stops = matches!(turn.on_busy, OnBusy::Interrupt | OnBusy::Rollback);
-            let at = match &line.holder {
-                Some(holder) if stops => turn.engine.stop_resting(holder).await.map_err(store_error)?,
-                _ => None,
+            let at = match (&line.holder, line.waiting.first()) {
+                _ if !stops => None,
+                (Some(holder), _) => turn.engine.stop_resting(holder).await.map_err(store_error)?,
+                // Whoever is next may be dead, and would hold up all behind it.
+                (None, Some(next)) if **next != *turn.run => {
+                    turn.engine.stop_in_line(next).await.map_err(store_error)?
+                }
+                (None, _) => None,
             };
             let (engine, held) = (turn.engine.clone(), self.lease.is_some());
             let undriven = async {

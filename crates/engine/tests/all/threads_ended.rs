@@ -94,3 +94,43 @@ async fn what_a_run_was_told_before_it_is_taken_over_is_heard() {
         assert_eq!(said(&engine, "t").await.len(), left);
     }
 }
+
+#[tokio::test]
+async fn who_interrupts_a_run_leaves_those_in_line_alone() {
+    let world = World::asking(Approval::Ask);
+    let first = world.start("hold", OnBusy::Reject);
+    world.held().await;
+    let second = world.start("tool", OnBusy::Enqueue);
+    world.waiting(1).await;
+    let third = world.start("third", OnBusy::Interrupt);
+    assert_eq!(first.await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(second.status, Status::Waiting);
+    // Whoever interrupts looks at who has the thread now.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status_of(&world.store, &second.run).await, Status::Waiting);
+    world.engine.answer(&second.questions[0].id, Answer::Approve).await.unwrap();
+    let handle = world.agent.resume(&second.run, vec![], RunOptions::default()).await.unwrap();
+    assert_eq!(handle.outcome().await.unwrap().status, Status::Succeeded);
+    third.await.unwrap().unwrap();
+    let said = said(&world.engine, "t").await;
+    assert_eq!(said, ["hold", "tool", "", "", "re: tool", "third", "re: third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_interrupts_does_not_wait_for_the_dead() {
+    let world = World::new();
+    let first = world.start("hold", OnBusy::Reject);
+    world.held().await;
+    dies_in_line(&world.store, "r2").await;
+    world.go.notify_one();
+    first.await.unwrap().unwrap();
+    // Its lease is to run out.
+    let third = world.agent.run_with("third", on("t", OnBusy::Interrupt));
+    let third = tokio::time::timeout(Duration::from_secs(100), third).await.unwrap().unwrap();
+    assert_eq!(third.text, "re: third");
+    assert_eq!(status_of(&world.store, "r2").await, Status::Cancelled);
+    assert_eq!(said(&world.engine, "t").await, ["hold", "re: hold", "third", "re: third"]);
+}
