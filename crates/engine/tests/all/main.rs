@@ -49,7 +49,7 @@ mod team_upstream;
 mod team_world;
 mod threads;
 mod threads_at_once;
-mod watched_store;
 mod threads_ended;
+mod watched_store;
 mod watching;
 mod workflows;
