@@ -100,7 +100,7 @@ def report(
                     lines.append(f"| {shape} | {store} | {at_once} | " + " | ".join(cells) + " |")
     if history:
         lines += ["", "Bytes written per step by a loop that adds a line of 100 characters to its state:", ""]
-        lines += ["| | step 10 | step 990 |", "|---|---|---|"]
+        lines += ["| | steps 5 to 15 | steps 895 to 995 |", "|---|---|---|"]
         lines += [
             f"| {arm}, {store} | {found['early']:,.0f} | {found['late']:,.0f} |"
             for (arm, store), found in history.items()

@@ -12,7 +12,7 @@ from steps.shapes import STEPS, check
 
 # Steps between which the bytes that were written are counted, early and late in a run.
 EARLY = (5, 15)
-LATE = (985, 995)
+LATE = (895, 995)
 
 
 def cpu() -> float:

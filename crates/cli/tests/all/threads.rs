@@ -112,7 +112,7 @@ fn sessions_hold_state() {
     place.ambidex(&["sessions", "list"]).ends(0).prints("{\"n\":1}");
     place.ambidex(&["sessions", "create", "--state", "{"]).ends(2).says("--state is no JSON");
     place.ambidex(&["sessions", "delete", "desk"]).ends(0);
-    place.ambidex(&["sessions", "show", "desk"]).ends(1).says("there is no session `desk`");
+    place.ambidex(&["sessions", "show", "desk"]).ends(2).says("there is no session `desk`");
 }
 
 #[test]
