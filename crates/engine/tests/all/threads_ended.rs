@@ -1,24 +1,21 @@
 //! Runs on threads that others end, and those that come after them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ambidex_core::ErrorKind;
 use ambidex_core::definition::Approval;
 use ambidex_core::event::Status;
 use ambidex_core::memory::MemoryStore;
 use ambidex_core::question::Answer;
 use ambidex_core::store::{AnyStore, RunQuery};
 use ambidex_core::thread::{Line, Signal};
-use ambidex_core::tool::{EffectClass, ToolSpec};
-use ambidex_core::{Context, Error, ErrorKind, ToolOutput};
 use ambidex_engine::{Agent, Engine, OnBusy, RunOptions};
-use ambidex_tools::FunctionTool;
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use crate::cluster;
-use crate::threads::{Echo, World, agent, dies_in_line, on, said};
+use crate::threads::{World, agent, dies_in_line, on, said};
 use crate::threads_at_once::Place;
 
 fn engine(store: &Arc<dyn AnyStore>) -> Engine {
