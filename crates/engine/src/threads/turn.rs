@@ -29,6 +29,8 @@ pub(crate) struct Turn {
     /// What the thread is made of, where it has to be made.
     new: NewThread,
     on_busy: OnBusy,
+    /// The run that a tool started this one in.
+    parent: Option<Arc<str>>,
     stage: Stage,
     /// Goes with the next batch.
     step: Option<ThreadStep>,
@@ -102,6 +104,7 @@ impl Turn {
             run: run.id().clone(),
             new,
             on_busy: options.on_busy,
+            parent: options.parent.as_ref().map(|parent| parent.run().into()),
             stage: if is_stored { Stage::Stored } else { Stage::New },
             step: None,
             heard: vec![],
@@ -284,15 +287,15 @@ impl RunLoop {
         };
         if line.holder.as_deref() == Some(&*turn.run) {
             turn.stage = Stage::Held(turn.view().await.map_err(store_error)?);
-            return Ok(Begun::Go(first));
-        }
-        if !line.waiting.iter().any(|run| **run == *turn.run) {
-            turn.stage = Stage::Off;
             // What it was told before, and did not come to hear or to heed.
             let told = turn.store.signals(&turn.run, 0).await.map_err(store_error)?;
             let mut inputs = first;
             inputs.extend(turn.take(told));
             return Ok(Begun::Go(inputs));
+        }
+        if !line.waiting.iter().any(|run| **run == *turn.run) {
+            turn.stage = Stage::Off;
+            return Ok(Begun::Go(first));
         }
         turn.stage = Stage::Waiting;
         self.try_step(vec![Input::Claim]).await?;
@@ -336,6 +339,15 @@ impl RunLoop {
                 Err(_) => continue,
             };
             let Some(turn) = &mut self.turn else { return Ok(Begun::Over) };
+            // It would wait for itself, or end itself.
+            if turn.parent.as_deref() == Some(&*holder) {
+                let text = format!(
+                    "the run is started by a tool of run `{holder}`, which has the thread `{}` until it ends; give it \
+                     another thread, or none",
+                    turn.new.id
+                );
+                return Err(Error::new(ErrorKind::InvalidRequest, text));
+            }
             let stop = match turn.on_busy {
                 OnBusy::Reject => {
                     let text = format!(
